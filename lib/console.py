@@ -1,0 +1,244 @@
+"""What every command line shares: errors in one line, progress, announced phases, a graceful stop."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from lib.errors import UserError
+
+USAGE_STATUS = 2
+_LARGEST_INT = 2**31 - 1  # what NumPy's seeds and Theano's sizes take everywhere
+
+
+def main(function: Callable[..., int | None], *arguments: Any) -> int:
+    """Call a command's function and return the exit status for `sys.exit`.
+
+    A `UserError`, a full disk or memory that runs out become one line on standard error and status 2,
+    Ctrl-C 130, and a reader that went away (`| head`) 141, as the shell counts it. What is left, errors of
+    the program's own, keeps its traceback.
+    """
+    try:
+        status = function(*arguments)
+        sys.stdout.flush()  # here and not at exit, where its error could not be caught
+        return status or 0
+    except UserError as problem:
+        return _fail(str(problem))
+    except MemoryError:
+        return _fail("out of memory; try a smaller batch or model, or close other programs")
+    except KeyboardInterrupt:
+        _fail("interrupted")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _fail(
+            f"{problem.strerror}: {problem.filename or 'standard output'}; free some space"
+        )
+
+
+def _fail(message: str) -> int:
+    print(f"error: {_one_line(message)}", file=sys.stderr)
+    return USAGE_STATUS
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """`argparse.ArgumentParser` whose errors are one line; options are never abbreviated."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("allow_abbrev", False)
+        super().__init__(*arguments, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and where to find help, and exit with status 2."""
+        self.exit(_fail(f"{message} ({self.prog} --help lists what there is)"))
+
+
+def positive_int(text: str) -> int:
+    """Argument type: a whole number of at least 1."""
+    return _parse_int(text, least=1)
+
+
+def non_negative_int(text: str) -> int:
+    """Argument type: a whole number of at least 0."""
+    return _parse_int(text, least=0)
+
+
+def positive_float(text: str) -> float:
+    """Argument type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
+
+
+def _parse_int(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= _LARGEST_INT:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from {least} to {_LARGEST_INT}, not {text[:20]!r}"
+        )
+    return value
+
+
+@contextlib.contextmanager
+def phase(name: str, estimate_s: float | None = None) -> Iterator[None]:
+    """Announce something long without a progress bar, and say how long it took (on standard error)."""
+    about = "" if estimate_s is None else f", about {_duration(estimate_s)}"
+    print(f"{name}{about} ...", file=sys.stderr, flush=True)
+    start = time.monotonic()
+    yield
+    print(f"... done in {_duration(time.monotonic() - start)}", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Progress:
+    """Iterations a second, current values and time left, on standard error; a context manager.
+
+    A tqdm bar on a terminal. Elsewhere plain lines: the first after two seconds, the others at growing
+    intervals up to a minute, so that a log of a long run stays short.
+
+    Parameters
+    ----------
+    total
+        Number of the last iteration, or None when there is none.
+    initial
+        Iterations done before, by the run that is being resumed.
+    unit
+        Name of one iteration.
+    """
+
+    def __init__(self, total: int | None, initial: int = 0, unit: str = "it") -> None:
+        self.total = total
+        self.count = initial
+        self.unit = unit
+        self._initial = initial
+        self._values = ""
+        self._start = time.monotonic()
+        self._interval = 2.0
+        self._next = self._start + self._interval
+        self._shown = initial
+        self._bar = (
+            tqdm(total=total, initial=initial, unit=f" {unit}", dynamic_ncols=True, file=sys.stderr)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def update(self, n: int = 1, **values: float) -> None:
+        """Count `n` more iterations; `values`, such as the bound, are shown until the next ones."""
+        self.count += n
+        if values:
+            self._values = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._values, refresh=False)
+            self._bar.update(n)
+        elif time.monotonic() >= self._next:
+            self._print_line()
+            self._interval = min(1.5 * self._interval, 60.0)
+            self._next = time.monotonic() + self._interval
+
+    def write(self, line: str) -> None:
+        """Print a line of one's own without disturbing the bar."""
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Show the last state."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self.count != self._shown:
+            self._print_line()
+
+    def _print_line(self) -> None:
+        rate = (self.count - self._initial) / max(time.monotonic() - self._start, 1e-9)
+        total = "" if self.total is None else f"/{self.total}"
+        parts = [f"{self.count}{total} {self.unit}", f"{rate:.3g} {self.unit}/s"]
+        if self._values:
+            parts.append(self._values)
+        if self.total is not None and rate > 0 and self.count < self.total:
+            parts.append(f"{_duration((self.total - self.count) / rate)} left")
+        print(", ".join(parts), file=sys.stderr, flush=True)
+        self._shown = self.count
+
+
+class GracefulStop:
+    """Context manager in which Ctrl-C and SIGTERM only ask the loop to stop.
+
+    The loop looks at :attr:`requested` after each step, saves, and exits with :attr:`exit_status`. A second
+    Ctrl-C interrupts at once. Outside the main thread, where Python allows no handlers, nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
+
+    @property
+    def exit_status(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM, 0 when no signal has come."""
+        return 0 if self.signal is None else 128 + self.signal
+
+    def __enter__(self) -> GracefulStop:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.requested:
+            self.signal = number
+            # Not print: the signal may have come in the middle of one, which must not be entered again.
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")
