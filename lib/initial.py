@@ -1,0 +1,42 @@
+"""Initial values, as the authors' code draws them.
+
+All uniform values lie in ±√3·s, so that s is their standard deviation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def _uniform(rng: np.random.RandomState, s: float, shape) -> np.ndarray:
+    return rng.uniform(-np.sqrt(3) * s, np.sqrt(3) * s, size=shape).astype("float32")
+
+
+def convolution(
+    rng: np.random.RandomState,
+    shape: tuple[int, int, int],
+    he: bool = True,
+    masked: bool = False,
+    stride: float = 1,
+) -> np.ndarray:
+    """Weights (O, C, taps): s = √(4 / (fan_in + fan_out)) before a ReLU, ELU or gate ("He"), √(2 / …) else (Glorot).
+
+    Fans are channels × taps; fan_out is divided by stride², and both are halved for a masked layer.
+    """
+    outputs, inputs, taps = shape
+    fans = inputs * taps + outputs * taps / stride**2
+    return _uniform(rng, np.sqrt((4.0 if he else 2.0) / (fans / 2 if masked else fans)), shape)
+
+
+def transposed_convolution(rng: np.random.RandomState, shape: tuple[int, int, int]) -> np.ndarray:
+    """Weights (C_in, C_out, taps): s = 2√2 / √(C_in · taps)."""
+    inputs, _, taps = shape
+    return _uniform(rng, 2 * np.sqrt(2.0 / (inputs * taps)), shape)
+
+
+def linear(rng: np.random.RandomState, outputs: int, inputs: int) -> np.ndarray:
+    """Weights (outputs, inputs): s = √(1 / fan_in), and an orthogonal matrix where the layer is square."""
+    if outputs == inputs:
+        q, r = np.linalg.qr(rng.standard_normal((outputs, inputs)))
+        return (q * np.sign(np.diag(r))).astype("float32")  # the signs make it uniformly distributed
+    return _uniform(rng, np.sqrt(1.0 / inputs), (outputs, inputs))

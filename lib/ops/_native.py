@@ -1,0 +1,78 @@
+"""What the operations with C code have in common: one header folder, one set of compiler flags."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import theano
+from theano import gof
+
+HEADERS = os.path.join(os.path.dirname(__file__), "c")
+
+
+def _digest(header: str) -> int:
+    """A number that changes with the header's text, so that Theano's cache notices an edit."""
+    import zlib
+
+    with open(os.path.join(HEADERS, header), "rb") as file:
+        return zlib.crc32(file.read())
+
+
+class NativeOp(gof.Op):
+    """An operation written in C++ in ``lib/ops/c``, with NumPy as its plain reference in ``perform``."""
+
+    header: str
+
+    def c_headers(self):
+        return [f'"{self.header}"']
+
+    def c_header_dirs(self):
+        return [HEADERS]
+
+    def c_compile_args(self):
+        # Vector code needs -O3 and the machine's own instructions, whatever Theano's flags are; NaN and
+        # infinity keep their meaning.
+        return ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
+
+    def c_code_cache_version(self):
+        return (1, _digest(self.header))
+
+
+def c_type(variable) -> str:
+    """The C type of a variable's elements (``npy_float32`` or ``npy_float64``)."""
+    return variable.type.dtype_specs()[1]
+
+
+def as_float(x):
+    """A symbolic variable of a float type; numbers and integer arrays become ``floatX``."""
+    x = theano.tensor.as_tensor_variable(x)
+    return x if x.dtype in ("float32", "float64") else x.astype(theano.config.floatX)
+
+
+def same_dtype(*variables):
+    """The variables in their common float type, so that one C type serves the whole operation."""
+    dtype = theano.scalar.upcast(*[v.dtype for v in variables])
+    return [v if v.dtype == dtype else v.astype(dtype) for v in variables]
+
+
+CHECK_CONTIGUOUS = """
+static inline PyArrayObject *contiguous(PyArrayObject *a) {
+    // A new reference, to a copy only where the array is not dense already.
+    return (PyArrayObject *)PyArray_GETCONTIGUOUS(a);
+}
+static inline int reuse(PyArrayObject **out, int nd, npy_intp const *dims, int type) {
+    // Makes *out a dense array of the given shape, keeping the old one where it fits.
+    if (*out && PyArray_NDIM(*out) == nd && PyArray_CompareLists(PyArray_DIMS(*out), dims, nd) &&
+        PyArray_IS_C_CONTIGUOUS(*out))
+        return 0;
+    Py_XDECREF(*out);
+    *out = (PyArrayObject *)PyArray_EMPTY(nd, dims, type, 0);
+    return *out ? 0 : -1;
+}
+"""
+
+
+def stable_sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) for NumPy arrays without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * x))

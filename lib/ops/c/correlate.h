@@ -1,0 +1,363 @@
+// Correlation of image batches with small kernels that are given tap by tap.
+//
+// A kernel of kh x kw is stored by its first `taps` taps in raster order, so that a masked kernel costs
+// only what its non-zero taps cost.  Three routines, all parallel over images:
+//   correlate          y[n,o,i,j]  = acc + bias + sum_{c,t} w[o,c,t] x[n,c, s*i+dy_t, s*j+dx_t]
+//   correlate_inputs   its adjoint in x (also the forward pass of a transposed convolution)
+//   correlate_weights  its adjoint in w
+// with (dy_t, dx_t) measured from the kernel's centre and zeros outside the image.
+//
+// How: every channel of an image is copied into a zero-padded plane (one plane for each residue of the
+// coordinates modulo the stride).  Planes are flat: the zeros at the end of a row serve as the left margin of
+// the next, so a tap is one constant offset in memory, and the whole sum becomes a matrix product whose
+// second factor is never laid out: its row (c, t) is just a pointer into a plane.
+#pragma once
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <omp.h>
+
+namespace pixelvae {
+
+typedef long idx;
+
+template <class T> struct Vector {  // 32 bytes: one AVX register; other machines split or join it
+    typedef T type __attribute__((vector_size(32), aligned(sizeof(T)), may_alias));
+    static const idx width = 32 / sizeof(T);
+};
+
+// Each block of the matrix product: ROWS rows of the weights by VECTORS vectors of positions.
+static const idx ROWS = 4, VECTORS = 3;
+
+inline idx floor_div(idx a, idx b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+inline idx ceil_div(idx a, idx b) { return (a + b - 1) / b; }
+
+template <class T> class Buffer {  // zeros at first, aligned to a cache line
+    T *data;
+    Buffer(const Buffer &);
+public:
+    explicit Buffer(idx size) {
+        void *memory = 0;
+        const idx bytes = sizeof(T) * (size > 0 ? size : 1);
+        if (posix_memalign(&memory, 64, bytes)) throw std::bad_alloc();
+        data = static_cast<T *>(memset(memory, 0, bytes));
+    }
+    ~Buffer() { free(data); }
+    operator T *() { return data; }
+};
+
+// The taps of a kernel: how far each lies from the centre.
+struct Taps {
+    idx count, kw, cy, cx;
+    Taps(idx kh, idx kw, idx count) : count(count), kw(kw), cy(kh / 2), cx(kw / 2) {}
+    idx dy(idx t) const { return t / kw - cy; }
+    idx dx(idx t) const { return t % kw - cx; }
+};
+
+// Zero-padded planes of `height` x `width` positions, with room for offsets from (top, left) to (bottom, right).
+struct Planes {
+    idx height, width, top, pitch, lead, size;
+    bool padded;
+    Planes(idx height, idx width, idx ymin, idx ymax, idx xmin, idx xmax, idx outputs_h, idx outputs_w)
+        : height(height), width(width) {
+        idx left = xmin < 0 ? -xmin : 0, right = xmax > 0 ? xmax : 0;
+        idx columns = width > outputs_w ? width : outputs_w;
+        top = ymin < 0 ? -ymin : 0;
+        idx bottom = (outputs_h > height ? outputs_h - height : 0) + (ymax > 0 ? ymax : 0);
+        pitch = columns + (left > right ? left : right);
+        lead = left;
+        padded = top || bottom || pitch != width || pitch * height < slack();
+        // The slack lets the last block of positions read past the end.
+        size = padded ? lead + (top + height + bottom + 1) * pitch + slack() : height * width;
+    }
+    static idx slack() { return 64; }
+    idx origin() const { return padded ? lead + top * pitch : 0; }
+    idx offset(idx dy, idx dx) const { return origin() + dy * pitch + dx; }
+};
+
+// Copies every `stride`-th value of a channel, starting from (y0, x0), into a plane whose margins are zero.
+template <class T>
+void fill_plane(const Planes &p, T *plane, const T *channel, idx H, idx W, idx stride, idx y0, idx x0) {
+    for (idx i = 0; i < p.height && i * stride + y0 < H; i++) {
+        T *to = plane + p.offset(i, 0);
+        const T *from = channel + (i * stride + y0) * W + x0;
+        if (stride == 1)
+            memcpy(to, from, sizeof(T) * W);
+        else
+            for (idx j = 0; j * stride + x0 < W; j++) to[j] = from[j * stride];
+    }
+}
+
+// C (ROWS x VECTORS vectors, rows ldc apart) = A (K x ROWS) times the rows that start at b + offset[k].
+template <class T>
+inline void block(idx K, const T *a, const T *b, const idx *offset, T *c, idx ldc) {
+    typedef typename Vector<T>::type V;
+    const idx w = Vector<T>::width;
+    V c00 = {}, c01 = {}, c02 = {}, c10 = {}, c11 = {}, c12 = {};
+    V c20 = {}, c21 = {}, c22 = {}, c30 = {}, c31 = {}, c32 = {};
+    for (idx k = 0; k < K; k++, a += ROWS) {
+        const T *row = b + offset[k];
+        const V b0 = *(const V *)row, b1 = *(const V *)(row + w), b2 = *(const V *)(row + 2 * w);
+        const T a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
+        c00 += a0 * b0; c01 += a0 * b1; c02 += a0 * b2;
+        c10 += a1 * b0; c11 += a1 * b1; c12 += a1 * b2;
+        c20 += a2 * b0; c21 += a2 * b1; c22 += a2 * b2;
+        c30 += a3 * b0; c31 += a3 * b1; c32 += a3 * b2;
+    }
+    V *r0 = (V *)c, *r1 = (V *)(c + ldc), *r2 = (V *)(c + 2 * ldc), *r3 = (V *)(c + 3 * ldc);
+    r0[0] = c00; r0[1] = c01; r0[2] = c02;
+    r1[0] = c10; r1[1] = c11; r1[2] = c12;
+    r2[0] = c20; r2[1] = c21; r2[2] = c22;
+    r3[0] = c30; r3[1] = c31; r3[2] = c32;
+}
+
+// out (rows x P, rows ld apart) = packed weights times the planes; rows is a multiple of ROWS, ld >= one block.
+template <class T>
+void multiply(idx rows, idx K, idx P, const T *packed, const T *planes, const idx *offset, T *out, idx ld) {
+    const idx step = VECTORS * Vector<T>::width;
+    for (idx start = 0; start < P; start += step) {
+        idx p = start + step <= P || P < step ? start : P - step;  // the last block overlaps the one before
+        for (idx r = 0; r < rows; r += ROWS)
+            block(K, packed + r * K, planes + p, offset, out + r * ld + p, ld);
+    }
+}
+
+// y[o,c-order] of one image: rows of `tile` (pitch apart) to dense rows `stride` apart, plus bias and acc.
+template <class T>
+void unpad(const T *tile, idx pitch, idx h, idx w, T *out, idx W, idx stride, idx y0, idx x0, T bias,
+           const T *acc) {
+    for (idx i = 0; i < h; i++) {
+        const T *from = tile + i * pitch;
+        const idx at = (i * stride + y0) * W + x0;
+        T *to = out + at;
+        const T *add = acc ? acc + at : 0;
+        if (stride == 1) {
+            if (add) for (idx j = 0; j < w; j++) to[j] = from[j] + bias + add[j];
+            else for (idx j = 0; j < w; j++) to[j] = from[j] + bias;
+        } else {
+            for (idx j = 0; j < w; j++) to[j * stride] = from[j] + bias + (add ? add[j * stride] : T(0));
+        }
+    }
+}
+
+// Weights (O, C, taps) as blocks of ROWS output rows: packed[row / ROWS][k][row % ROWS], zero rows at the end.
+// Forward: row = o, k = (c, t).  Adjoint: row = c, k = (o, t) over the chosen taps.
+template <class T>
+void pack(T *packed, const T *w, idx O, idx C, idx taps, bool adjoint, const idx *chosen, idx n_chosen) {
+    const idx rows = adjoint ? C : O, inner = adjoint ? O : C, K = inner * n_chosen;
+    for (idx r = 0; r < ceil_div(rows, ROWS) * ROWS; r++)
+        for (idx k = 0; k < K; k++) {
+            idx in = k / n_chosen, t = chosen[k % n_chosen];
+            T value = 0;
+            if (r < rows) value = adjoint ? w[(in * C + r) * taps + t] : w[(r * C + in) * taps + t];
+            packed[(r / ROWS * K + k) * ROWS + r % ROWS] = value;
+        }
+}
+
+// The planes a strided correlation reads, and where each (channel, tap) starts in them.
+struct Sources {
+    Planes planes;
+    idx stride, residues;
+    Buffer<idx> offsets;  // (C, taps): offset into the planes of one image
+    Sources(idx C, idx H, idx W, const Taps &taps, idx kh, idx stride, idx Ho, idx Wo)
+        : planes(ceil_div(H, stride), ceil_div(W, stride), floor_div(taps.dy(0), stride),
+                 floor_div(taps.dy(taps.count - 1), stride), floor_div(leftmost(taps), stride),
+                 floor_div(rightmost(taps), stride), Ho, Wo),
+          stride(stride), residues(stride * stride), offsets(C * taps.count) {
+        for (idx c = 0; c < C; c++)
+            for (idx t = 0; t < taps.count; t++) {
+                idx qy = floor_div(taps.dy(t), stride), qx = floor_div(taps.dx(t), stride);
+                idx residue = (taps.dy(t) - qy * stride) * stride + taps.dx(t) - qx * stride;
+                offsets[c * taps.count + t] = (c * residues + residue) * planes.size + planes.offset(qy, qx);
+            }
+    }
+    static idx leftmost(const Taps &t) { return -t.cx; }
+    static idx rightmost(const Taps &t) { return t.count >= t.kw ? t.kw - 1 - t.cx : t.count - 1 - t.cx; }
+    bool direct() const { return !planes.padded && stride == 1; }
+    template <class T> const T *fill(T *buffer, const T *image, idx C, idx H, idx W) const {
+        if (direct()) return image;
+        for (idx c = 0; c < C; c++)
+            for (idx r = 0; r < residues; r++)
+                fill_plane(planes, buffer + (c * residues + r) * planes.size, image + c * H * W, H, W, stride,
+                           r / stride, r % stride);
+        return buffer;
+    }
+};
+
+inline void all_taps(idx *chosen, idx taps) {
+    for (idx t = 0; t < taps; t++) chosen[t] = t;
+}
+
+inline idx output_size(idx size, idx kernel, idx stride) { return (size + 2 * (kernel / 2) - kernel) / stride + 1; }
+
+template <class T>
+void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N, idx C, idx H, idx W, idx O,
+               idx kh, idx kw, idx n_taps, idx stride) {
+    const Taps taps(kh, kw, n_taps);
+    const idx Ho = output_size(H, kh, stride), Wo = output_size(W, kw, stride);
+    Sources sources(C, H, W, taps, kh, stride, Ho, Wo);
+    const Planes &planes = sources.planes;
+    const idx K = C * n_taps, rows = ceil_div(O, ROWS) * ROWS, P = Ho * planes.pitch;
+    const idx ld = P + VECTORS * Vector<T>::width;
+    Buffer<idx> chosen(n_taps);
+    all_taps(chosen, n_taps);
+    Buffer<T> packed(rows * K);
+    pack<T>(packed, w, O, C, n_taps, false, chosen, n_taps);
+    #pragma omp parallel
+    {
+        Buffer<T> buffer(sources.direct() ? 0 : C * sources.residues * planes.size);
+        Buffer<T> tile(rows * ld);
+        #pragma omp for schedule(static)
+        for (idx n = 0; n < N; n++) {
+            const T *in = sources.fill<T>(buffer, x + n * C * H * W, C, H, W);
+            multiply<T>(rows, K, P, packed, in, sources.offsets, tile, ld);
+            for (idx o = 0; o < O; o++) {
+                const idx at = (n * O + o) * Ho * Wo;
+                unpad<T>(tile + o * ld, planes.pitch, Ho, Wo, y + at, Wo, 1, 0, 0, bias ? bias[o] : T(0),
+                         acc ? acc + at : 0);
+            }
+        }
+    }
+}
+
+template <class T>
+void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W,
+                      idx O, idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+    const Taps taps(kh, kw, n_taps);
+    const idx rows = ceil_div(C, ROWS) * ROWS;
+    const idx hmax = ceil_div(H, stride), wmax = ceil_div(W, stride);
+    // A tap that reads q places down, forward, is read q places up here.
+    const Planes planes(Ho, Wo, -floor_div(taps.dy(n_taps - 1), stride), -floor_div(taps.dy(0), stride),
+                        -floor_div(Sources::rightmost(taps), stride), -floor_div(Sources::leftmost(taps), stride),
+                        hmax, wmax);
+    const idx P = hmax * planes.pitch, ld = P + VECTORS * Vector<T>::width, residues = stride * stride;
+    Buffer<T> packed(rows * O * n_taps);
+    Buffer<idx> offsets(O * n_taps), chosen(n_taps), first(residues + 1);
+    // Each residue of the output's coordinates has its own taps; they are packed one after the other.
+    first[0] = 0;
+    for (idx r = 0; r < residues; r++) {
+        idx count = 0, *own = chosen + first[r];
+        for (idx t = 0; t < n_taps; t++) {
+            idx qy = floor_div(taps.dy(t), stride), qx = floor_div(taps.dx(t), stride);
+            if ((taps.dy(t) - qy * stride) * stride + taps.dx(t) - qx * stride == r) own[count++] = t;
+        }
+        first[r + 1] = first[r] + count;
+        pack<T>(packed + rows * O * first[r], w, O, C, n_taps, true, own, count);
+        for (idx o = 0; o < O; o++)
+            for (idx k = 0; k < count; k++)
+                offsets[O * first[r] + o * count + k] =
+                    o * planes.size +
+                    planes.offset(-floor_div(taps.dy(own[k]), stride), -floor_div(taps.dx(own[k]), stride));
+    }
+    #pragma omp parallel
+    {
+        Buffer<T> buffer(planes.padded ? O * planes.size : 0);
+        Buffer<T> tile(rows * ld);
+        #pragma omp for schedule(static)
+        for (idx n = 0; n < N; n++) {
+            const T *in = gy + n * O * Ho * Wo;
+            if (planes.padded) {
+                for (idx o = 0; o < O; o++)
+                    fill_plane<T>(planes, buffer + o * planes.size, in + o * Ho * Wo, Ho, Wo, 1, 0, 0);
+                in = buffer;
+            }
+            for (idx r = 0; r < residues; r++) {
+                const idx y0 = r / stride, x0 = r % stride, K = O * (first[r + 1] - first[r]);
+                multiply<T>(rows, K, P, packed + rows * O * first[r], in, offsets + O * first[r], tile, ld);
+                for (idx c = 0; c < C; c++) {
+                    const idx at = (n * C + c) * H * W;
+                    unpad<T>(tile + c * ld, planes.pitch, ceil_div(H - y0, stride), ceil_div(W - x0, stride),
+                             gx + at, W, stride, y0, x0, bias ? bias[c] : T(0), acc ? acc + at : 0);
+                }
+            }
+        }
+    }
+}
+
+// sum += the products of ROWS rows of g with VECTORS rows of the planes, over P positions (a multiple of a
+// vector) of each of `images` images that lie g_step and b_step apart.
+template <class T>
+inline void dot_block(idx P, idx images, const T *g, idx ld, idx g_step, const T *b0, const T *b1, const T *b2,
+                      idx b_step, T *sum, idx K, idx n_rows, idx n_columns) {
+    typedef typename Vector<T>::type V;
+    const idx width = Vector<T>::width;
+    V s00 = {}, s01 = {}, s02 = {}, s10 = {}, s11 = {}, s12 = {};
+    V s20 = {}, s21 = {}, s22 = {}, s30 = {}, s31 = {}, s32 = {};
+    for (idx n = 0; n < images; n++, g += g_step, b0 += b_step, b1 += b_step, b2 += b_step) {
+        const T *g1 = g + ld, *g2 = g + 2 * ld, *g3 = g + 3 * ld;
+        for (idx p = 0; p < P; p += width) {
+            const V x0 = *(const V *)(b0 + p), x1 = *(const V *)(b1 + p), x2 = *(const V *)(b2 + p);
+            const V y0 = *(const V *)(g + p), y1 = *(const V *)(g1 + p);
+            const V y2 = *(const V *)(g2 + p), y3 = *(const V *)(g3 + p);
+            s00 += y0 * x0; s01 += y0 * x1; s02 += y0 * x2;
+            s10 += y1 * x0; s11 += y1 * x1; s12 += y1 * x2;
+            s20 += y2 * x0; s21 += y2 * x1; s22 += y2 * x2;
+            s30 += y3 * x0; s31 += y3 * x1; s32 += y3 * x2;
+        }
+    }
+    const V all[ROWS][VECTORS] = {{s00, s01, s02}, {s10, s11, s12}, {s20, s21, s22}, {s30, s31, s32}};
+    for (idx r = 0; r < n_rows; r++)
+        for (idx k = 0; k < n_columns; k++) {
+            typedef T Half __attribute__((vector_size(16)));
+            Half half[2];
+            memcpy(half, &all[r][k], sizeof(half));
+            const Half pair = half[0] + half[1];
+            T total = 0;
+            for (idx i = 0; i < width / 2; i++) total += pair[i];
+            sum[r * K + k] += total;
+        }
+}
+
+template <class T>
+void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo, idx kh,
+                       idx kw, idx n_taps, idx stride) {
+    const Taps taps(kh, kw, n_taps);
+    Sources sources(C, H, W, taps, kh, stride, Ho, Wo);
+    const Planes &planes = sources.planes;
+    const idx K = C * n_taps, rows = ceil_div(O, ROWS) * ROWS, width = Vector<T>::width;
+    const idx P = ceil_div(Ho * planes.pitch, width) * width;
+    const bool direct = planes.pitch == Wo && P == Ho * Wo && rows == O;
+    // Small images are taken several at a time, since every block ends in a sum across its vectors.
+    const idx group = P < 512 ? ceil_div(512, P) : 1, groups = ceil_div(N, group);
+    const idx x_step = sources.direct() ? C * H * W : C * sources.residues * planes.size;
+    const idx g_step = direct ? O * Ho * Wo : rows * P;
+    const idx threads = omp_get_max_threads(), size = O * K;
+    Buffer<T> sums(threads * size);
+    #pragma omp parallel num_threads(threads)
+    {
+        T *sum = sums + omp_get_thread_num() * size;
+        Buffer<T> buffer(sources.direct() ? 0 : group * x_step);
+        Buffer<T> dense(direct ? 0 : group * g_step);
+        #pragma omp for schedule(static)
+        for (idx first = 0; first < groups; first++) {
+            const idx n0 = first * group, images = N - n0 < group ? N - n0 : group;
+            const T *in = x + n0 * C * H * W, *g = gy + n0 * O * Ho * Wo;
+            for (idx n = 0; n < images; n++) {
+                sources.fill<T>(buffer + n * x_step, in + n * C * H * W, C, H, W);
+                if (!direct)
+                    for (idx o = 0; o < O; o++)
+                        for (idx i = 0; i < Ho; i++)
+                            memcpy(dense + n * g_step + o * P + i * planes.pitch,
+                                   g + ((n * O + o) * Ho + i) * Wo, sizeof(T) * Wo);
+            }
+            if (!sources.direct()) in = buffer;
+            if (!direct) g = dense;
+            for (idx o = 0; o < O; o += ROWS)
+                for (idx k = 0; k < K; k += VECTORS) {
+                    const idx last = K - 1, *at = sources.offsets;
+                    const T *b0 = in + at[k], *b1 = in + at[k + 1 < K ? k + 1 : last],
+                            *b2 = in + at[k + 2 < K ? k + 2 : last];
+                    dot_block<T>(P, images, g + o * P, P, g_step, b0, b1, b2, x_step, sum + o * K + k, K,
+                                 O - o < ROWS ? O - o : ROWS, K - k < VECTORS ? K - k : VECTORS);
+                }
+        }
+    }
+    // Always added up in the same order: the same threads give the same bits.
+    for (idx i = 0; i < size; i++) {
+        T total = 0;
+        for (idx t = 0; t < threads; t++) total += sums[t * size + i];
+        gw[i] = total;
+    }
+}
+
+}  // namespace pixelvae

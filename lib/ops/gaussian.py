@@ -1,0 +1,49 @@
+"""Diagonal Gaussians over latents: samples, log-densities and KL divergences, in nats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import theano.tensor as T
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """N(mean, diag(exp(log_sigma)²)); both of shape (N, ...), symbolic."""
+
+    mean: Any
+    log_sigma: Any
+
+    def sample(self, noise):
+        """mean + sigma · noise, with noise drawn from the standard normal (the reparametrisation trick)."""
+        return self.mean + T.exp(self.log_sigma) * noise
+
+    def log_density(self, z):
+        """log N(z), summed over all dimensions but the first: (N,)."""
+        e = (z - self.mean) * T.exp(-self.log_sigma)
+        return _sum(-0.5 * (LOG_2PI + T.sqr(e)) - self.log_sigma)
+
+
+def standard_log_density(z):
+    """log N(z; 0, I), summed over all dimensions but the first: (N,)."""
+    return _sum(-0.5 * (LOG_2PI + T.sqr(z)))
+
+
+def kl_to_standard(q: Gaussian):
+    """KL(q ‖ N(0, I)) of each item: (N,)."""
+    return _sum(-0.5 * (1 + 2 * q.log_sigma - T.sqr(q.mean) - T.exp(2 * q.log_sigma)))
+
+
+def kl(q: Gaussian, p: Gaussian):
+    """KL(q ‖ p) of each item, for the prior over a lower level (section 3.1): (N,)."""
+    ratio = T.exp(2 * (q.log_sigma - p.log_sigma))
+    distance = T.sqr((q.mean - p.mean) * T.exp(-p.log_sigma))
+    return _sum(0.5 * (ratio + distance - 1) + p.log_sigma - q.log_sigma)
+
+
+def _sum(x):
+    return x.flatten(2).sum(axis=1)

@@ -1,0 +1,78 @@
+"""Named parameters, owned by one model.
+
+There is no global registry: two models can live in one process. A parameter is a Theano shared variable
+under a dotted name such as ``decoder.layer3.vertical.v``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import theano
+
+from lib.errors import UserError
+
+
+class Parameters(Mapping):
+    """An ordered mapping from names to shared variables, with the random state that fills them.
+
+    ``seed`` makes initialisation repeatable; models draw from ``rng`` in the order of declaration.
+    """
+
+    def __init__(self, seed: int):
+        self.rng = np.random.RandomState(seed)
+        self._shared: dict[str, theano.compile.SharedVariable] = {}
+
+    def new(self, name: str, value: np.ndarray):
+        """Declares a parameter with its initial value (cast to floatX). Names must be new."""
+        if name in self._shared:
+            raise ValueError(f"there is a parameter {name} already")
+        self._shared[name] = theano.shared(np.asarray(value, theano.config.floatX), name=name)
+        return self._shared[name]
+
+    def __getitem__(self, name: str):
+        return self._shared[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shared)
+
+    def __len__(self) -> int:
+        return len(self._shared)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter."""
+        return {
+            name: tuple(v.get_value(borrow=True).shape) for name, v in self._shared.items()
+        }
+
+    def count(self) -> int:
+        """How many numbers there are in all."""
+        return int(sum(np.prod(shape) for shape in self.shapes().values()))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Copies of all values."""
+        return {name: np.asarray(v.get_value()) for name, v in self._shared.items()}
+
+    def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Sets all values.
+
+        Raises UserError unless names and shapes are exactly the model's; then nothing is changed.
+        """
+        shapes = self.shapes()
+        missing = [n for n in shapes if n not in arrays]
+        extra = [n for n in arrays if n not in shapes]
+        if missing or extra:
+            some = ", ".join((missing or extra)[:3])
+            raise UserError(
+                f"these weights belong to another model: {len(missing)} parameters are missing and "
+                f"{len(extra)} are unknown (for instance {some})"
+            )
+        for name, shape in shapes.items():
+            if tuple(arrays[name].shape) != shape:
+                raise UserError(
+                    f"these weights belong to another model: {name} has shape "
+                    f"{tuple(arrays[name].shape)}, not {shape}"
+                )
+        for name, variable in self._shared.items():
+            variable.set_value(np.asarray(arrays[name], theano.config.floatX))

@@ -1,0 +1,6 @@
+"""The paper's models, one script for each group of data sets, mirroring the tables of its appendix E.
+
+A model owns its parameters by name, and gives Theano expressions: encode, decode, bound.
+"""
+
+import lib  # noqa: F401  (prepares Theano before any model imports it)

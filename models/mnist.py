@@ -1,0 +1,241 @@
+"""The five models for binarized MNIST: the authors' own rows of table 1, layer by layer as in table E.1.
+
+=======================  =========================================================================
+``conv-vae``             upsampling decoder, pixels independent given z
+``pixelvae``             upsampling decoder, then masked convolutions (van den Oord et al. 2016a)
+``gated-pixelcnn``       no latent: the gated two-stack network alone; its likelihood is exact
+``gated-pixelvae``       upsampling decoder, then the gated two-stack network
+``gated-pixelvae-noup``  z enters every gate as a linear bias; no upsampling decoder
+=======================  =========================================================================
+
+Where the released code and the paper differ, ``docs/fidelity.md`` says which one this follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import theano.tensor as T
+
+from lib.layers import Conv, GatedLayer, Linear, TransposedConv
+from lib.ops.gate import gate
+from lib.ops.gaussian import Gaussian
+from lib.parameters import Parameters
+
+FEATURES = 32  # channels of the upsampling decoder's output, and of the layers behind it in gated-pixelvae
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes one model of the table: the defaults are the paper's sizes.
+
+    layers (L): PixelCNN layers after the first; dim_pix (D): their width; latent_dim (K): of z;
+    filter_size (k): of those layers, odd; height and width of the images.
+    """
+
+    model: str = "gated-pixelvae-noup"
+    layers: int = 12
+    dim_pix: int = 32
+    latent_dim: int = 64
+    filter_size: int = 5
+    height: int = 28
+    width: int = 28
+
+
+def relu(x):
+    return T.nnet.relu(x)
+
+
+class Encoder:
+    """q(z|x): convolutions down to 4x4 (for 28x28 images), then a linear layer (table E.1, top)."""
+
+    def __init__(self, p: Parameters, latent_dim: int, height: int, width: int):
+        widths = [(1, 32, 1), (32, 32, 2), (32, 32, 1), (32, 64, 2)]
+        widths += [(64, 64, 1), (64, 64, 2), (64, 64, 1), (64, 64, 1)]
+        self.convs = [
+            Conv(p, f"encoder.conv{i + 1}", a, b, (3, 3), stride=s)
+            for i, (a, b, s) in enumerate(widths)
+        ]
+        h, w = Decoder.start(height, width)
+        self.linear = Linear(p, "encoder.linear", 64 * h * w, 2 * latent_dim)
+
+    def __call__(self, x) -> Gaussian:
+        for i, conv in enumerate(self.convs):
+            if i == 4:
+                x = pad_to_even(x)  # 7x7 -> 8x8
+            x = relu(conv(x))
+        y = self.linear(x.flatten(2))
+        return Gaussian(mean=y[:, ::2], log_sigma=y[:, 1::2])
+
+
+def pad_to_even(x):
+    """Zeros at the bottom and on the right where a side is odd."""
+    h, w = x.shape[2] + x.shape[2] % 2, x.shape[3] + x.shape[3] % 2
+    canvas = T.zeros((x.shape[0], x.shape[1], h, w), x.dtype)
+    return T.set_subtensor(canvas[:, :, : x.shape[2], : x.shape[3]], x)
+
+
+class Decoder:
+    """z -> FEATURES maps of the image's size (table E.1, middle), doubling by transposed convolutions."""
+
+    @staticmethod
+    def halve(size: int) -> int:
+        return (size + 1) // 2
+
+    @classmethod
+    def start(cls, height: int, width: int) -> tuple[int, int]:
+        """The coarsest maps' size: 4x4 for 28x28 images."""
+        h, w = (cls.halve(cls.halve(cls.halve(s))) for s in (height, width))
+        return h, w
+
+    def __init__(self, p: Parameters, latent_dim: int, height: int, width: int):
+        self.sizes = [(height, width)]
+        for _ in range(3):
+            self.sizes.append((self.halve(self.sizes[-1][0]), self.halve(self.sizes[-1][1])))
+        h, w = self.sizes[-1]
+        self.linear = Linear(p, "decoder.linear", latent_dim, 64 * h * w)
+
+        def conv(name, inputs, outputs):
+            return Conv(p, f"decoder.{name}", inputs, outputs, (3, 3))
+
+        def up(name, inputs, outputs):
+            return TransposedConv(p, f"decoder.{name}", inputs, outputs)
+
+        self.first = [conv("conv1", 64, 64), conv("conv2", 64, 64)]
+        self.stages = [
+            (up("up1", 64, 64), conv("conv3", 64, 64)),
+            (up("up2", 64, 32), conv("conv4", 32, 32)),
+            (up("up3", 32, 32), conv("conv5", 32, FEATURES)),
+        ]
+
+    def __call__(self, z):
+        h, w = self.sizes[-1]
+        x = relu(self.linear(z)).reshape((z.shape[0], 64, h, w))
+        for conv in self.first:
+            x = relu(conv(x))
+        for i, (up, conv) in enumerate(self.stages):
+            x = relu(conv(relu(up(x))))
+            # The table crops 8x8 to 7x7 behind the first stage; sizes that divide by 8 need no crop at all.
+            height, width = self.sizes[2 - i]
+            if (2 * h, 2 * w) != (height, width):
+                x = x[:, :, :height, :width]
+            h, w = height, width
+        return x
+
+
+class IndependentPixels:
+    """A 1x1 convolution of the features to one logit a pixel: the convolutional VAE."""
+
+    def __init__(self, p: Parameters, s: Settings):
+        self.conv = Conv(p, "output", FEATURES, 1, (1, 1), he=False)
+
+    def __call__(self, x, features):
+        return self.conv(features)
+
+
+class MaskedStack:
+    """The un-gated PixelCNN: one 7x7 mask-A convolution, then residual mask-B layers with ReLU."""
+
+    def __init__(self, p: Parameters, s: Settings):
+        d, k = s.dim_pix, s.filter_size
+        self.input = Conv(p, "pixelcnn.input", 1 + FEATURES, d, (7, 7), taps=24)
+        self.layers = [
+            Conv(p, f"pixelcnn.layer{i + 1}", d, d, (k, k), taps=k * k // 2 + 1)
+            for i in range(s.layers)
+        ]
+        self.output = [Conv(p, f"output.conv{i + 1}", d, d, (1, 1)) for i in range(2)]
+        self.logits = Conv(p, "output.logits", d, 1, (1, 1), he=False)
+
+    def __call__(self, x, features):
+        h = relu(self.input(T.concatenate([x, features], axis=1)))
+        for layer in self.layers:
+            h = h + relu(layer(h))
+        for conv in self.output:
+            h = relu(conv(h))
+        return self.logits(h)
+
+
+class GatedStack:
+    """The gated two-stack PixelCNN: a 7x7 mask-A layer, L mask-B layers, two gated 1x1 layers, one logit.
+
+    ``features``: maps concatenated to the image (0 for none). ``latent_dim``: of the z that enters every gate
+    (0 for plain gates).
+    """
+
+    def __init__(self, p: Parameters, s: Settings, features: int, latent_dim: int):
+        d, k, out = s.dim_pix, s.filter_size, features or s.dim_pix
+        self.layers = [GatedLayer(p, "pixelcnn.input", 1 + features, d, 7, first=True)]
+        for i in range(s.layers):
+            self.layers.append(GatedLayer(p, f"pixelcnn.layer{i + 1}", d, d, k, first=False))
+        self.output = [
+            Conv(p, f"output.conv{i + 1}", d if i == 0 else out, 2 * out, (1, 1)) for i in range(2)
+        ]
+        self.logits = Conv(p, "output.logits", out, 1, (1, 1), he=False)
+        # Two gates in every layer and one behind each output convolution, each with two maps of z (V₁ and V₂).
+        self.gates = 2 * len(self.layers) + len(self.output)
+        self.latent = None
+        if latent_dim:
+            n = 2 * self.gates
+            self.latent = Linear(p, "pixelcnn.latent", latent_dim, n * d, blocks=n)
+        self.width = d
+
+    def conditions(self, z) -> list:
+        """What z adds inside each gate, (N, 2D) each, from one matrix product for all."""
+        if self.latent is None:
+            return [0] * self.gates
+        return T.split(self.latent(z), [2 * self.width] * self.gates, self.gates, axis=1)
+
+    def __call__(self, x, features=None, z=None):
+        c = self.conditions(z)
+        vertical = horizontal = x if features is None else T.concatenate([x, features], axis=1)
+        for i, layer in enumerate(self.layers):
+            vertical, horizontal = layer(vertical, horizontal, c[2 * i : 2 * i + 2])
+        for i, conv in enumerate(self.output):
+            horizontal = gate(conv.without_bias(horizontal), conv.b + c[2 * len(self.layers) + i])
+        return self.logits(horizontal)
+
+
+class MnistModel:
+    """One of the five models. ``parameters`` are its own; methods give Theano expressions.
+
+    Images x are float (N, 1, H, W) with values 0 and 1, latents z (N, K), logits (N, 1, H, W).
+    """
+
+    levels = 2
+
+    def __init__(self, settings: Settings, seed: int = 0):
+        self.settings = s = settings
+        self.parameters = p = Parameters(seed)
+        self.latent_dim = 0 if s.model == "gated-pixelcnn" else s.latent_dim
+        if self.latent_dim:
+            self._encoder = Encoder(p, s.latent_dim, s.height, s.width)
+        upsampling = s.model in ("conv-vae", "pixelvae", "gated-pixelvae")
+        self._decoder = Decoder(p, s.latent_dim, s.height, s.width) if upsampling else None
+        if s.model == "conv-vae":
+            self._pixels = IndependentPixels(p, s)
+        elif s.model == "pixelvae":
+            self._pixels = MaskedStack(p, s)
+        else:
+            latent = s.latent_dim if s.model == "gated-pixelvae-noup" else 0
+            self._pixels = GatedStack(p, s, FEATURES if upsampling else 0, latent)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (1, self.settings.height, self.settings.width)
+
+    def header(self) -> dict:
+        """What a weights file says about the model, enough to build it again."""
+        return asdict(self.settings)
+
+    def encode(self, x) -> Gaussian:
+        """q(z|x). Not for a model without latent."""
+        return self._encoder(x)
+
+    def decode(self, x, z=None):
+        """Logits of p(x_i = 1 | x_1 … x_{i-1}, z) for every pixel i, in raster order (section 3)."""
+        if self._decoder is not None:
+            return self._pixels(x, self._decoder(z))
+        return self._pixels(x, z=z)
+
+
+MODELS = ("conv-vae", "pixelvae", "gated-pixelcnn", "gated-pixelvae", "gated-pixelvae-noup")
