@@ -1,0 +1,114 @@
+"""What Theano runs on: its defaults, the BLAS it calls, the threads it uses.
+
+``python -m lib.backend`` prints all of it, for bug reports.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+from shutil import which
+from typing import NamedTuple, Optional
+
+from lib import compat
+from lib.backend import blas, flags
+from lib.errors import UserError
+
+
+class Backend(NamedTuple):
+    """What :func:`prepare` settled on."""
+
+    threads: int  #: OpenMP threads of the compiled operations
+    openblas: Optional[blas.OpenBLAS]  #: None where none was found, or Theano's flags name another
+
+
+@lru_cache(maxsize=None)
+def prepare() -> Backend:
+    """Repair the environment and give Theano its defaults; it must not have been imported yet.
+
+    What the user says in ``THEANO_FLAGS`` or ``.theanorc`` stands. A second call changes nothing.
+
+    Raises:
+        UserError: Theano was imported before, no C++ compiler is there, or a setting is bad.
+    """
+    if "theano" in sys.modules:
+        raise UserError(
+            "theano was imported before lib, too early for its settings: import lib first."
+        )
+    compat.repair()
+    given = flags.given()
+    if "cxx" not in given and which("g++") is None:
+        raise UserError(
+            "There is no C++ compiler, without which Theano is far too slow: "
+            "install g++ (on Debian: apt-get install g++)."
+        )
+    threads = _threads("PIXELVAE_THREADS") or _threads("OMP_NUM_THREADS") or _cores()
+    # The operations run one image a thread, so BLAS must not start threads of its own inside them.
+    blas_threads = _threads("OPENBLAS_NUM_THREADS") or 1
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ["OPENBLAS_NUM_THREADS"] = str(blas_threads)
+    ours = given.get("blas.ldflags", blas.FLAGS) == blas.FLAGS  # or a parent process set them so
+    openblas = blas.load(blas_threads) if ours else None
+    flags.set_defaults(
+        {
+            "floatX": "float32",
+            "openmp": "True",
+            "openmp_elemwise_minsize": "20000",
+            "base_compiledir": flags.base_compiledir(),
+            "compiledir_format": flags.compiledir_format(),
+            "blas.ldflags": blas.FLAGS if openblas else "",
+        },
+        given,
+    )
+    return Backend(threads, openblas)
+
+
+def summary() -> str:
+    """One line: which BLAS, how many threads, which device."""
+    import theano
+
+    backend = prepare()
+    ldflags = theano.config.blas.ldflags
+    if backend.openblas:
+        name = f"{backend.openblas} ({backend.openblas.threads} thread each)"
+    else:
+        name = ldflags or "none (slow: install libopenblas, or SciPy from its wheel)"
+    return (
+        f"BLAS: {name}; OpenMP threads: {backend.threads}; "
+        f"device: {theano.config.device}, {theano.config.floatX}"
+    )
+
+
+def _threads(variable: str) -> Optional[int]:
+    """The number of threads that an environment variable asks for, None where it is not set."""
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"{variable} must be a whole number, 1 or more, not {value!r}.")
+    return int(value)
+
+
+def _cores() -> int:
+    """Cores that this process may use: its affinity, cut by the quota of its control group."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _quota()))
+
+
+def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Whole cores that the control group grants, as containers do (version 2, else version 1)."""
+    try:
+        if (root / "cpu.max").exists():
+            quota, period = (root / "cpu.max").read_text().split()
+        else:
+            quota = (root / "cpu/cpu.cfs_quota_us").read_text()
+            period = (root / "cpu/cpu.cfs_period_us").read_text()
+        return math.ceil(int(quota) / int(period)) if int(quota) > 0 else sys.maxsize
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return sys.maxsize

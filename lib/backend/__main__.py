@@ -1,0 +1,99 @@
+"""``python -m lib.backend``: what a bug report should say of the machine and its software."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+import theano
+
+from lib.backend import prepare, summary
+
+PACKAGES = ("Theano", "Lasagne", "fuel", "numpy", "scipy", "h5py", "pillow", "scikit-learn", "lmdb")
+
+
+def main() -> None:
+    """Print the report to standard output."""
+    print(summary())
+    for name, value in report():
+        print(f"{name:<22}{value}")
+
+
+def report() -> Iterator[tuple[str, str]]:
+    """Pairs of a name and what holds here; the last compiles and times a product."""
+    backend = prepare()
+    yield "python", f"{platform.python_version()} ({sys.executable})"
+    yield "system", platform.platform()
+    yield "processor", f"{_processor()}, {os.cpu_count()} cores"
+    yield "compiler", f"{theano.config.cxx}: {_first_line(theano.config.cxx, '--version')}"
+    for package in PACKAGES:
+        yield package, _version(package)
+    yield "OpenBLAS", backend.openblas.version if backend.openblas else "not in use"
+    yield "BLAS loaded", " ".join(_loaded_blas())
+    yield "THEANO_FLAGS", os.environ["THEANO_FLAGS"]
+    yield "compiledir", theano.config.compiledir
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PIXELVAE_DATA", "FUEL_DATA_PATH"):
+        yield variable, os.environ.get(variable, "not set")
+    yield "matrix product", matrix_product()
+
+
+def matrix_product(size: int = 1024) -> str:
+    """Speed of a compiled product of square float32 matrices, and its distance from NumPy's."""
+    left, right = np.random.RandomState(0).standard_normal((2, size, size)).astype("float32")
+    x, y = theano.tensor.fmatrices("x", "y")
+    product = theano.function([x, y], theano.tensor.dot(x, y))
+    error = np.abs(product(left, right) - left @ right).max()
+    seconds = min(_seconds(product, left, right) for _ in range(5))
+    return f"{2e-9 * size**3 / seconds:.0f} GFLOP/s, at most {error:.1e} from NumPy's"
+
+
+def _seconds(function, *arguments) -> float:
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _first_line(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.partition("\n")[0]
+    except OSError as error:
+        return str(error)
+
+
+def _processor() -> str:
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _loaded_blas() -> list[str]:
+    """Files of the BLAS libraries in this process; NumPy brings one that Theano does not call."""
+    paths = {line.split(None, 5)[5] for line in _lines("/proc/self/maps") if ".so" in line}
+    return sorted(path for path in paths if "blas" in Path(path).name)
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a file of Linux's, none where there is no such file."""
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Finding a fast BLAS and making its symbols those of the whole process.
+
+The modules that Theano compiles are not linked against it: they take ``sgemm_`` from the process
+that loads them, as they take Python itself. So the compile cache knows no path of the library, and
+needs no ``-dev`` package, no linker path with blanks in it, and no root.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Iterator, NamedTuple, Optional
+
+#: Theano's ``blas.ldflags``: not empty, so that it uses BLAS at all, and with "openblas" in it, so
+#: that its own convolutions keep the library's threads down. A macro nobody reads links nothing.
+FLAGS = "-DBLAS_OF_THE_PROCESS=openblas"
+
+
+class OpenBLAS(NamedTuple):
+    """A loaded OpenBLAS, whose symbols are visible to all modules loaded later."""
+
+    origin: str  #: "system's" or "SciPy's"
+    library: ctypes.CDLL
+
+    @property
+    def threads(self) -> int:
+        """Threads that one call may use."""
+        return self.library.openblas_get_num_threads()
+
+    @property
+    def version(self) -> str:
+        """Version and build, as the library itself words them."""
+        get_config = self.library.openblas_get_config
+        get_config.restype = ctypes.c_char_p
+        return get_config().decode()
+
+    def __str__(self) -> str:
+        return f"{self.origin} {' '.join(self.version.split()[:2])}"
+
+
+def load(threads: int) -> Optional[OpenBLAS]:
+    """Load the system's OpenBLAS, else the one in SciPy's wheel, with this many threads a call."""
+    for origin, libraries in _candidates():
+        try:
+            *_, library = [ctypes.CDLL(name, ctypes.RTLD_GLOBAL) for name in libraries]
+        except OSError:
+            continue
+        if hasattr(library, "sgemm_"):  # with 64-bit integers it would be called sgemm_64_
+            # The variable OPENBLAS_NUM_THREADS comes too late where it was loaded before.
+            library.openblas_set_num_threads(threads)
+            return OpenBLAS(origin, library)
+    return None
+
+
+def _candidates() -> Iterator[tuple[str, list[str]]]:
+    """Whose each OpenBLAS is, and the libraries to load: what it needs first, itself last."""
+    yield "the system's", ["libopenblas.so.0"]
+    scipy = find_spec("scipy")
+    if scipy and scipy.origin:
+        folder = Path(scipy.origin).parents[1] / "scipy.libs"
+        for path in folder.glob("libopenblas*"):
+            # It does not say where these lie; once loaded, they are found by name.
+            runtime = [*folder.glob("libquadmath*"), *folder.glob("libgfortran*")]
+            yield "SciPy's", [str(library) for library in (*runtime, path)]
