@@ -1,7 +1,8 @@
 """Named arrays and a JSON header in one `.npz` file: written whole or not at all, read without trust.
 
 The file is an ordinary uncompressed `.npz` (`numpy.load` reads it) in which the array `header` holds the
-UTF-8 bytes of a JSON object with at least `"format": 1` and `"kind"`, "weights" or "checkpoint".
+UTF-8 bytes of a JSON object with at least `"format": 1`, `"kind"`, "weights" or "checkpoint", and the
+names of all other arrays as `"arrays"`: one damaged byte in a zip's directory can hide members.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import math
 import os
 import re
+import stat
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
@@ -38,7 +40,7 @@ def save_arrays(
     arrays
         Names made of letters, digits and `_ . : + -`, with real numbers or booleans.
     header
-        What JSON can hold, with `kind` among :data:`KINDS`; `format` is added.
+        What JSON can hold, with `kind` among :data:`KINDS`; `format` and `arrays` are added.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def save_arrays(
     """
     if header.get("kind") not in KINDS:
         raise ValueError(f"header['kind'] must be one of {KINDS}, not {header.get('kind')!r}")
-    text = to_json({**header, "format": FORMAT}).encode()
+    text = to_json({**header, "format": FORMAT, "arrays": list(arrays)}).encode()
     if len(text) > MAX_HEADER_BYTES:
         raise ValueError(f"a header of {len(text)} bytes is larger than {MAX_HEADER_BYTES}")
     members = {_HEADER: np.frombuffer(text, dtype=np.uint8)}
@@ -71,8 +73,8 @@ def load_arrays(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what :func:`save_arrays` wrote: (arrays, header).
 
-    Nothing is unpickled or written to disk, and no more memory is used than the file is long: members must
-    be stored uncompressed and sizes are checked before anything is read.
+    Nothing is unpickled or written to disk, and the memory used is in proportion to the file's length:
+    members must be stored uncompressed, and sizes are checked before anything is read.
 
     Raises
     ------
@@ -80,22 +82,15 @@ def load_arrays(
         The file is missing, unreadable, empty, truncated, damaged, of another kind or not of this format.
     """
     with user_errors(f"cannot read {path}"):
-        if not os.path.exists(path):
-            raise UserError(f"cannot read {path}: no such file; see that the name is right")
-        if not os.path.isfile(path):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would block for ever
             raise UserError(f"cannot read {path}: it is no file; name an .npz file")
         with open(path, "rb") as file:
             try:
-                arrays = _read(file)
-                header = _parse_header(arrays.pop(_HEADER, None))
-            except (UserError, MemoryError, OSError):
+                arrays, header = _read(file)
+            except (MemoryError, OSError):
                 raise
-            except _Refused as refusal:
-                raise UserError(f"cannot read {path}: {refusal}") from None
-            except (
-                Exception
-            ) as problem:  # the parsers raise what they like on bytes that make no sense
-                raise UserError(f"cannot read {path}: it is damaged ({problem})") from problem
+            except Exception as problem:  # parsers raise what they like on bytes without sense
+                raise UserError(f"cannot read {path}: {_reason(problem)}") from problem
     if kind is not None and header["kind"] != kind:
         raise UserError(f"cannot use {path}: it holds a {header['kind']}, not {kind}")
     return arrays, header
@@ -105,7 +100,12 @@ class _Refused(Exception):
     """Why a file is not accepted."""
 
 
-def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+def _reason(problem: Exception) -> str:
+    text = " ".join(str(problem).split())[:200]
+    return text if isinstance(problem, _Refused) else f"it is damaged ({text})"
+
+
+def _read(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     size = os.fstat(file.fileno()).st_size
     start = file.read(4)
     if not start:
@@ -119,7 +119,13 @@ def _read(file: BinaryIO) -> dict[str, np.ndarray]:
     with archive:
         members = archive.infolist()
         _check_members(members, size)
-        return {member.filename[: -len(".npy")]: _read_array(archive, member) for member in members}
+        arrays = {
+            member.filename[: -len(".npy")]: _read_array(archive, member) for member in members
+        }
+    header = _parse_header(arrays.pop(_HEADER, None))
+    if sorted(header.pop("arrays")) != sorted(arrays):
+        raise _Refused("it is damaged: its arrays are not those that its header names")
+    return arrays, header
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:

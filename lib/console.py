@@ -107,14 +107,20 @@ def _parse_int(text: str, least: int) -> int:
     return value
 
 
+def _say(line: str) -> None:
+    """Print a line on standard error, above a progress bar where there is one."""
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()  # which CPython 3.8 does not do by itself outside a terminal
+
+
 @contextlib.contextmanager
 def phase(name: str, estimate_s: float | None = None) -> Iterator[None]:
     """Announce something long without a progress bar, and say how long it took (on standard error)."""
     about = "" if estimate_s is None else f", about {_duration(estimate_s)}"
-    print(f"{name}{about} ...", file=sys.stderr, flush=True)
+    _say(f"{name}{about} ...")
     start = time.monotonic()
     yield
-    print(f"... done in {_duration(time.monotonic() - start)}", file=sys.stderr, flush=True)
+    _say(f"... done in {_duration(time.monotonic() - start)}")
 
 
 def _duration(seconds: float) -> str:
@@ -178,11 +184,8 @@ class Progress:
             self._next = time.monotonic() + self._interval
 
     def write(self, line: str) -> None:
-        """Print a line of one's own without disturbing the bar."""
-        if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        """Print a line of the caller's above the bar."""
+        _say(line)
 
     def close(self) -> None:
         """Show the last state."""
@@ -199,7 +202,7 @@ class Progress:
             parts.append(self._values)
         if self.total is not None and rate > 0 and self.count < self.total:
             parts.append(f"{_duration((self.total - self.count) / rate)} left")
-        print(", ".join(parts), file=sys.stderr, flush=True)
+        _say(", ".join(parts))
         self._shown = self.count
 
 

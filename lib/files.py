@@ -20,11 +20,12 @@ PathLike = Union[str, "os.PathLike[str]"]
 _ADVICE = {
     errno.ENOSPC: "free some space and try again",
     errno.EDQUOT: "free some space and try again",
-    errno.EROFS: "choose a folder that can be written",
-    errno.EACCES: "choose a folder that you may write to",
-    errno.EPERM: "choose a folder that you may write to",
-    errno.ENOENT: "see that its folder is there",
-    errno.ENOTDIR: "choose a folder; a file is in its place",
+    errno.EROFS: "choose another place",
+    errno.EACCES: "change its permissions or choose another place",
+    errno.EPERM: "change its permissions or choose another place",
+    errno.ENOENT: "see that the name is right and its folder there",
+    errno.ENOTDIR: "a file is where a folder should be",
+    errno.EEXIST: "a file is where a folder should be",
     errno.ENOTSUP: "choose a folder on a file system that can lock files",
     errno.ENOLCK: "choose a folder on a file system that can lock files",
 }

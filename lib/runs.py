@@ -93,9 +93,11 @@ class Run:
 
     def close(self) -> None:
         """Close the event file and free the lock."""
-        if self._scalars is not None:
-            self._scalars.close()
-        os.close(self._lock)
+        try:
+            if self._scalars is not None:
+                self._scalars.close()
+        finally:
+            os.close(self._lock)
 
     def path(self, name: str) -> Path:
         """Path of a file of this run, such as `samples.png`."""
@@ -118,7 +120,7 @@ class Run:
             **header,
             "kind": "checkpoint",
             "config": self.config,
-            "iteration": header["iteration"],
+            "iteration": int(header["iteration"]),
         }
         save_arrays(self.path("checkpoint.npz"), arrays, header)
 
@@ -154,7 +156,7 @@ def environment_record() -> dict[str, Any]:
         "versions": versions,
         "git_commit": _git_commit(),
         "platform": platform.platform(),
-        "cpu_count": len(os.sched_getaffinity(0)),
+        "cpu_count": os.cpu_count(),
     }
 
 
