@@ -1,8 +1,9 @@
-"""Named arrays and a JSON header in one `.npz` file: written whole or not at all, read without trust.
+"""Named arrays and a JSON header in one `.npz` file, written whole or not at all, never trusted.
 
-The file is an ordinary uncompressed `.npz` (`numpy.load` reads it) in which the array `header` holds the
-UTF-8 bytes of a JSON object with at least `"format": 1`, `"kind"`, "weights" or "checkpoint", and the
-names of all other arrays as `"arrays"`: one damaged byte in a zip's directory can hide members.
+The file is an ordinary uncompressed `.npz` (`numpy.load` reads it) in which the array `header`
+holds the UTF-8 bytes of a JSON object with at least `"format": 1`, `"kind"`, "weights" or
+"checkpoint", and the names of all other arrays as `"arrays"`: one damaged byte in a zip's
+directory can hide members.
 """
 
 from __future__ import annotations
@@ -73,13 +74,13 @@ def load_arrays(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what :func:`save_arrays` wrote: (arrays, header).
 
-    Nothing is unpickled or written to disk, and the memory used is in proportion to the file's length:
-    members must be stored uncompressed, and sizes are checked before anything is read.
+    Nothing is unpickled or written to disk, and the memory used is in proportion to the file's
+    length: members must be stored uncompressed, and sizes are checked before anything is read.
 
     Raises
     ------
     UserError
-        The file is missing, unreadable, empty, truncated, damaged, of another kind or not of this format.
+        The file is missing, unreadable, empty, truncated, damaged, of another kind or format.
     """
     with user_errors(f"cannot read {path}"):
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would block for ever

@@ -1,4 +1,4 @@
-"""What every command line shares: errors in one line, progress, announced phases, a graceful stop."""
+"""What all command lines share: errors in one line, progress, phases, a graceful stop."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _LARGEST_INT = 2**31 - 1  # what NumPy's seeds and Theano's sizes take everywher
 def main(function: Callable[..., int | None], *arguments: Any) -> int:
     """Call a command's function and return the exit status for `sys.exit`.
 
-    A `UserError`, a full disk or memory that runs out become one line on standard error and status 2,
-    Ctrl-C 130, and a reader that went away (`| head`) 141, as the shell counts it. What is left, errors of
-    the program's own, keeps its traceback.
+    A `UserError`, a full disk or memory that runs out become one line on standard error and status
+    2, Ctrl-C 130, and a reader that went away (`| head`) 141, as the shell counts it. What is
+    left, errors of the program's own, keeps its traceback.
     """
     try:
         status = function(*arguments)
@@ -115,7 +115,7 @@ def _say(line: str) -> None:
 
 @contextlib.contextmanager
 def phase(name: str, estimate_s: float | None = None) -> Iterator[None]:
-    """Announce something long without a progress bar, and say how long it took (on standard error)."""
+    """Announce on standard error what takes long, and say afterwards how long it took."""
     about = "" if estimate_s is None else f", about {_duration(estimate_s)}"
     _say(f"{name}{about} ...")
     start = time.monotonic()
@@ -135,8 +135,8 @@ def _duration(seconds: float) -> str:
 class Progress:
     """Iterations a second, current values and time left, on standard error; a context manager.
 
-    A tqdm bar on a terminal. Elsewhere plain lines: the first after two seconds, the others at growing
-    intervals up to a minute, so that a log of a long run stays short.
+    A tqdm bar on a terminal. Elsewhere plain lines: the first after two seconds, the others at
+    growing intervals up to a minute, so that a log of a long run stays short.
 
     Parameters
     ----------
@@ -209,8 +209,9 @@ class Progress:
 class GracefulStop:
     """Context manager in which Ctrl-C and SIGTERM only ask the loop to stop.
 
-    The loop looks at :attr:`requested` after each step, saves, and exits with :attr:`exit_status`. A second
-    Ctrl-C interrupts at once. Outside the main thread, where Python allows no handlers, nothing is changed.
+    The loop looks at :attr:`requested` after each step, saves, and exits with :attr:`exit_status`.
+    A second Ctrl-C interrupts at once. Outside the main thread, where Python allows no handlers,
+    nothing is changed.
     """
 
     def __init__(self) -> None:
@@ -242,6 +243,6 @@ class GracefulStop:
             raise KeyboardInterrupt
         if not self.requested:
             self.signal = number
-            # Not print: the signal may have come in the middle of one, which must not be entered again.
+            # Not print, which must not be entered again if the signal came in the middle of one.
             with contextlib.suppress(OSError):
                 os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")

@@ -46,8 +46,8 @@ def user_errors(task: str) -> Iterator[None]:
 def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     """Open a file whose content takes the place of `path` all at once when the body ends.
 
-    Until then, and whenever the body fails, what was at `path` stays as it was. The content is on the
-    disk (fsync of file and folder) when this returns. A process that is killed leaves at most
+    Until then, and whenever the body fails, what was at `path` stays as it was. The content is on
+    the disk (fsync of file and folder) when this returns. A process that is killed leaves at most
     `.NAME.tmp` beside the file, which the next writer of the same file takes over.
 
     Raises
@@ -98,7 +98,7 @@ def _open_temporary(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # The writer that was waited for has renamed the file, which must not be touched any more.
+            # A writer that was waited for has renamed the file that it locked: leave that alone.
             if path.exists() and os.path.samestat(os.fstat(descriptor), os.lstat(path)):
                 os.ftruncate(descriptor, 0)
                 return os.fdopen(descriptor, "wb")

@@ -1,7 +1,7 @@
 """Random numbers as pure functions of a seed, a purpose and an index.
 
-Nothing is remembered between calls, so going on from iteration t needs nothing but t, and the noise of one
-purpose does not shift when another draws more or less.
+Nothing is remembered between calls, so going on from iteration t needs nothing but t, and the
+noise of one purpose does not shift when another draws more or less.
 """
 
 from __future__ import annotations

@@ -27,10 +27,10 @@ _PACKAGES = ("numpy", "scipy", "Theano", "Lasagne", "fuel", "h5py", "pillow")
 class Run:
     """One training's folder, locked while it is open; a context manager.
 
-    A training saves in this order, so that being killed between two steps loses nothing: the rows of an
-    iteration (:meth:`log`), the best weights (:meth:`save_best`), the checkpoint. Resuming takes back
-    the rows after the checkpoint, whose iterations are computed again. The first checkpoint, of
-    iteration 0, comes before everything else.
+    A training saves in this order, so that being killed between two steps loses nothing: the rows
+    of an iteration (:meth:`log`), the best weights (:meth:`save_best`), the checkpoint. Resuming
+    takes back the rows after the checkpoint, whose iterations are computed again. The first
+    checkpoint, of iteration 0, comes before everything else.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Run:
         Parameters
         ----------
         config
-            `{"settings": {...}, "environment": {...}}`. The settings, among them the data's checksum,
-            must be those of the checkpoint, but for `iterations`, which may grow. The environment
-            (:func:`environment_record`) is only written down.
+            `{"settings": {...}, "environment": {...}}`. The settings, among them the data's
+            checksum, must be those of the checkpoint, but for `iterations`, which may grow. The
+            environment (:func:`environment_record`) is only written down.
         resume
             False refuses a folder that holds a checkpoint.
         columns
@@ -68,7 +68,7 @@ class Run:
         Raises
         ------
         UserError
-            The folder cannot be written, is in use, holds something else, or a checkpoint of other settings.
+            The folder cannot be written, is in use, holds something else or other settings.
         """
         folder = Path(folder)
         with user_errors(f"cannot write to the folder {folder}"):
@@ -130,7 +130,7 @@ class Run:
         return load_arrays(path, kind="checkpoint") if path.exists() else None
 
     def save_best(self, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-        """Put the weights with the best validation bound so far into `best.npz`; `kind` and `config` are added."""
+        """Put the best weights so far into `best.npz`; `kind` and `config` are added."""
         if not self.path("checkpoint.npz").exists():
             raise RuntimeError("save a checkpoint first: weights without one are never overwritten")
         header = {**header, "kind": "weights", "config": self.config}
@@ -182,12 +182,13 @@ def _refuse_foreign_files(folder: Path) -> None:
     for name in names:
         if (folder / name).exists():
             raise UserError(
-                f"the folder {folder} holds {name} but no checkpoint.npz to go on from; choose another folder"
+                f"the folder {folder} holds {name} but no checkpoint.npz to go on from; "
+                "choose another folder"
             )
 
 
 def _acquire_lock(folder: Path) -> int:
-    """Lock the folder for as long as the returned descriptor is open, thus at most as long as this process."""
+    """Lock the folder until the returned descriptor is closed, by the process's death at last."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -213,7 +214,8 @@ def _last_iteration(folder: Path, config: Mapping[str, Any], resume: bool) -> in
         return None
     if not resume:
         raise UserError(
-            f"the folder {folder} already holds a checkpoint; choose another folder, or --resume to go on"
+            f"the folder {folder} already holds a checkpoint; "
+            "choose another folder, or --resume to go on"
         )
     _, header = load_arrays(path, kind="checkpoint")
     try:

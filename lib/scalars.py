@@ -1,7 +1,8 @@
 """TensorBoard event files, written at once and in this thread.
 
-tensorboardX's own `SummaryWriter` hands events to a thread through a bounded queue: on a full disk the thread
-dies and the training hangs. Its `EventsWriter` beneath has no thread and raises the error.
+tensorboardX's own `SummaryWriter` hands events to a thread through a bounded queue: on a full disk
+the thread dies and the training hangs. Its `EventsWriter` beneath has no thread and raises the
+error.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from lib.files import user_errors
 class ScalarWriter:
     """Appends scalars to a new event file in `folder`.
 
-    `after` is the iteration that a resumed run goes on from: TensorBoard then forgets later ones, which
-    earlier event files may hold.
+    `after` is the iteration that a resumed run goes on from: TensorBoard then forgets later ones,
+    which earlier event files may hold.
     """
 
     def __init__(self, folder: Path, after: int | None) -> None:
