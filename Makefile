@@ -1,0 +1,29 @@
+# Every target that needs the environment .venv builds it first, and again when the pins change.
+python := .venv/bin/python
+
+.PHONY: setup train test bench lint docker
+
+setup: .venv/ready
+
+train: setup
+	$(python) experiments/mnist_pixelvae.py train --preset quick --data auto --out runs/quick
+
+test: setup
+	$(python) -m pytest
+
+bench: setup .venv-bench/ready
+	$(python) -m benchmarks
+
+lint: setup
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+
+docker:
+	docker build --tag pixelvae .
+
+.venv/ready: requirements.txt requirements-dev.txt
+	scripts/build-venv .venv $^
+
+.venv-bench/ready: requirements-bench.txt
+	scripts/build-venv .venv-bench $^
