@@ -107,7 +107,7 @@ def _parse_int(text: str, least: int) -> int:
     return value
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     """Print a line on standard error, above a progress bar where there is one."""
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()  # which CPython 3.8 does not do by itself outside a terminal
@@ -117,10 +117,10 @@ def _say(line: str) -> None:
 def phase(name: str, estimate_s: float | None = None) -> Iterator[None]:
     """Announce on standard error what takes long, and say afterwards how long it took."""
     about = "" if estimate_s is None else f", about {_duration(estimate_s)}"
-    _say(f"{name}{about} ...")
+    say(f"{name}{about} ...")
     start = time.monotonic()
     yield
-    _say(f"... done in {_duration(time.monotonic() - start)}")
+    say(f"... done in {_duration(time.monotonic() - start)}")
 
 
 def _duration(seconds: float) -> str:
@@ -130,6 +130,11 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _shows_bars() -> bool:
+    """Whether standard error is a terminal, and one that knows its width: else tqdm shows nothing."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 class Progress:
@@ -160,7 +165,7 @@ class Progress:
         self._shown = initial
         self._bar = (
             tqdm(total=total, initial=initial, unit=f" {unit}", dynamic_ncols=True, file=sys.stderr)
-            if sys.stderr.isatty()
+            if _shows_bars()
             else None
         )
 
@@ -185,7 +190,7 @@ class Progress:
 
     def write(self, line: str) -> None:
         """Print a line of the caller's above the bar."""
-        _say(line)
+        say(line)
 
     def close(self) -> None:
         """Show the last state."""
@@ -202,7 +207,7 @@ class Progress:
             parts.append(self._values)
         if self.total is not None and rate > 0 and self.count < self.total:
             parts.append(f"{_duration((self.total - self.count) / rate)} left")
-        _say(", ".join(parts))
+        say(", ".join(parts))
         self._shown = self.count
 
 

@@ -4,3 +4,12 @@ A model owns its parameters by name, and gives Theano expressions: encode, decod
 """
 
 import lib  # noqa: F401  (prepares Theano before any model imports it)
+
+#: The models of :mod:`models.mnist`, in the order of table 1.
+MNIST_MODELS = (
+    "conv-vae",
+    "pixelvae",
+    "gated-pixelcnn",
+    "gated-pixelvae",
+    "gated-pixelvae-noup",
+)

@@ -18,8 +18,10 @@ from dataclasses import asdict, dataclass
 import theano.tensor as T
 
 from lib.layers import Conv, GatedLayer, Linear, TransposedConv
+from lib.model import Terms
 from lib.ops.gate import gate
-from lib.ops.gaussian import Gaussian
+from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
+from lib.ops.likelihood import bernoulli_log_likelihood
 from lib.parameters import Parameters
 
 FEATURES = 32  # channels of the upsampling decoder's output, and of the layers behind it in gated-pixelvae
@@ -223,6 +225,11 @@ class MnistModel:
     def image_shape(self) -> tuple[int, int, int]:
         return (1, self.settings.height, self.settings.width)
 
+    @property
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The noise behind one posterior sample: nothing for a model without latent."""
+        return {"z": (self.latent_dim,)} if self.latent_dim else {}
+
     def header(self) -> dict:
         """What a weights file says about the model, enough to build it again."""
         return asdict(self.settings)
@@ -237,5 +244,27 @@ class MnistModel:
             return self._pixels(x, self._decoder(z))
         return self._pixels(x, z=z)
 
+    def terms(self, x, noise) -> Terms:
+        """−log p(x|z) with z ~ q(z|x), and KL(q(z|x) ‖ N(0, I)), in nats an image."""
+        if not self.latent_dim:
+            return Terms(-bernoulli_log_likelihood(self.decode(x), x), {})
+        q = self.encode(x)
+        logits = self.decode(x, q.sample(noise["z"]))
+        return Terms(-bernoulli_log_likelihood(logits, x), {"kl": kl_to_standard(q)})
 
-MODELS = ("conv-vae", "pixelvae", "gated-pixelcnn", "gated-pixelvae", "gated-pixelvae-noup")
+    def objective(self, x, noise, schedule):
+        """Mean over the batch of −log p(x|z) + α·KL (section 4.1, with the released code's warm-up α)."""
+        terms = self.terms(x, noise)
+        return (terms.reconstruction + schedule["alpha"] * terms.kl).mean(), terms
+
+    def log_weights(self, x, mean, log_sigma, noise):
+        """log p(x, z_s) − log q(z_s|x) of one image x (1, 1, H, W) for samples z_s = mean + exp(log_sigma)·noise.
+
+        mean and log_sigma (1, K), noise (S, K) -> (S,).
+        """
+        q = Gaussian(mean, log_sigma)
+        z = q.sample(noise)
+        many = T.extra_ops.repeat(x, noise.shape[0], axis=0)
+        log_p = bernoulli_log_likelihood(self.decode(many, z), many) + standard_log_density(z)
+        return log_p - q.log_density(z)
+

@@ -1,0 +1,1 @@
+"""One script for each section of the paper: a model, a data set and a recipe on the command line."""

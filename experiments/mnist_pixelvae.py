@@ -1,0 +1,301 @@
+#!/usr/bin/env python
+"""Section 4.1 and table 1: PixelVAE on binarized MNIST.
+
+    python experiments/mnist_pixelvae.py train --model gated-pixelvae-noup --out runs/noup
+    python experiments/mnist_pixelvae.py evaluate runs/noup --importance-samples 5000 --images 100
+    python experiments/mnist_pixelvae.py sample runs/noup
+    python experiments/mnist_pixelvae.py reconstruct runs/noup
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.console import (  # noqa: E402
+    ArgumentParser,
+    main,
+    non_negative_int,
+    positive_float,
+    positive_int,
+    say,
+)
+from lib.errors import UserError  # noqa: E402
+from models import MNIST_MODELS  # noqa: E402
+
+# The paper's recipe and sizes, and one for a few minutes on a laptop's CPU: fewer and narrower layers, a short
+# warm-up.
+PRESETS = {
+    "paper": dict(
+        layers=12, dim_pix=32, latent_dim=64, filter_size=5, iterations=200_000, batch_size=100,
+        learning_rate=1e-3, kl_warmup=10_000, eval_every=500,
+    ),
+    "quick": dict(
+        layers=2, dim_pix=16, latent_dim=16, filter_size=5, iterations=2_000, batch_size=100,
+        learning_rate=2e-3, kl_warmup=500, eval_every=500,
+    ),
+}  # fmt: skip
+
+
+def parse(arguments: list[str]):
+    """The command line; no word means ``train``."""
+    words = ("train", "evaluate", "sample", "reconstruct")
+    if not arguments or (arguments[0] not in words and arguments[0] not in ("-h", "--help")):
+        arguments = ["train", *arguments]
+    parser = ArgumentParser(prog="mnist_pixelvae.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    p = commands.add_parser("train", help="train a model, then evaluate and sample")
+    p.add_argument("--model", choices=MNIST_MODELS, default="gated-pixelvae-noup")
+    p.add_argument("--preset", choices=sorted(PRESETS), default="paper")
+    p.add_argument("--data", default="auto", help="a data set's name, a .npz file, or auto")
+    p.add_argument("--out", help="the run's folder (default: runs/MODEL-PRESET)")
+    p.add_argument("--iterations", type=positive_int)
+    p.add_argument("--batch-size", type=positive_int)
+    p.add_argument("--layers", type=non_negative_int, help="PixelCNN layers after the first (L)")
+    p.add_argument("--dim-pix", type=positive_int, help="their width (D)")
+    p.add_argument("--latent-dim", type=positive_int, help="dimensions of z (K)")
+    p.add_argument("--filter-size", type=positive_int, help="their filter size, odd (k)")
+    p.add_argument("--learning-rate", type=positive_float)
+    p.add_argument("--kl-warmup", type=positive_int, help="iterations until the KL counts in full")
+    p.add_argument("--eval-every", type=positive_int)
+    p.add_argument("--seed", type=non_negative_int, default=0)
+    p.add_argument("--resume", dest="resume", action="store_true", default=True)
+    p.add_argument("--no-resume", dest="resume", action="store_false")
+    p.add_argument("--tensorboard", action="store_true", help="write event files too")
+    p.set_defaults(function=train)
+
+    p = commands.add_parser("evaluate", help="bound and importance-weighted likelihood")
+    p.add_argument("weights", metavar="RUN|WEIGHTS.npz")
+    p.add_argument("--data", help="default: what the weights were trained on")
+    p.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    p.add_argument("--importance-samples", type=positive_int, metavar="S")
+    p.add_argument("--images", type=positive_int, metavar="M", help="only the first M images")
+    p.add_argument("--samples", type=positive_int, default=1, help="posterior samples of the bound")
+    p.add_argument("--batch-size", type=positive_int, default=100)
+    p.add_argument("--seed", type=non_negative_int, default=0)
+    p.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    p.set_defaults(function=evaluate)
+
+    p = commands.add_parser("sample", help="a picture of samples (figure 9)")
+    p.add_argument("weights", metavar="RUN|WEIGHTS.npz")
+    p.add_argument("--count", type=positive_int, default=100)
+    p.add_argument("--seed", type=non_negative_int, default=0)
+    p.add_argument("--sampler", choices=("cached", "naive"), default="cached")
+    p.add_argument("--out", metavar="FILE.png")
+    p.set_defaults(function=sample)
+
+    p = commands.add_parser("reconstruct", help="originals beside reconstructions (figure 10)")
+    p.add_argument("weights", metavar="RUN|WEIGHTS.npz")
+    p.add_argument("--data", help="default: what the weights were trained on")
+    p.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    p.add_argument("--count", type=positive_int, default=50)
+    p.add_argument("--seed", type=non_negative_int, default=0)
+    p.add_argument("--sampler", choices=("cached", "naive"), default="cached")
+    p.add_argument("--out", metavar="FILE.png")
+    p.set_defaults(function=reconstruct)
+
+    arguments = parser.parse_args(arguments)
+    if arguments.command == "train":
+        for name, value in PRESETS[arguments.preset].items():
+            if getattr(arguments, name) is None:
+                setattr(arguments, name, value)
+        if arguments.filter_size % 2 == 0:
+            parser.error(f"--filter-size must be odd, not {arguments.filter_size}")
+    return arguments
+
+
+def train(arguments) -> int:
+    from datasets import open_dataset
+    from lib.backend import summary
+    from lib.runs import Run, environment_record
+    from lib.training import Recipe
+    from lib.training import train as run_training
+    from models.mnist import MnistModel, Settings
+
+    dataset = open_dataset(arguments.data)
+    channels, height, width = dataset.image_shape
+    if channels != 1 or dataset.levels != 2:
+        raise UserError(f"{dataset.name} is not a set of binary images, which these models are for")
+    settings = Settings(
+        arguments.model, arguments.layers, arguments.dim_pix, arguments.latent_dim,
+        arguments.filter_size, height, width,
+    )  # fmt: skip
+    training = {
+        name: getattr(arguments, name)
+        for name in ("iterations", "batch_size", "learning_rate", "kl_warmup", "eval_every", "seed")
+    }
+    data = {"name": dataset.name, "checksum": dataset.checksum}
+    config = {
+        "settings": {"model": vars(settings), **training, "data": data},
+        "environment": {**environment_record(), "backend": summary(), "preset": arguments.preset},
+    }
+    out = arguments.out or f"runs/{arguments.model}-{arguments.preset}"
+    with Run.open(out, config, arguments.resume, tensorboard=arguments.tensorboard) as run:
+        say(summary())
+        model = MnistModel(settings, seed=arguments.seed)
+        say(
+            f"{settings.model}: {model.parameters.count():,} parameters, "
+            f"L = {settings.layers}, D = {settings.dim_pix}, K = {model.latent_dim}, on {dataset.name}"
+        )
+
+        def schedule(t: int) -> dict[str, float]:
+            return {
+                "learning_rate": arguments.learning_rate,
+                "alpha": min(1.0, t / arguments.kl_warmup),
+            }
+
+        recipe = Recipe(
+            arguments.iterations, arguments.batch_size, arguments.eval_every, arguments.seed,
+            schedule, clip_entry=1.0,
+        )  # fmt: skip
+        status = run_training(model, dataset, recipe, run)
+        if status == 0:
+            finish(run, dataset)
+        return status
+
+
+def finish(run, dataset) -> None:
+    """Evaluates the best weights on the validation and the test set, and draws the pictures."""
+    from lib.evaluation import Bound
+    from lib.pictures import save_grid, side_by_side
+    from lib.sampling import reconstruct_images, sample_images
+
+    model, header = load(str(run.folder))
+    bound = Bound(model, seed=0)
+    results = {"iteration": header["iteration"]}
+    for split in ("valid", "test"):
+        results[split] = report(model, split, bound(dataset, split))
+        say(describe(results[split]))
+    run.write_json("results.json", results)
+    save_grid(run.path("samples.png"), sample_images(model, 100, seed=0), model.levels)
+    if model.latent_dim:
+        originals = dataset.images("test", 0, min(50, dataset.size("test")))
+        pairs = side_by_side(originals, reconstruct_images(model, originals, seed=0))
+        save_grid(run.path("reconstructions.png"), pairs, model.levels, columns=10)
+    say(f"results, samples and reconstructions are in {run.folder}")
+
+
+def load(path: str):
+    """The model of a run or a weights file, and the file's header."""
+    from experiments.weights import load_weights
+    from models.mnist import MnistModel, Settings
+
+    arrays, header = load_weights(path)
+    try:
+        settings = Settings(**header["model"])
+    except (KeyError, TypeError):
+        raise UserError(f"{path} holds the weights of another kind of model") from None
+    if settings.model not in MNIST_MODELS:
+        raise UserError(f"{path}: there is no model {settings.model!r} here")
+    model = MnistModel(settings)
+    model.parameters.assign(arrays)
+    return model, header
+
+
+def open_data(name: str | None, header: dict, model):
+    """The data set asked for, or the one that the weights were trained on; its images must fit the model."""
+    from datasets import open_dataset
+
+    dataset = open_dataset(name or header["config"]["settings"]["data"]["name"])
+    if dataset.image_shape != model.image_shape or dataset.levels != model.levels:
+        raise UserError(
+            f"{dataset.name} has {dataset.levels}-level images of {dataset.image_shape}; these weights "
+            f"are for {model.levels} levels and {model.image_shape}"
+        )
+    return dataset
+
+
+def report(model, split: str, bound, weighted=None, samples: int | None = None) -> dict:
+    """The numbers as JSON (the format of results.json)."""
+    numbers = {
+        "model": model.settings.model,
+        "split": split,
+        "images": len(bound.values["bound"]),
+        "unit": "nats/image",
+        "bound": bound.summary("bound"),
+        "reconstruction": bound.summary("reconstruction"),
+    }
+    if model.latent_dim:
+        numbers["kl"] = bound.summary("kl")
+    else:
+        numbers["bound"]["exact"] = True
+    if weighted is not None:
+        numbers["importance_weighted"] = {
+            **weighted.summary("importance_weighted"),
+            "samples": samples,
+        }
+    return numbers
+
+
+def describe(numbers: dict) -> str:
+    """The same numbers as one line."""
+    keys = ("bound", "reconstruction", "kl", "importance_weighted")
+    parts = [
+        f"{k.replace('_', '-')} {numbers[k]['mean']:.2f} ± {numbers[k]['se']:.2f}"
+        for k in keys
+        if k in numbers
+    ]
+    if numbers["bound"].get("exact"):
+        parts[0] += " (exact)"
+    return f"{numbers['model']}, {numbers['images']:,} {numbers['split']} images: " + ", ".join(
+        parts
+    )
+
+
+def evaluate(arguments) -> None:
+    from lib.evaluation import Bound, ImportanceWeighted
+
+    model, header = load(arguments.weights)
+    dataset = open_data(arguments.data, header, model)
+    bound = Bound(model, arguments.seed, arguments.batch_size)(
+        dataset, arguments.split, arguments.images, arguments.samples
+    )
+    weighted = None
+    if arguments.importance_samples and model.latent_dim:
+        weighted = ImportanceWeighted(model, arguments.seed, arguments.batch_size)(
+            dataset, arguments.split, arguments.importance_samples, arguments.images
+        )
+    elif arguments.importance_samples:
+        say(f"{model.settings.model} has no latent: its likelihood is exact")
+    numbers = report(model, arguments.split, bound, weighted, arguments.importance_samples)
+    print(describe(numbers) + " (nats/image, ± standard error)")
+    if arguments.json:
+        print(json.dumps(numbers))
+
+
+def sample(arguments) -> None:
+    from experiments.weights import beside
+    from lib.pictures import save_grid
+    from lib.sampling import sample_images
+
+    model, _ = load(arguments.weights)
+    images = sample_images(model, arguments.count, arguments.seed, arguments.sampler)
+    out = arguments.out or beside(arguments.weights, "samples.png")
+    save_grid(out, images, model.levels)
+    print(out)
+
+
+def reconstruct(arguments) -> None:
+    from experiments.weights import beside
+    from lib.evaluation import limit
+    from lib.pictures import save_grid, side_by_side
+    from lib.sampling import reconstruct_images
+
+    model, header = load(arguments.weights)
+    if not model.latent_dim:
+        raise UserError(f"{model.settings.model} has no latent, so there is nothing to reconstruct")
+    dataset = open_data(arguments.data, header, model)
+    originals = dataset.images(arguments.split, 0, limit(dataset, arguments.split, arguments.count))
+    again = reconstruct_images(model, originals, arguments.seed, arguments.sampler)
+    out = arguments.out or beside(arguments.weights, "reconstructions.png")
+    save_grid(out, side_by_side(originals, again), model.levels, columns=10)
+    print(out)
+
+
+if __name__ == "__main__":
+    options = parse(sys.argv[1:])
+    sys.exit(main(options.function, options))

@@ -1,0 +1,54 @@
+"""What training and evaluation ask of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lib.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The bound of each image in its parts, in nats: vectors (N,), symbolic or NumPy.
+
+    bound = reconstruction + all KLs, an upper bound on −log p(x); exact for a model without latent (no KLs).
+    """
+
+    reconstruction: Any
+    kls: Mapping[str, Any]
+
+    @property
+    def kl(self):
+        """The sum of all KLs; 0 without any."""
+        return sum(self.kls.values())
+
+    @property
+    def bound(self):
+        return self.reconstruction + self.kl
+
+
+class Model(Protocol):
+    """A model owns its parameters and gives Theano expressions.
+
+    Images x are symbolic float (N, C, H, W) with values 0 … levels − 1. ``noise`` maps each name in
+    ``noise_shapes`` to standard normal numbers (N, ...), one set an image.
+    """
+
+    parameters: Parameters
+    image_shape: tuple[int, int, int]
+    levels: int
+    noise_shapes: Mapping[str, tuple[int, ...]]
+
+    def header(self) -> dict:
+        """What a weights file says about the model, enough to build it again."""
+
+    def terms(self, x, noise: Mapping[str, Any]) -> Terms:
+        """The bound (α = 1) as it is evaluated."""
+
+    def objective(self, x, noise: Mapping[str, Any], schedule: Mapping[str, Any]):
+        """The scalar that training minimises, and the :class:`Terms` it was made of.
+
+        ``schedule`` maps names such as ``alpha`` to symbolic scalars that the recipe sets at each iteration.
+        """

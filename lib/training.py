@@ -1,0 +1,260 @@
+"""The training loop: Lasagne's Adam on one packed vector of parameters, evaluations, checkpoints.
+
+A run is a pure function of its settings: batches and noise depend on the seed and the iteration alone, so a
+checkpoint needs the parameters, Adam's state, the iteration and the sums since the last evaluation to go on
+bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import lasagne
+import numpy as np
+import theano
+import theano.tensor as T
+
+from lib import noise as random_noise
+from lib.compiling import compiling
+from lib.console import GracefulStop, Progress, say
+from lib.errors import UserError
+from lib.evaluation import Bound
+from lib.model import Model
+from lib.runs import Run
+
+CHECKPOINT_SECONDS = 300  # beside the checkpoint at every evaluation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. ``schedule(t)`` gives the learning rate and the model's other scalars at iteration t >= 1.
+
+    clip_entry bounds each entry of the gradient (MNIST); clip_norm its global norm (the hierarchical models).
+    """
+
+    iterations: int
+    batch_size: int
+    eval_every: int
+    seed: int
+    schedule: Callable[[int], Mapping[str, float]]
+    clip_entry: float | None = None
+    clip_norm: float | None = None
+
+
+class TrainingStep:
+    """The compiled step: one batch in, its terms out, all parameters updated by Adam.
+
+    While training, the parameters live in one vector: clipping and Adam are then a few nodes for the whole model
+    rather than a dozen for each of its arrays, which saves most of the compile time. :meth:`sync` brings the
+    model's own variables up to date.
+    """
+
+    def __init__(self, model: Model, recipe: Recipe):
+        self._model = model
+        self._variables = list(model.parameters.values())
+        values = [v.get_value(borrow=True) for v in self._variables]
+        self._packed = theano.shared(np.concatenate([v.ravel() for v in values]), name="packed")
+
+        images = T.tensor4("images", dtype="uint8")
+        noise = {name: _noise_variable(name, s) for name, s in model.noise_shapes.items()}
+        self._scalars = {name: T.scalar(name) for name in recipe.schedule(1)}
+        x = T.cast(images, theano.config.floatX)
+        cost, terms = model.objective(x, noise, self._scalars)
+
+        gradients = theano.grad(cost, self._variables)
+        gradient = T.concatenate([g.flatten() for g in gradients])
+        if recipe.clip_entry is not None:
+            gradient = T.clip(gradient, -recipe.clip_entry, recipe.clip_entry)
+        if recipe.clip_norm is not None:
+            norm = T.sqrt(T.sum(T.sqr(gradient)))
+            gradient *= recipe.clip_norm / T.maximum(norm, recipe.clip_norm)
+        updates = lasagne.updates.adam(
+            [gradient], [self._packed], self._scalars["learning_rate"], 0.9, 0.999, 1e-8
+        )
+        # Adam's own state, in the order Lasagne makes it: the moments, then the step.
+        self._adam = [v for v in updates if v is not self._packed]
+
+        outputs = [cost, terms.reconstruction.mean()] + [kl.mean() for kl in terms.kls.values()]
+        self.names = ["reconstruction", *terms.kls]
+        self._step = theano.function(
+            [images, *noise.values(), *self._scalars.values()],
+            [T.cast(o, theano.config.floatX) for o in outputs],
+            updates=updates,
+            givens=self._views(),
+            on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
+        )
+
+    def _views(self) -> dict:
+        views, start = {}, 0
+        for variable in self._variables:
+            shape = variable.get_value(borrow=True).shape
+            end = start + int(np.prod(shape))
+            view = self._packed[start:end].reshape(shape)
+            views[variable] = T.patternbroadcast(view, variable.broadcastable)
+            start = end
+        return views
+
+    def __call__(self, images: np.ndarray, noise, scalars: Mapping[str, float]) -> np.ndarray:
+        """One update. Returns the cost, then batch means in nats in the order of ``names``."""
+        values = [np.asarray(scalars[name], theano.config.floatX) for name in self._scalars]
+        return np.array(self._step(images, *noise, *values), "float64")
+
+    def sync(self) -> None:
+        """Copies the packed vector into the model's own parameters."""
+        packed, start = self._packed.get_value(), 0
+        for variable in self._variables:
+            shape = variable.get_value(borrow=True).shape
+            end = start + int(np.prod(shape))
+            variable.set_value(packed[start:end].reshape(shape))
+            start = end
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All arrays a checkpoint needs."""
+        arrays = {f"adam/{i}": np.asarray(v.get_value()) for i, v in enumerate(self._adam)}
+        return {**arrays, "packed": np.asarray(self._packed.get_value())}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Sets what :meth:`state` gave. Raises UserError where sizes differ."""
+        targets = {f"adam/{i}": v for i, v in enumerate(self._adam)}
+        targets["packed"] = self._packed
+        for name, variable in targets.items():
+            shape = variable.get_value(borrow=True).shape
+            if name not in arrays or arrays[name].shape != shape:
+                raise UserError(f"this checkpoint does not fit the model: {name} is not {shape}")
+        for name, variable in targets.items():
+            variable.set_value(arrays[name].astype(variable.dtype))
+        self.sync()
+
+
+def _noise_variable(name: str, shape):
+    return T.TensorType(theano.config.floatX, (False,) * (1 + len(shape)))(name)
+
+
+def draw_noise(model: Model, seed: int, purpose: str, index: int, count: int) -> list[np.ndarray]:
+    """Standard normal noise for ``count`` images, in the order of ``model.noise_shapes``."""
+    return [
+        random_noise.standard_normal(seed, f"{purpose} {name}", index, (count, *shape))
+        for name, shape in model.noise_shapes.items()
+    ]
+
+
+def train(model: Model, dataset, recipe: Recipe, run: Run) -> int:
+    """Trains until ``recipe.iterations``, going on from the run's checkpoint where there is one.
+
+    Every ``eval_every`` iterations and at the end: the bound (α = 1) on the whole validation set, a row for
+    training and one for validation in metrics.csv, the best weights by validation bound, a checkpoint.
+
+    Returns 0 when done, else the exit status of the signal that stopped it, 130 or 143 (the run is saved then).
+    Raises UserError when the cost is no longer finite.
+    """
+    bound = Bound(model, seed=recipe.seed)
+    with compiling("the training step", len(model.parameters)):
+        step = TrainingStep(model, recipe)
+    progress = _State(iteration=0, seconds=0.0, best=None, count=0, sums=[0.0] * len(step.names))
+    saved = run.load_checkpoint()
+    if saved is not None:
+        arrays, header = saved
+        step.restore(arrays)
+        progress = _State(**header["state"])
+        say(f"going on from iteration {progress.iteration}")
+    else:
+        _checkpoint(run, step, progress)
+
+    stream = dataset.training_stream(recipe.batch_size, recipe.seed, start=progress.iteration)
+    clock = _Clock(progress)
+    with Progress(recipe.iterations, progress.iteration) as bar, GracefulStop() as stop:
+        while progress.iteration < recipe.iterations and not stop.requested:
+            t = progress.iteration + 1
+            images = next(stream)
+            noise = draw_noise(model, recipe.seed, "training", t, len(images))
+            scalars = recipe.schedule(t)
+            values = step(images, noise, scalars)
+            if not np.isfinite(values).all():
+                raise UserError(
+                    f"the cost is {values[0]} at iteration {t} ("
+                    + ", ".join(f"{n} {v:.4g}" for n, v in zip(step.names, values[1:]))
+                    + f"); the last checkpoint is kept in {run.folder}"
+                )
+            progress.iteration = t
+            progress.count += 1
+            progress.sums = [a + b for a, b in zip(progress.sums, values[1:].tolist())]
+            bar.update(1, bound=float(values[1:].sum()))
+            if t % recipe.eval_every == 0 or t == recipe.iterations:
+                clock.stamp()
+                step.sync()
+                _evaluate(model, dataset, bound, recipe, run, progress, step.names, scalars, bar)
+                clock.restart()
+                _checkpoint(run, step, progress)
+            elif clock.since_checkpoint() > CHECKPOINT_SECONDS:
+                clock.stamp()
+                _checkpoint(run, step, progress)
+        if stop.requested:
+            clock.stamp()
+            _checkpoint(run, step, progress)
+    step.sync()
+    return stop.exit_status
+
+
+@dataclass
+class _State:
+    """Where a training stands: what a checkpoint's header holds beside the arrays."""
+
+    iteration: int
+    seconds: float  # of training, evaluations not counted
+    best: float | None  # validation bound, nats
+    count: int  # iterations since the last evaluation, and the sums of their terms
+    sums: list[float]
+
+
+class _Clock:
+    """Adds up training time in the state, and tells when a checkpoint is due."""
+
+    def __init__(self, state: _State):
+        self._state = state
+        self.restart()
+
+    def restart(self) -> None:
+        self._last = time.monotonic()
+
+    def since_checkpoint(self) -> float:
+        return time.monotonic() - self._last
+
+    def stamp(self) -> None:
+        now = time.monotonic()
+        self._state.seconds += now - self._last
+        self._last = now
+
+
+def _checkpoint(run: Run, step: TrainingStep, state: _State) -> None:
+    run.save_checkpoint(step.state(), {"iteration": state.iteration, "state": vars(state).copy()})
+
+
+def _evaluate(model, dataset, bound, recipe, run, state, names, scalars, bar) -> None:
+    means = [s / state.count for s in state.sums]
+    result = bound(dataset, "valid")
+    alpha = {k: v for k, v in scalars.items() if k != "learning_rate"}
+    _log(run, state, "train", dict(zip(names, means)), alpha)
+    _log(run, state, "valid", result.means(), {name: 1.0 for name in alpha})
+    value = result.mean("bound")
+    bar.write(
+        f"iteration {state.iteration}: bound {sum(means):.2f} train, {value:.2f} valid "
+        f"(reconstruction {result.mean('reconstruction'):.2f}, kl {result.mean('kl'):.2f}) nats/image"
+    )
+    if state.best is None or value < state.best:
+        state.best = value
+        run.save_best(
+            model.parameters.arrays(),
+            {"model": model.header(), "iteration": state.iteration, "valid_bound": value},
+        )
+    state.count, state.sums = 0, [0.0] * len(names)
+
+
+def _log(run: Run, state: _State, split: str, terms: Mapping[str, float], schedule) -> None:
+    kls = {n: v for n, v in terms.items() if n not in ("bound", "reconstruction", "kl")}
+    kl = terms["kl"] if "kl" in terms else sum(kls.values())
+    row = {"reconstruction": terms["reconstruction"], "kl": kl, **kls, **schedule}
+    row["bound"] = row["reconstruction"] + kl
+    run.scalars(state.iteration, {f"{split}/{name}": value for name, value in row.items()})
+    run.log({"iteration": state.iteration, "split": split, "seconds": state.seconds, **row})
