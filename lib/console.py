@@ -133,7 +133,7 @@ def _duration(seconds: float) -> str:
 
 
 def _shows_bars() -> bool:
-    """Whether standard error is a terminal, and one that knows its width: else tqdm shows nothing."""
+    """Whether standard error is a terminal that knows its width; without one tqdm shows nothing."""
     return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 

@@ -7,7 +7,6 @@ error.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,10 +34,11 @@ class ScalarWriter:
         self._summary, self._proto = summary, event_pb2
         self._task = f"cannot write TensorBoard events to {folder}"
         with user_errors(self._task):
-            self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+            self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
             if after is not None:
                 start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
                 self._write(after + 1, session_log=start)
+                self._writer.flush()
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
         """Write one value a name; names with `/` are grouped by TensorBoard."""
