@@ -1,0 +1,70 @@
+"""Data sets: download → verify → convert (Fuel HDF5) → stream. They know nothing of models.
+
+Each data set is a module with its `RECIPE`; `python -m datasets` lists and prepares them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import lib  # noqa: F401  (repairs Fuel before it is imported)
+from datasets import binarized_mnist, digits, mnist
+from datasets.base import SPLITS, Dataset
+from datasets.conversion import Recipe, open_recipe, prepare
+from datasets.download import Unavailable
+from datasets.own import open_npz
+from datasets.sources import find, source_folder
+from lib.console import say
+from lib.errors import UserError
+
+__all__ = ["RECIPES", "SPLITS", "Dataset", "Recipe", "find_recipe", "open_dataset"]
+
+RECIPES = {module.RECIPE.name: module.RECIPE for module in (binarized_mnist, mnist, digits)}
+
+
+def open_dataset(name: str) -> Dataset:
+    """Open a data set, after downloading and converting it on first use.
+
+    Parameters
+    ----------
+    name
+        One of `RECIPES`; the name of a folder of your own in `$PIXELVAE_DATA`; the path of an `.npz`
+        file; or "auto": `binarized_mnist` where it is there or can be downloaded, else `digits`.
+
+    Raises
+    ------
+    UserError
+        It is unknown, damaged, or cannot be had.
+    """
+    if name == "auto":
+        return _open_auto()
+    if name.endswith(".npz"):
+        return open_npz(Path(name))
+    return open_recipe(find_recipe(name))
+
+
+def find_recipe(name: str, source: Path | None = None) -> Recipe:
+    """The recipe of a known data set, or of one's own in the folder `source` or in `$PIXELVAE_DATA`."""
+    if name in RECIPES:
+        return RECIPES[name]
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise UserError(f"{name!r} is no name of a data set: use letters, digits, '_', '-' and '.'")
+    recipe = binarized_mnist.amat_recipe(name)
+    folder = source or source_folder(name)
+    if not recipe.path.exists() and not find(recipe.files, [folder]):
+        raise UserError(
+            f"unknown data set {name!r}: choose auto, {', '.join(RECIPES)} or an .npz file, or put .amat files "
+            f"into {folder}"
+        )
+    return recipe
+
+
+def _open_auto() -> Dataset:
+    try:
+        prepare(binarized_mnist.RECIPE)
+    except Unavailable as problem:
+        say(f"data: digits, because binarized_mnist cannot be had: {problem}")
+        return open_recipe(digits.RECIPE)
+    say(f"data: binarized_mnist, from {binarized_mnist.RECIPE.path}")
+    return open_recipe(binarized_mnist.RECIPE)

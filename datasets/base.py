@@ -1,0 +1,147 @@
+"""What every data set looks like from outside: images, labels and streams of batches, by split."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from fuel.schemes import SequentialScheme
+from fuel.streams import DataStream
+
+from lib.errors import UserError
+
+SPLITS = ("train", "valid", "test")
+IMAGES, LABELS = "features", "targets"  # Fuel's names for the two sources
+
+#: Gives Fuel's data set that holds one source of one split. Raises UserError where there is none.
+Part = Callable[[str, str], Any]
+
+
+class Dataset:
+    """A data set of images with the splits "train", "valid" and "test", read through Fuel.
+
+    Parameters
+    ----------
+    name
+        The name that opened it.
+    checksum
+        SHA-256 of the content in hexadecimal digits; the same wherever and whenever it was converted.
+    levels
+        Number of values that a pixel can have, from 0: 2 for binary images, 256 for grey ones.
+    part
+        Called once for each split and source that is asked for.
+    """
+
+    def __init__(self, name: str, checksum: str, levels: int, part: Part) -> None:
+        self.name = name
+        self.checksum = checksum
+        self.levels = levels
+        self._part = functools.lru_cache(maxsize=None)(part)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        return self.images("train", 0, 1).shape[1:]
+
+    def size(self, split: str) -> int:
+        """Number of images in the split."""
+        return self._images(split).num_examples
+
+    def images(self, split: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Images `start` to `stop` (default: all the others) of a split in the source's order.
+
+        Returns
+        -------
+        uint8, shape (stop - start, C, H, W), values 0 to levels - 1
+
+        Raises
+        ------
+        UserError
+            The split is unknown or has fewer images.
+        """
+        size = self.size(split)
+        stop = size if stop is None else stop
+        if not 0 <= start <= stop <= size:
+            raise UserError(
+                f"images {start} to {stop} of {self.name}/{split} are asked for, and it has {size}; "
+                f"ask for at most {size}"
+            )
+        return _read(self._images(split), slice(start, stop))
+
+    def labels(self, split: str) -> np.ndarray:
+        """Classes of a split's images in the same order: uint8, shape (size(split),).
+
+        Raises
+        ------
+        UserError
+            The data set has no labels for this split.
+        """
+        part = self._part(_known(split), LABELS)
+        return _read(part, slice(0, part.num_examples)).reshape(-1)
+
+    def batches(self, split: str, batch_size: int) -> Iterator[np.ndarray]:
+        """All images of a split in order, as uint8 (n, C, H, W); the last batch may be smaller."""
+        return _batches(self._images(split), range(self.size(split)), _positive(batch_size))
+
+    def training_stream(self, batch_size: int, seed: int, start: int = 0) -> Iterator[np.ndarray]:
+        """Endless batches of training images, uint8 (n, C, H, W), in a new order each epoch.
+
+        The order of an epoch is `RandomState([seed, epoch]).permutation(size)`, so that it depends on
+        nothing that was drawn before. The last batch of an epoch may be smaller: no image is left out.
+
+        Parameters
+        ----------
+        start
+            Number of batches that were taken before: the stream goes on with the next one, without
+            reading those.
+        """
+        if start < 0 or not 0 <= seed < 2**32:
+            raise UserError(
+                f"seed {seed} and start {start}: give a seed from 0 to 2^32 - 1 and start >= 0"
+            )
+        return self._epochs(_positive(batch_size), seed, start)
+
+    def _epochs(self, batch_size: int, seed: int, start: int) -> Iterator[np.ndarray]:
+        size = self.size("train")
+        epoch, taken = divmod(start, -(-size // batch_size))
+        while True:
+            order = np.random.RandomState([seed, epoch]).permutation(size)
+            yield from _batches(
+                self._images("train"), order[taken * batch_size :].tolist(), batch_size
+            )
+            epoch, taken = epoch + 1, 0
+
+    def _images(self, split: str) -> Any:
+        return self._part(_known(split), IMAGES)
+
+
+def _read(dataset: Any, request: slice) -> np.ndarray:
+    stream = DataStream(dataset)
+    try:
+        (array,) = stream.get_data(request)
+        return array.copy()  # never a view of what the data set keeps in memory
+    finally:
+        stream.close()
+
+
+def _batches(dataset: Any, indices: Any, batch_size: int) -> Iterator[np.ndarray]:
+    stream = DataStream(dataset, iteration_scheme=SequentialScheme(indices, batch_size))
+    try:
+        for (batch,) in stream.get_epoch_iterator():
+            yield batch
+    finally:
+        stream.close()
+
+
+def _known(split: str) -> str:
+    if split not in SPLITS:
+        raise UserError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    return split
+
+
+def _positive(batch_size: int) -> int:
+    if batch_size < 1:
+        raise UserError(f"the batch size is {batch_size}: choose 1 or more")
+    return batch_size

@@ -1,0 +1,229 @@
+"""From source files to a Fuel HDF5 file: whole or not there, with the checksum of its content."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+from fuel.datasets import H5PYDataset
+
+from datasets.base import Dataset
+from datasets.download import download
+from datasets.sources import SourceFile, changed, converted_folder, download_folder, find
+from datasets.sources import source_folder, stage, stamp
+from lib.console import phase, say
+from lib.errors import UserError
+from lib.files import atomic_write, user_errors
+
+FORMAT = 1  # raised whenever the same sources would be converted to something else
+_PREFIX = "pixelvae_"
+
+
+class UnusableFile(UserError):
+    """A converted file is damaged or of another format: converting again mends it."""
+
+
+def hdf5_part(path: Path, split: str, source: str, subset: slice | None = None) -> H5PYDataset:
+    """One source of one split of a converted file, in memory; `subset` takes a part of the split."""
+    with _damage(path):
+        with h5py.File(path, "r") as file:
+            if source not in file:
+                raise UserError(f"{path.stem} has no {source}: choose a data set that has labels")
+        return H5PYDataset(
+            str(path), (split,), subset=subset, sources=(source,), load_in_memory=True
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a data set is made.
+
+    Parameters
+    ----------
+    name, about
+        What it is called, and what it is, in a line.
+    levels
+        Number of values of a pixel.
+    convert
+        Called with the folder that holds the source files under their names, and with the path of the
+        Fuel HDF5 file to write.
+    files
+        The source files; none where the data come with a library.
+    part
+        Called with the converted file's path, a split and a source; gives Fuel's data set of it.
+    estimate_s
+        About how long the conversion takes, in seconds.
+    """
+
+    name: str
+    about: str
+    levels: int
+    convert: Callable[[Path, Path], None]
+    files: Sequence[SourceFile] = ()
+    part: Callable[[Path, str, str], Any] = hdf5_part
+    estimate_s: float | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the converted file is, or is to be."""
+        return converted_folder() / f"{self.name}.hdf5"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a converted file says about itself: SHA-256 of its content, and its sources by name."""
+
+    checksum: str
+    sources: Mapping[str, Mapping[str, Any]]
+
+
+def open_recipe(recipe: Recipe) -> Dataset:
+    """The data set, converted (and downloaded) before where needed; UserError where it cannot be had."""
+    header = prepare(recipe)
+    return Dataset(recipe.name, header.checksum, recipe.levels, partial(recipe.part, recipe.path))
+
+
+def prepare(recipe: Recipe, source: Path | None = None, replace: bool = False) -> Header:
+    """See to it that the converted file is there and made from the sources as they are now.
+
+    Parameters
+    ----------
+    source
+        The folder with the source files. By default they are looked for in `$PIXELVAE_DATA/NAME`, then
+        among the downloads, and what is missing is downloaded.
+    replace
+        Convert again where the converted file is damaged or of another format, which is an error
+        otherwise.
+    """
+    folders = [source] if source else [source_folder(recipe.name), download_folder(recipe.name)]
+    sources = find(recipe.files, folders)
+    missing = [file for file in recipe.files if file.name not in sources]
+    if source and missing:
+        raise UserError(
+            f"{source} has no {missing[0].pattern} (or .gz): choose the folder that has it"
+        )
+    if recipe.path.exists():
+        try:
+            header = read_header(recipe.path)
+        except UnusableFile:
+            if not replace:
+                raise
+        else:
+            if not changed(header.sources, sources):
+                return header
+            say(f"{recipe.name}: the source files have changed since they were converted")
+    for file in missing:
+        sources[file.name] = download(file, download_folder(recipe.name), folders[0])
+    return _convert(recipe, sources)
+
+
+def _convert(recipe: Recipe, sources: Mapping[str, Path]) -> Header:
+    target = recipe.path
+    work = target.with_name(f".{target.name}.work")
+    with user_errors(f"cannot create the folder {target.parent}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    announced = phase(f"converting {recipe.name} to {target}, once", recipe.estimate_s)
+    # The file that takes the target's place is locked meanwhile, and with it the folder `work`.
+    with announced, atomic_write(target) as out:
+        shutil.rmtree(work, ignore_errors=True)  # of a conversion that was killed
+        try:
+            work.mkdir()
+            records = {
+                file.name: {
+                    **stamp(sources[file.name]),
+                    "md5": stage(file, sources[file.name], work),
+                }
+                for file in recipe.files
+            }
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Fuel 0.2 uses what NumPy has deprecated since
+                recipe.convert(work, work / target.name)
+            header = _write_header(work / target.name, records)
+            with open(work / target.name, "rb") as converted:
+                shutil.copyfileobj(converted, out, 1 << 20)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return header
+
+
+def _write_header(path: Path, records: Mapping[str, Mapping[str, Any]]) -> Header:
+    with h5py.File(path, "r+") as file:
+        header = Header(content_checksum(file), records)
+        file.attrs[_PREFIX + "format"] = FORMAT
+        file.attrs[_PREFIX + "checksum"] = header.checksum
+        file.attrs[_PREFIX + "sources"] = json.dumps(header.sources)
+    return header
+
+
+def read_header(path: Path) -> Header:
+    """Header of a converted file.
+
+    Raises
+    ------
+    UnusableFile
+        It is damaged, or of another format than this program's.
+    UserError
+        It cannot be read, or another program has written it.
+    """
+    with user_errors(f"cannot read {path}"), open(path, "rb"):
+        pass
+    with _damage(path), h5py.File(path, "r") as file:
+        found = file.attrs.get(_PREFIX + "format")
+        if found is None:
+            raise UserError(
+                f"{path} was not written by this program: move it away, or set FUEL_DATA_PATH to "
+                "another folder"
+            )
+        if found != FORMAT:
+            raise UnusableFile(f"{path} has format {found}, not {FORMAT}: {_advice(path)}")
+        sources = json.loads(file.attrs[_PREFIX + "sources"])
+        return Header(str(file.attrs[_PREFIX + "checksum"]), sources)
+
+
+def verify(path: Path) -> Header:
+    """Compare a converted file's content with the checksum in its header; UserError if they differ."""
+    header = read_header(path)
+    with _damage(path), h5py.File(path, "r") as file:
+        checksum = content_checksum(file)
+    if checksum != header.checksum:
+        raise UnusableFile(
+            f"{path} is damaged (its content has SHA-256 {checksum}, not {header.checksum}): {_advice(path)}"
+        )
+    return header
+
+
+def content_checksum(file: h5py.File) -> str:
+    """SHA-256 of all that counts in a Fuel HDF5 file: names, shapes, types, values, splits."""
+    digest = hashlib.sha256()
+    for name in sorted(file):
+        array = file[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        for start in range(0, len(array), 10000):
+            digest.update(array[start : start + 10000].tobytes())
+    rows = sorted(
+        (row["split"], row["source"], row["start"], row["stop"]) for row in file.attrs["split"]
+    )
+    for split, source, start, stop in rows:
+        digest.update(f"{split.decode()} {source.decode()} {start} {stop}".encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError) as problem:
+        raise UnusableFile(f"{path} is damaged or no HDF5 file: {_advice(path)}") from problem
+
+
+def _advice(path: Path) -> str:
+    return f"run `python -m datasets prepare {path.stem}` to convert again"

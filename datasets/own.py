@@ -1,0 +1,82 @@
+"""Images of the user's own: one `.npz` file, used as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from fuel.datasets import IndexableDataset
+
+from datasets.base import IMAGES, LABELS, SPLITS, Dataset
+from lib.errors import UserError
+from lib.files import user_errors
+
+
+def open_npz(path: Path) -> Dataset:
+    """The data set in an `.npz` file, named by the file.
+
+    It holds the arrays "train", "valid" and "test": uint8 or bool, (N, H, W) or (N, C, H, W), and, if
+    wanted, "train_labels" and so on: uint8, (N,). Images of 0 and 1 alone have two levels, others 256.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or an array is missing or is something else.
+    """
+    arrays = {}
+    with user_errors(f"cannot read {path}"), open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as npz:
+                arrays = {name: npz[name] for name in npz.files}
+        except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as problem:
+            raise UserError(f"{path} is damaged or no .npz file: write it again") from problem
+    images = {split: _images(path, split, arrays) for split in SPLITS}
+    if len({array.shape[1:] for array in images.values()}) > 1:
+        shapes = ", ".join(f"{split} {array.shape[1:]}" for split, array in images.items())
+        raise UserError(f"{path}: the images differ in (C, H, W): {shapes}; make them alike")
+    parts = {(split, IMAGES): array for split, array in images.items()}
+    for split in SPLITS:
+        name = f"{split}_labels"
+        if name in arrays:
+            parts[split, LABELS] = _labels(path, name, arrays[name], len(images[split]))
+    levels = 2 if all(array.max() <= 1 for array in images.values()) else 256
+    return Dataset(path.stem, _checksum(parts), levels, partial(_part, path, parts))
+
+
+def _images(path: Path, split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    if split not in arrays:
+        raise UserError(f"{path} has no array {split!r}: it needs {', '.join(SPLITS)}")
+    array = arrays[split]
+    if array.dtype not in (np.uint8, np.bool_):
+        raise UserError(f"{path}: {split} is {array.dtype}; store uint8 (0 and 1, or 0 to 255)")
+    if array.ndim not in (3, 4) or 0 in array.shape:
+        raise UserError(f"{path}: {split} has shape {array.shape}, not (N, H, W) or (N, C, H, W)")
+    return array.astype(np.uint8).reshape(len(array), -1, *array.shape[-2:])
+
+
+def _labels(path: Path, name: str, array: np.ndarray, count: int) -> np.ndarray:
+    if array.dtype != np.uint8 or array.shape != (count,):
+        raise UserError(
+            f"{path}: {name} is {array.dtype} of shape {array.shape}; store uint8 of shape ({count},)"
+        )
+    return array
+
+
+def _checksum(parts: dict[tuple[str, str], np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for (split, source), array in parts.items():
+        digest.update(f"{split} {source} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _part(
+    path: Path, parts: dict[tuple[str, str], np.ndarray], split: str, source: str
+) -> IndexableDataset:
+    if (split, source) not in parts:
+        raise UserError(f"{path} has no labels for {split}: store them as {split}_labels")
+    return IndexableDataset({source: parts[split, source]})
