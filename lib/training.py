@@ -112,12 +112,12 @@ class TrainingStep:
 
     def state(self) -> dict[str, np.ndarray]:
         """All arrays a checkpoint needs."""
-        arrays = {f"adam/{i}": np.asarray(v.get_value()) for i, v in enumerate(self._adam)}
+        arrays = {f"adam.{i}": np.asarray(v.get_value()) for i, v in enumerate(self._adam)}
         return {**arrays, "packed": np.asarray(self._packed.get_value())}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Sets what :meth:`state` gave. Raises UserError where sizes differ."""
-        targets = {f"adam/{i}": v for i, v in enumerate(self._adam)}
+        targets = {f"adam.{i}": v for i, v in enumerate(self._adam)}
         targets["packed"] = self._packed
         for name, variable in targets.items():
             shape = variable.get_value(borrow=True).shape
