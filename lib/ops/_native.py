@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import zlib
+from functools import lru_cache
 
 import numpy as np
 import theano
@@ -11,12 +14,14 @@ from theano import gof
 HEADERS = os.path.join(os.path.dirname(__file__), "c")
 
 
-def _digest(header: str) -> int:
-    """A number that changes with the header's text, so that Theano's cache notices an edit."""
-    import zlib
-
-    with open(os.path.join(HEADERS, header), "rb") as file:
-        return zlib.crc32(file.read())
+@lru_cache(maxsize=None)
+def _digest(*paths: str) -> int:
+    """A number that changes with the files' text, so that Theano's cache notices an edit."""
+    digest = 0
+    for path in paths:
+        with open(path, "rb") as file:
+            digest = zlib.crc32(file.read(), digest)
+    return digest
 
 
 class NativeOp(gof.Op):
@@ -36,7 +41,19 @@ class NativeOp(gof.Op):
         return ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
     def c_code_cache_version(self):
-        return (1, _digest(self.header))
+        return (1, _digest(os.path.join(HEADERS, self.header), __file__, inspect.getfile(type(self))))
+
+    def as_tensor(self, x, ndim: int):
+        """An input as a float variable of that many dimensions."""
+        x = as_float(x)
+        if x.ndim != ndim:
+            raise ValueError(f"{type(self).__name__}: an input has {x.ndim} dimensions, not {ndim}")
+        return x
+
+    def require(self, fits: bool) -> None:
+        """Raises ValueError where the shapes that ``perform`` is given do not fit each other."""
+        if not fits:
+            raise ValueError(f"{type(self).__name__}: shapes do not fit")
 
 
 def c_type(variable) -> str:

@@ -23,7 +23,7 @@ from theano.gof.type import Generic
 from theano.scalar import int64 as scalar_int64
 from theano.tensor.type_other import NoneConst, NoneTypeT
 
-from lib.ops._native import CHECK_CONTIGUOUS, NativeOp, as_float, c_type, same_dtype
+from lib.ops._native import CHECK_CONTIGUOUS, NativeOp, c_type, same_dtype
 
 _GEOMETRY = ("kh", "kw", "taps", "stride")
 
@@ -82,7 +82,8 @@ class Correlate(_Correlation):
     """
 
     def make_node(self, x, w, bias=None, acc=None):
-        given = same_dtype(*[as_float(v) for v in (x, w, bias, acc) if v is not None])
+        ranked = ((x, 4), (w, 3), (bias, 1), (acc, 4))
+        given = same_dtype(*[self.as_tensor(v, ndim) for v, ndim in ranked if v is not None])
         out = T.TensorType(given[0].dtype, (False,) * 4)()
         inputs = [given.pop(0) if v is not None else NoneConst for v in (x, w, bias, acc)]
         return gof.Apply(self, inputs, [out])
@@ -94,7 +95,13 @@ class Correlate(_Correlation):
     def perform(self, node, inputs, outputs, params=None):
         x, w, bias, acc = inputs
         h, width = self._output_hw(*x.shape[2:])
-        y = np.zeros((x.shape[0], w.shape[0], h, width), x.dtype)
+        shape = (x.shape[0], w.shape[0], h, width)
+        self.require(
+            w.shape[1:] == (x.shape[1], self.taps)
+            and (bias is None or bias.shape == shape[1:2])
+            and (acc is None or acc.shape == shape)
+        )
+        y = np.zeros(shape, x.dtype)
         padded = self._pad(x)
         for t, dy, dx in self._offsets():
             y += np.einsum("ncij,oc->noij", self._window(padded, dy, dx, h, width), w[:, :, t])
@@ -133,7 +140,8 @@ class CorrelateInputs(_Correlation):
     """
 
     def make_node(self, gy, w, height, width, bias=None, acc=None):
-        given = same_dtype(*[as_float(v) for v in (gy, w, bias, acc) if v is not None])
+        ranked = ((gy, 4), (w, 3), (bias, 1), (acc, 4))
+        given = same_dtype(*[self.as_tensor(v, ndim) for v, ndim in ranked if v is not None])
         out = T.TensorType(given[0].dtype, (False,) * 4)()
         gy, w = given[:2]
         del given[:2]
@@ -147,6 +155,12 @@ class CorrelateInputs(_Correlation):
     def perform(self, node, inputs, outputs, params=None):
         gy, w, height, width, bias, acc = inputs
         shape = (gy.shape[0], w.shape[1], int(height), int(width))
+        self.require(
+            w.shape[::2] == (gy.shape[1], self.taps)
+            and gy.shape[2:] == self._output_hw(*shape[2:])
+            and (bias is None or bias.shape == shape[1:2])
+            and (acc is None or acc.shape == shape)
+        )
         padded = self._pad(np.zeros(shape, gy.dtype))
         for t, dy, dx in self._offsets():
             window = self._window(padded, dy, dx, *gy.shape[2:])
@@ -188,7 +202,7 @@ class CorrelateWeights(_Correlation):
     """The adjoint of :class:`Correlate` in w. Inputs: x (N, C, H, W), gy (N, O, Ho, Wo); output: (O, C, taps)."""
 
     def make_node(self, x, gy):
-        x, gy = same_dtype(as_float(x), as_float(gy))
+        x, gy = same_dtype(self.as_tensor(x, 4), self.as_tensor(gy, 4))
         return gof.Apply(self, [x, gy], [T.TensorType(x.dtype, (False,) * 3)()])
 
     def infer_shape(self, node, shapes):
@@ -196,6 +210,7 @@ class CorrelateWeights(_Correlation):
 
     def perform(self, node, inputs, outputs, params=None):
         x, gy = inputs
+        self.require(gy.shape[:1] + gy.shape[2:] == x.shape[:1] + self._output_hw(*x.shape[2:]))
         padded = self._pad(x)
         gw = np.empty((gy.shape[1], x.shape[1], self.taps), x.dtype)
         for t, dy, dx in self._offsets():

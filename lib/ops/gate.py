@@ -28,7 +28,7 @@ class Gate(NativeOp):
     header = "gate.h"
 
     def make_node(self, y, c):
-        y, c = same_dtype(as_float(y), as_float(c))
+        y, c = same_dtype(self.as_tensor(y, 4), self.as_tensor(c, 2))
         return gof.Apply(self, [y, c], [T.TensorType(y.dtype, (False,) * 4)()])
 
     def infer_shape(self, node, shapes):
@@ -37,6 +37,7 @@ class Gate(NativeOp):
 
     def perform(self, node, inputs, outputs, params=None):
         y, c = inputs
+        self.require(_fit(node, y, c))
         t, s = _halves(y, c)
         outputs[0][0] = t * s
 
@@ -52,7 +53,10 @@ class Gate(NativeOp):
 
     def c_code(self, node, name, inputs, outputs, sub):
         y, c = inputs
-        return _C_GATE % dict(locals(), out=outputs[0], T=c_type(node.inputs[0]), fail=sub["fail"])
+        return _C_GATE % dict(
+            locals(), out=outputs[0], T=c_type(node.inputs[0]), fail=sub["fail"], op="Gate",
+            shared=_shared(node),
+        )
 
 
 class GateGradient(NativeOp):
@@ -62,7 +66,7 @@ class GateGradient(NativeOp):
     header = "gate.h"
 
     def make_node(self, y, c, g):
-        y, c, g = same_dtype(as_float(y), as_float(c), as_float(g))
+        y, c, g = same_dtype(self.as_tensor(y, 4), self.as_tensor(c, 2), self.as_tensor(g, 4))
         outputs = [T.TensorType(y.dtype, (False,) * 4)(), T.TensorType(y.dtype, (False,) * 2)()]
         return gof.Apply(self, [y, c, g], outputs)
 
@@ -71,6 +75,8 @@ class GateGradient(NativeOp):
 
     def perform(self, node, inputs, outputs, params=None):
         y, c, g = inputs
+        halved = (y.shape[0], y.shape[1] // 2) + y.shape[2:]
+        self.require(_fit(node, y, c) and g.shape == halved)
         t, s = _halves(y, c)
         gy = np.concatenate([g * s * (1 - t * t), g * t * s * (1 - s)], axis=1)
         outputs[0][0] = gy
@@ -84,7 +90,19 @@ class GateGradient(NativeOp):
 
     def c_code(self, node, name, inputs, outputs, sub):
         (y, c, g), (gy, gc) = inputs, outputs
-        return _C_GATE_GRADIENT % dict(locals(), T=c_type(node.inputs[0]), fail=sub["fail"])
+        return _C_GATE_GRADIENT % dict(
+            locals(), T=c_type(node.inputs[0]), fail=sub["fail"], op="GateGradient",
+            shared=_shared(node),
+        )
+
+
+def _shared(node) -> bool:
+    """Whether one bias serves all images: known from its type, since its gradient must have the same shape."""
+    return bool(node.inputs[1].broadcastable[0])
+
+
+def _fit(node, y, c) -> bool:
+    return y.shape[1] % 2 == 0 and c.shape == (1 if _shared(node) else y.shape[0], y.shape[1])
 
 
 def _halves(y, c):
@@ -101,9 +119,9 @@ def gate(y, c):
 
 _C_CHECK = """
     const npy_intp *yd = PyArray_DIMS(%(y)s), *cd = PyArray_DIMS(%(c)s);
-    const bool shared = cd[0] == 1;
-    if (yd[1] %% 2 || cd[1] != yd[1] || (!shared && cd[0] != yd[0])) {
-        PyErr_Format(PyExc_ValueError, "Gate: maps (%%ld, %%ld, ...) and bias (%%ld, %%ld) do not fit", (long)yd[0],
+    const bool shared = %(shared)d;
+    if (yd[1] %% 2 || cd[1] != yd[1] || cd[0] != (shared ? 1 : yd[0])) {
+        PyErr_Format(PyExc_ValueError, "%(op)s: maps (%%ld, %%ld, ...) and bias (%%ld, %%ld) do not fit", (long)yd[0],
                      (long)yd[1], (long)cd[0], (long)cd[1]);
         %(fail)s;
     }

@@ -8,7 +8,7 @@ from theano import gof
 from theano.gof import ParamsType
 from theano.scalar import int64 as scalar_int64
 
-from lib.ops._native import CHECK_CONTIGUOUS, NativeOp, as_float, c_type, same_dtype
+from lib.ops._native import CHECK_CONTIGUOUS, NativeOp, c_type, same_dtype
 
 
 class WeightNorm(NativeOp):
@@ -26,7 +26,7 @@ class WeightNorm(NativeOp):
         self.taps = taps
 
     def make_node(self, v, g):
-        v, g = same_dtype(as_float(v), as_float(g))
+        v, g = same_dtype(self.as_tensor(v, 3), self.as_tensor(g, 1))
         return gof.Apply(self, [v, g], [T.TensorType(v.dtype, (False,) * 3)()])
 
     def infer_shape(self, node, shapes):
@@ -34,6 +34,7 @@ class WeightNorm(NativeOp):
 
     def perform(self, node, inputs, outputs, params=None):
         v, g = inputs
+        self.require(g.shape == v.shape[:1] and self.taps <= v.shape[2])
         norm = np.sqrt((v**2).sum(axis=(1, 2)))
         outputs[0][0] = np.ascontiguousarray(v[:, :, : self.taps] * (g / norm)[:, None, None])
 
@@ -46,7 +47,8 @@ class WeightNorm(NativeOp):
     def c_code(self, node, name, inputs, outputs, sub):
         v, g = inputs
         return _C_WEIGHT_NORM % dict(
-            locals(), w=outputs[0], T=c_type(node.inputs[0]), fail=sub["fail"], p=sub["params"]
+            locals(), w=outputs[0], T=c_type(node.inputs[0]), fail=sub["fail"], p=sub["params"],
+            op=type(self).__name__,
         )
 
 
@@ -61,7 +63,7 @@ class WeightNormGradient(NativeOp):
         self.taps = taps
 
     def make_node(self, v, g, gw):
-        v, g, gw = same_dtype(as_float(v), as_float(g), as_float(gw))
+        v, g, gw = same_dtype(self.as_tensor(v, 3), self.as_tensor(g, 1), self.as_tensor(gw, 3))
         return gof.Apply(self, [v, g, gw], [v.type(), g.type()])
 
     def infer_shape(self, node, shapes):
@@ -69,6 +71,8 @@ class WeightNormGradient(NativeOp):
 
     def perform(self, node, inputs, outputs, params=None):
         v, g, gw = inputs
+        self.require(g.shape == v.shape[:1] and gw.shape == v.shape[:2] + (self.taps,))
+        self.require(self.taps <= v.shape[2])
         full = np.zeros_like(v)
         full[:, :, : self.taps] = gw
         norm = np.sqrt((v**2).sum(axis=(1, 2)))
@@ -85,7 +89,8 @@ class WeightNormGradient(NativeOp):
     def c_code(self, node, name, inputs, outputs, sub):
         (v, g, gw), (gv, gg) = inputs, outputs
         return _C_WEIGHT_NORM_GRADIENT % dict(
-            locals(), T=c_type(node.inputs[0]), fail=sub["fail"], p=sub["params"]
+            locals(), T=c_type(node.inputs[0]), fail=sub["fail"], p=sub["params"],
+            op=type(self).__name__,
         )
 
 
@@ -93,7 +98,7 @@ _C_CHECK = """
     const npy_intp *vd = PyArray_DIMS(%(v)s);
     const long taps = %(p)s->taps;
     if (PyArray_DIM(%(g)s, 0) != vd[0] || taps > vd[2]) {
-        PyErr_Format(PyExc_ValueError, "WeightNorm: v (%%ld, %%ld, %%ld), g (%%ld) and %%ld taps do not fit",
+        PyErr_Format(PyExc_ValueError, "%(op)s: v (%%ld, %%ld, %%ld), g (%%ld) and %%ld taps do not fit",
                      (long)vd[0], (long)vd[1], (long)vd[2], (long)PyArray_DIM(%(g)s, 0), taps);
         %(fail)s;
     }

@@ -66,7 +66,8 @@ struct Planes {
         idx bottom = (outputs_h > height ? outputs_h - height : 0) + (ymax > 0 ? ymax : 0);
         pitch = columns + (left > right ? left : right);
         lead = left;
-        padded = top || bottom || pitch != width || pitch * height < slack();
+        // An image is read where it lies only if blocks of positions neither start before nor end behind it.
+        padded = top || bottom || pitch != width || pitch * height < slack() || pitch * height % 8;
         // The slack lets the last block of positions read past the end.
         size = padded ? lead + (top + height + bottom + 1) * pitch + slack() : height * width;
     }

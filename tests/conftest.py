@@ -1,0 +1,3 @@
+"""Imports lib before any test imports Theano, which lib prepares."""
+
+import lib  # noqa: F401

@@ -1,0 +1,291 @@
+"""Correlations and their adjoints against loops that are written out, tap by tap."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from compiled import BOTH, C, apply, guarded, threads
+from theano.tensor import verify_grad
+
+from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
+
+
+class Geometry(NamedTuple):
+    mask: tuple[str, ...]  # 1 where the kernel has a tap
+    stride: int
+    inputs: tuple[int, int]  # height and width
+    outputs: tuple[int, int]
+
+
+ALL3 = ("111",) * 3
+VSTACK5 = ("11111",) * 3 + ("00000",) * 2
+A7 = ("1111111",) * 3 + ("1110000",) + ("0000000",) * 3
+B5 = ("11111",) * 2 + ("11100",) + ("00000",) * 2
+ABOVE = ("1", "0", "0")
+
+GEOMETRIES = {
+    "3x3": Geometry(ALL3, 1, (5, 6), (5, 6)),
+    "3x3, stride 2, odd": Geometry(ALL3, 2, (7, 7), (4, 4)),
+    "3x3, stride 2, even": Geometry(ALL3, 2, (8, 6), (4, 3)),
+    "5x5, stride 2": Geometry(("11111",) * 5, 2, (9, 4), (5, 2)),
+    "vstack 5x5": Geometry(VSTACK5, 1, (6, 8), (6, 8)),
+    "mask A 7x7": Geometry(A7, 1, (5, 9), (5, 9)),
+    "mask B 5x5": Geometry(B5, 1, (8, 5), (8, 5)),
+    "mask B 5x5, stride 2": Geometry(B5, 2, (7, 5), (4, 3)),
+    "horizontal A 1x7": Geometry(("1110000",), 1, (4, 9), (4, 9)),
+    "horizontal B 1x5": Geometry(("11100",), 1, (6, 6), (6, 6)),
+    "row above": Geometry(ABOVE, 1, (5, 4), (5, 4)),
+    "1x1": Geometry(("1",), 1, (9, 9), (9, 9)),  # 81 positions: no whole number of vectors
+    "1x1, whole vectors": Geometry(("1",), 1, (12, 12), (12, 12)),
+    "1x1, stride 2": Geometry(("1",), 2, (9, 5), (5, 3)),
+    "kernel larger than the image": Geometry(("1111111",) * 7, 1, (2, 3), (2, 3)),
+    "one pixel": Geometry(A7, 1, (1, 1), (1, 1)),
+    "one pixel, stride 2": Geometry(ALL3, 2, (1, 1), (1, 1)),
+    "stride 3": Geometry(ALL3, 3, (10, 8), (4, 3)),
+}
+N, C_IN, C_OUT = 3, 5, 6
+TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
+
+
+def mask_of(g: Geometry) -> np.ndarray:
+    return np.array([[int(tap) for tap in row] for row in g.mask])
+
+
+def arguments(g: Geometry) -> tuple[int, int, int, int]:
+    """What makes the operation: kernel height and width, taps, stride."""
+    mask = mask_of(g)
+    return (*mask.shape, int(mask.sum()), g.stride)
+
+
+def products(g: Geometry):
+    """Every product of a convolution: output row and column, kernel row and column, input row and column."""
+    mask = mask_of(g)
+    for i in range(g.outputs[0]):
+        for j in range(g.outputs[1]):
+            for u, v in zip(*np.nonzero(mask)):
+                r = g.stride * i + u - mask.shape[0] // 2
+                c = g.stride * j + v - mask.shape[1] // 2
+                if 0 <= r < g.inputs[0] and 0 <= c < g.inputs[1]:
+                    yield i, j, u, v, r, c
+
+
+def kernel_of(g: Geometry, w: np.ndarray) -> np.ndarray:
+    """(O, C, taps) as (O, C, kh, kw), with zeros for the missing taps."""
+    mask = mask_of(g)
+    kernel = np.zeros(w.shape[:2] + mask.shape)
+    for t, (u, v) in enumerate(zip(*np.nonzero(mask))):
+        kernel[:, :, u, v] = w[:, :, t]
+    return kernel
+
+
+def by_loops(g: Geometry, x, w) -> np.ndarray:
+    y, kernel = np.zeros((len(x), len(w), *g.outputs)), kernel_of(g, w)
+    for i, j, u, v, r, c in products(g):
+        y[:, :, i, j] += x[:, :, r, c] @ kernel[:, :, u, v].T
+    return y
+
+
+def inputs_by_loops(g: Geometry, gy, w) -> np.ndarray:
+    x, kernel = np.zeros((len(gy), w.shape[1], *g.inputs)), kernel_of(g, w)
+    for i, j, u, v, r, c in products(g):
+        x[:, :, r, c] += gy[:, :, i, j] @ kernel[:, :, u, v]
+    return x
+
+
+def weights_by_loops(g: Geometry, x, gy) -> np.ndarray:
+    kernel = np.zeros((gy.shape[1], x.shape[1], *mask_of(g).shape))
+    for i, j, u, v, r, c in products(g):
+        kernel[:, :, u, v] += gy[:, :, i, j].T @ x[:, :, r, c]
+    return kernel[:, :, mask_of(g) == 1]
+
+
+class Arrays:
+    """Random arrays for one geometry; the same ones, rounded, for every type."""
+
+    def __init__(self, g: Geometry, dtype="float64", images: int = N):
+        rng = np.random.RandomState(7)
+
+        def draw(*shape):
+            return guarded(rng.standard_normal(shape).astype(dtype))
+
+        taps = int(mask_of(g).sum())
+        self.x, self.gy = draw(images, C_IN, *g.inputs), draw(images, C_OUT, *g.outputs)
+        self.w = draw(C_OUT, C_IN, taps)
+        self.b, self.b_in = draw(C_OUT), draw(C_IN)
+        self.acc, self.acc_in = draw(*self.gy.shape), draw(*self.x.shape)
+
+
+def close(ours: np.ndarray, truth: np.ndarray, dtype: str = "float64") -> None:
+    assert ours.shape == truth.shape and ours.dtype == dtype
+    np.testing.assert_allclose(ours, truth, rtol=0, atol=TOLERANCE[dtype] * np.abs(truth).max())
+
+
+every_geometry = pytest.mark.parametrize("g", GEOMETRIES.values(), ids=GEOMETRIES)
+every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+in_both = pytest.mark.parametrize("mode", BOTH, ids=["C", "NumPy"])
+
+
+@in_both
+@every_dtype
+@every_geometry
+def test_equal_to_loops(g, dtype, mode):
+    a = Arrays(g, dtype)
+    y = apply(Correlate(*arguments(g)), a.x, a.w, None, None, mode=mode)
+    gx = apply(CorrelateInputs(*arguments(g)), a.gy, a.w, *g.inputs, None, None, mode=mode)
+    gw = apply(CorrelateWeights(*arguments(g)), a.x, a.gy, mode=mode)
+    close(y, by_loops(g, a.x, a.w), dtype)
+    close(gx, inputs_by_loops(g, a.gy, a.w), dtype)
+    close(gw, weights_by_loops(g, a.x, a.gy), dtype)
+
+
+@in_both
+@pytest.mark.parametrize("bias, acc", [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("name", ["3x3", "3x3, stride 2, odd", "row above", "1x1"])
+def test_bias_and_acc_are_added(name, bias, acc, mode):
+    g = GEOMETRIES[name]
+    a = Arrays(g)
+    for op, arrays, truth, b, other in [
+        (Correlate, (a.x, a.w), by_loops(g, a.x, a.w), a.b, a.acc),
+        (CorrelateInputs, (a.gy, a.w, *g.inputs), inputs_by_loops(g, a.gy, a.w), a.b_in, a.acc_in),
+    ]:
+        given = (b if bias else None, other if acc else None)
+        truth = truth + bias * b[:, None, None] + acc * other
+        close(apply(op(*arguments(g)), *arrays, *given, mode=mode), truth)
+
+
+@pytest.mark.parametrize("name", ["3x3, stride 2, odd", "mask B 5x5", "row above", "1x1"])
+def test_gradients_against_finite_differences(name):
+    g = GEOMETRIES[name]
+    a, geometry, rng = Arrays(g, images=2), arguments(g), np.random.RandomState(3)
+    for function, points in [
+        (Correlate(*geometry), [a.x, a.w, a.b, a.acc]),
+        (lambda gy, w, b, acc: CorrelateInputs(*geometry)(gy, w, *g.inputs, b, acc),
+         [a.gy, a.w, a.b_in, a.acc_in]),
+        (CorrelateWeights(*geometry), [a.x, a.gy]),
+    ]:  # fmt: skip
+        verify_grad(function, points, rng=rng, mode=C)
+
+
+@pytest.mark.parametrize("name", ["3x3", "3x3, stride 2, odd", "mask A 7x7", "1x1"])
+def test_empty_batch(name):
+    g = GEOMETRIES[name]
+    a = Arrays(g, images=0)
+    for mode in BOTH:
+        y = apply(Correlate(*arguments(g)), a.x, a.w, None, None, mode=mode)
+        gx = apply(CorrelateInputs(*arguments(g)), a.gy, a.w, *g.inputs, None, None, mode=mode)
+        gw = apply(CorrelateWeights(*arguments(g)), a.x, a.gy, mode=mode)
+        assert y.shape == a.gy.shape and gx.shape == a.x.shape
+        assert gw.shape == a.w.shape and not gw.any()
+
+
+@pytest.mark.parametrize("name", ["3x3, stride 2, odd", "mask A 7x7", "1x1"])
+def test_arrays_that_are_not_contiguous(name):
+    g = GEOMETRIES[name]
+    a = Arrays(g)
+
+    def view(array):
+        """The same values in Fortran's order, every second number of memory."""
+        wide = np.zeros(array.shape[::-1] + (2,)).T
+        wide[1] = array
+        return wide[1]
+
+    pairs = [
+        (Correlate, (a.x, a.w, a.b, a.acc)),
+        (CorrelateInputs, (a.gy, a.w, *g.inputs, a.b_in, a.acc_in)),
+        (CorrelateWeights, (a.x, a.gy)),
+    ]
+    for op, given in pairs:
+        views = [v if isinstance(v, int) else view(v) for v in given]
+        assert not any(v.flags.forc for v in views if isinstance(v, np.ndarray))
+        ours, dense = apply(op(*arguments(g)), *views), apply(op(*arguments(g)), *given)
+        np.testing.assert_array_equal(ours, dense)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_nan_reaches_what_depends_on_it_and_nothing_else(name):
+    g = GEOMETRIES[name]
+    a = Arrays(g)
+    a.x[1, 2, g.inputs[0] // 2, g.inputs[1] // 2] = np.nan
+    a.gy[2, 3, g.outputs[0] // 2, 0] = np.nan
+    y = apply(Correlate(*arguments(g)), a.x, a.w, None, None)
+    gx = apply(CorrelateInputs(*arguments(g)), a.gy, a.w, *g.inputs, None, None)
+    gw = apply(CorrelateWeights(*arguments(g)), a.x, a.gy)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(by_loops(g, a.x, a.w)))
+    np.testing.assert_array_equal(np.isnan(gx), np.isnan(inputs_by_loops(g, a.gy, a.w)))
+    assert np.isnan(gw)[np.isnan(weights_by_loops(g, a.x, a.gy))].all()
+
+
+@pytest.mark.parametrize("name", ["3x3", "3x3, stride 2, odd", "vstack 5x5"])
+def test_threads(name):
+    g = GEOMETRIES[name]._replace(inputs=(28, 28), outputs=(28, 28))
+    if g.stride == 2:
+        g = g._replace(outputs=(14, 14))
+    a = Arrays(g, "float32", images=7)
+    for op, given in [
+        (Correlate, (a.x, a.w, a.b, None)),
+        (CorrelateInputs, (a.gy, a.w, *g.inputs, a.b_in, None)),
+        (CorrelateWeights, (a.x, a.gy)),
+    ]:
+        results = []
+        for count in (1, 2, 2, 1):
+            with threads(count):
+                results.append(apply(op(*arguments(g)), *given))
+        one, two, two_again, one_again = results
+        assert one.tobytes() == one_again.tobytes() and two.tobytes() == two_again.tobytes()
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-6 * np.abs(one).max())
+
+
+def test_weight_gradients_over_many_images_are_exact():
+    """Sums over a large batch of small maps, taken in groups, in float32."""
+    g = GEOMETRIES["3x3"]
+    rng = np.random.RandomState(0)
+    x = (1 + rng.rand(300, 2, 5, 6)).astype("float32")
+    gy = (1 + rng.rand(300, 3, 5, 6)).astype("float32")
+    close(apply(CorrelateWeights(*arguments(g)), x, gy), weights_by_loops(g, x, gy), "float32")
+
+
+@in_both
+def test_shapes_that_do_not_fit(mode):
+    x, w, gy = np.zeros((2, 3, 7, 7)), np.zeros((4, 3, 9)), np.zeros((2, 4, 7, 7))
+    wrong_size, wrong_batch = np.zeros((2, 4, 6, 7)), np.zeros((1, 4, 7, 7))
+    forward, adjoint = Correlate(3, 3, 9), CorrelateInputs(3, 3, 9)
+    weights = CorrelateWeights(3, 3, 9)
+    for op, given in [
+        (forward, (np.zeros((2, 2, 7, 7)), w, None, None)),
+        (forward, (x, np.zeros((4, 3, 10)), None, None)),
+        (forward, (x, w, np.zeros(3), None)),
+        (forward, (x, w, np.zeros(1), None)),
+        (forward, (x, w, None, wrong_size)),
+        (forward, (x, w, None, wrong_batch)),
+        (adjoint, (np.zeros((2, 3, 7, 7)), w, 7, 7, None, None)),
+        (adjoint, (gy, np.zeros((4, 3, 8)), 7, 7, None, None)),
+        (adjoint, (gy, w, 7, 8, None, None)),
+        (adjoint, (gy, w, 7, -1, None, None)),
+        (adjoint, (gy, w, 7, 7, np.zeros(4), None)),
+        (adjoint, (gy, w, 7, 7, None, gy)),
+        (weights, (x, wrong_size)),
+        (weights, (x, wrong_batch)),
+    ]:
+        with pytest.raises(ValueError, match=rf"^{type(op).__name__}:"):
+            apply(op, *given, mode=mode)
+
+
+def test_arrays_of_the_wrong_rank():
+    x, w = np.zeros((2, 3, 7, 7)), np.zeros((4, 3, 9))
+    for op, given in [
+        (Correlate, (x[0], w, None, None)),
+        (Correlate, (x, w[:, :, 0], None, None)),
+        (Correlate, (x, w, np.zeros((4, 1)), None)),
+        (CorrelateInputs, (x[0], w, 7, 7, None, None)),
+        (CorrelateWeights, (x, x[0])),
+    ]:
+        with pytest.raises(ValueError, match=rf"^{op.__name__}: .*dimensions"):
+            apply(op(3, 3, 9), *given)
+
+
+@pytest.mark.parametrize("kh, kw, taps", [(2, 3, 1), (3, 4, 1), (3, 3, 0), (3, 3, 10)])
+def test_kernels_that_cannot_be(kh, kw, taps):
+    with pytest.raises(ValueError):
+        Correlate(kh, kw, taps)
