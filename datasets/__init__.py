@@ -11,7 +11,7 @@ from pathlib import Path
 import lib  # noqa: F401  (repairs Fuel before it is imported)
 from datasets import binarized_mnist, digits, mnist
 from datasets.base import SPLITS, Dataset
-from datasets.conversion import Recipe, open_recipe, prepare
+from datasets.conversion import Recipe, open_recipe
 from datasets.download import Unavailable
 from datasets.own import open_npz
 from datasets.sources import find, source_folder
@@ -29,8 +29,9 @@ def open_dataset(name: str) -> Dataset:
     Parameters
     ----------
     name
-        One of `RECIPES`; the name of a folder of your own in `$PIXELVAE_DATA`; the path of an `.npz`
-        file; or "auto": `binarized_mnist` where it is there or can be downloaded, else `digits`.
+        One of `RECIPES`; the name of a folder of your own in `$PIXELVAE_DATA`; the path of an
+        `.npz` file; or "auto": `binarized_mnist` where it is there or can be downloaded, else
+        `digits`.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def open_dataset(name: str) -> Dataset:
 
 
 def find_recipe(name: str, source: Path | None = None) -> Recipe:
-    """The recipe of a known data set, or of one's own in the folder `source` or in `$PIXELVAE_DATA`."""
+    """The recipe of a known data set, or of one's own, in `source` or `$PIXELVAE_DATA/NAME`."""
     if name in RECIPES:
         return RECIPES[name]
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
@@ -54,17 +55,17 @@ def find_recipe(name: str, source: Path | None = None) -> Recipe:
     folder = source or source_folder(name)
     if not recipe.path.exists() and not find(recipe.files, [folder]):
         raise UserError(
-            f"unknown data set {name!r}: choose auto, {', '.join(RECIPES)} or an .npz file, or put .amat files "
-            f"into {folder}"
+            f"unknown data set {name!r}: choose auto, {', '.join(RECIPES)} or an .npz file, "
+            f"or put .amat files into {folder}"
         )
     return recipe
 
 
 def _open_auto() -> Dataset:
     try:
-        prepare(binarized_mnist.RECIPE)
+        dataset = open_recipe(binarized_mnist.RECIPE)
     except Unavailable as problem:
         say(f"data: digits, because binarized_mnist cannot be had: {problem}")
         return open_recipe(digits.RECIPE)
-    say(f"data: binarized_mnist, from {binarized_mnist.RECIPE.path}")
-    return open_recipe(binarized_mnist.RECIPE)
+    say("data: binarized_mnist, because it is there")
+    return dataset

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets import RECIPES, SPLITS, Recipe, find_recipe
-from datasets.conversion import open_recipe, prepare, verify
+from datasets import RECIPES, SPLITS, Recipe, find_recipe, open_dataset
+from datasets.conversion import prepare, verify
 from datasets.sources import converted_folder, download_folder, find, source_folder
 from lib.console import ArgumentParser, main
 from lib.errors import UserError
@@ -16,46 +16,43 @@ from lib.errors import UserError
 
 def _list(arguments: argparse.Namespace) -> None:
     for recipe in RECIPES.values():
-        print(f"{recipe.name:16} {_state(recipe):10} {recipe.about}")
+        print(f"{recipe.name:16} {_state(recipe):11} {recipe.about}")
     for path in sorted(converted_folder().glob("*.hdf5")):
         if path.stem not in RECIPES:
-            print(f"{path.stem:16} {'converted':10} {path}")
+            print(f"{path.stem:16} {'converted':11} {path}")
 
 
 def _state(recipe: Recipe) -> str:
     if recipe.path.exists():
         return "converted"
     sources = find(recipe.files, [source_folder(recipe.name), download_folder(recipe.name)])
-    return "there" if len(sources) == len(recipe.files) else "not there"
+    return "source here" if len(sources) == len(recipe.files) else "to download"
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    recipe = find_recipe(arguments.name, arguments.source)
-    if arguments.source and not recipe.files:
-        raise UserError(f"{recipe.name} needs no --source: leave it out")
-    if arguments.source and not arguments.source.is_dir():
-        raise UserError(
-            f"--source {arguments.source} is no folder: name the one with the source files"
-        )
-    prepare(recipe, arguments.source, replace=True)
-    _describe(recipe)
+    name, source = arguments.name, arguments.source
+    if source and not source.is_dir():
+        raise UserError(f"--source {source} is no folder: name the one with the source files")
+    if not name.endswith(".npz"):  # which is used as it is
+        recipe = find_recipe(name, source)
+        if source and not recipe.files:
+            raise UserError(f"{name} needs no --source: leave it out")
+        prepare(recipe, source, replace=True)
+    _describe(name)
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    recipe = find_recipe(arguments.name)
-    if not recipe.path.exists():
-        raise UserError(
-            f"{recipe.path} is not there: run `python -m datasets prepare {recipe.name}`"
-        )
-    verify(recipe.path)
-    _describe(recipe)
+    path = find_recipe(arguments.name).path
+    if not path.exists():
+        raise UserError(f"{path} is not there: run `python -m datasets prepare {path.stem}`")
+    print(f"{path} is whole: its content has SHA-256 {verify(path).checksum}")
 
 
-def _describe(recipe: Recipe) -> None:
-    dataset = open_recipe(recipe)
+def _describe(name: str) -> None:
+    dataset = open_dataset(name)
     sizes = " / ".join(str(dataset.size(split)) for split in SPLITS)
     shape = "×".join(map(str, dataset.image_shape))
-    print(f"{recipe.name}: {sizes} images of {shape}, {dataset.levels} values, in {recipe.path}")
+    print(f"{dataset.name}: {sizes} images of {shape}, {dataset.levels} values")
     print(f"SHA-256 of the content: {dataset.checksum}")
 
 

@@ -27,7 +27,7 @@ class Dataset:
     name
         The name that opened it.
     checksum
-        SHA-256 of the content in hexadecimal digits; the same wherever and whenever it was converted.
+        SHA-256 of the content in hexadecimal digits; the same wherever it was converted.
     levels
         Number of values that a pixel can have, from 0: 2 for binary images, 256 for grey ones.
     part
@@ -65,8 +65,8 @@ class Dataset:
         stop = size if stop is None else stop
         if not 0 <= start <= stop <= size:
             raise UserError(
-                f"images {start} to {stop} of {self.name}/{split} are asked for, and it has {size}; "
-                f"ask for at most {size}"
+                f"images {start} to {stop} of the {split} split of {self.name} are asked for, "
+                f"and it has {size}: ask for at most {size}"
             )
         return _read(self._images(split), slice(start, stop))
 
@@ -88,8 +88,9 @@ class Dataset:
     def training_stream(self, batch_size: int, seed: int, start: int = 0) -> Iterator[np.ndarray]:
         """Endless batches of training images, uint8 (n, C, H, W), in a new order each epoch.
 
-        The order of an epoch is `RandomState([seed, epoch]).permutation(size)`, so that it depends on
-        nothing that was drawn before. The last batch of an epoch may be smaller: no image is left out.
+        The order of an epoch is `RandomState([seed, epoch]).permutation(size)`, so that it depends
+        on nothing that was drawn before. The last batch of an epoch may be smaller: no image is
+        left out.
 
         Parameters
         ----------
@@ -97,10 +98,10 @@ class Dataset:
             Number of batches that were taken before: the stream goes on with the next one, without
             reading those.
         """
-        if start < 0 or not 0 <= seed < 2**32:
-            raise UserError(
-                f"seed {seed} and start {start}: give a seed from 0 to 2^32 - 1 and start >= 0"
-            )
+        if not 0 <= seed < 2**32:
+            raise UserError(f"the seed is {seed}: choose one from 0 to {2**32 - 1}")
+        if start < 0:
+            raise UserError(f"the stream cannot start at batch {start}: choose 0 or more")
         return self._epochs(_positive(batch_size), seed, start)
 
     def _epochs(self, batch_size: int, seed: int, start: int) -> Iterator[np.ndarray]:
@@ -108,9 +109,8 @@ class Dataset:
         epoch, taken = divmod(start, -(-size // batch_size))
         while True:
             order = np.random.RandomState([seed, epoch]).permutation(size)
-            yield from _batches(
-                self._images("train"), order[taken * batch_size :].tolist(), batch_size
-            )
+            left = order[taken * batch_size :].tolist()
+            yield from _batches(self._images("train"), left, batch_size)
             epoch, taken = epoch + 1, 0
 
     def _images(self, split: str) -> Any:

@@ -1,13 +1,12 @@
 """The fixed binarization of MNIST (Salakhutdinov & Murray 2008, as distributed by Larochelle).
 
 50,000 / 10,000 / 10,000 images of 28×28, each pixel 0 or 1, never sampled again (section 4.1 of the
-paper). Source: three text files, one image a line, 784 values of 0 or 1 separated by a space. The same
-format serves for data of the user's own: see :func:`amat_recipe`.
+paper). Source: three text files, one image a line, 784 values of 0 or 1 separated by a space. The
+same format serves for data of the user's own: see :func:`amat_recipe`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ _PUBLISHED = {
 
 
 def amat_problem(path: Path, lines: int | None = None) -> str | None:
-    """What is wrong with an `.amat` file that has to have `lines` lines (None: any number from 1)."""
+    """What is wrong with an `.amat` file of `lines` images (None: any number from 1), or None."""
     count = 0
     with reading(path) as file:
         # At most so many bytes at a time, for a file that is something else may have no lines.
@@ -42,15 +41,15 @@ def amat_problem(path: Path, lines: int | None = None) -> str | None:
             if not {b"0", b"1"}.issuperset(values):
                 column = next(i for i, value in enumerate(values) if value not in (b"0", b"1"))
                 text = values[column][:20].decode(errors="replace")
-                return (
-                    f"has {text!r} in line {count}, column {column + 1}, where only 0 and 1 may be"
-                )
+                return f"has {text!r}, not 0 or 1, in line {count}, column {column + 1}"
+            if len(values) < _PIXELS and not line.endswith(b"\n"):
+                return f"is truncated: line {count} ends after {len(values)} of {_PIXELS} values"
             if len(values) != _PIXELS:
                 return f"has {len(values)} values in line {count}, not {_PIXELS}"
             if lines is not None and count > lines:
                 return f"has more than {lines} lines"
     if count == 0 or lines is not None and count < lines:
-        return f"has too few lines: {count}, not {lines or 'at least 1'}"
+        return f"has too few lines: {count}, not {lines or '1 or more'}"
     return None
 
 
@@ -65,7 +64,7 @@ def _file(split: str, pattern: str, lines: int | None = None, **published: Any) 
 
 
 def amat_recipe(name: str) -> Recipe:
-    """Binary 28×28 images of the user's own: a folder with `*train.amat`, `*valid.amat`, `*test.amat`."""
+    """Binary 28×28 images of the user's own, in `*train.amat`, `*valid.amat` and `*test.amat`."""
     files = [_file(split, f"*{split}.amat") for split in _PUBLISHED]
     return Recipe(name, "data of your own in .amat files", 2, _convert, files)
 
@@ -73,8 +72,8 @@ def amat_recipe(name: str) -> Recipe:
 def _part(path: Path, split: str, source: str) -> Any:
     """As in the file, and labels for the test images.
 
-    The file has none, but its test images are MNIST's, stably sorted by label and then binarized: so
-    MNIST's own test labels, sorted, label them.
+    The file has none, but its test images are MNIST's, stably sorted by label and then binarized:
+    so MNIST's own test labels, sorted, label them.
     """
     if source != LABELS:
         return hdf5_part(path, split, source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,10 +17,18 @@ from typing import Any
 import h5py
 from fuel.datasets import H5PYDataset
 
-from datasets.base import Dataset
+from datasets.base import LABELS, Dataset
 from datasets.download import download
-from datasets.sources import SourceFile, changed, converted_folder, download_folder, find
-from datasets.sources import source_folder, stage, stamp
+from datasets.sources import (
+    SourceFile,
+    changed,
+    converted_folder,
+    download_folder,
+    find,
+    source_folder,
+    stage,
+    stamp,
+)
 from lib.console import phase, say
 from lib.errors import UserError
 from lib.files import atomic_write, user_errors
@@ -33,11 +42,11 @@ class UnusableFile(UserError):
 
 
 def hdf5_part(path: Path, split: str, source: str, subset: slice | None = None) -> H5PYDataset:
-    """One source of one split of a converted file, in memory; `subset` takes a part of the split."""
+    """One source of one split of a converted file, in memory; `subset` takes part of the split."""
     with _damage(path):
         with h5py.File(path, "r") as file:
-            if source not in file:
-                raise UserError(f"{path.stem} has no {source}: choose a data set that has labels")
+            if source == LABELS and LABELS not in file:
+                raise UserError(f"{path.stem} has no labels: choose a data set that has")
         return H5PYDataset(
             str(path), (split,), subset=subset, sources=(source,), load_in_memory=True
         )
@@ -54,8 +63,8 @@ class Recipe:
     levels
         Number of values of a pixel.
     convert
-        Called with the folder that holds the source files under their names, and with the path of the
-        Fuel HDF5 file to write.
+        Called with the folder that holds the source files under their names, and with the path of
+        the Fuel HDF5 file to write.
     files
         The source files; none where the data come with a library.
     part
@@ -87,7 +96,7 @@ class Header:
 
 
 def open_recipe(recipe: Recipe) -> Dataset:
-    """The data set, converted (and downloaded) before where needed; UserError where it cannot be had."""
+    """The data set, downloaded and converted where needed; UserError where it cannot be had."""
     header = prepare(recipe)
     return Dataset(recipe.name, header.checksum, recipe.levels, partial(recipe.part, recipe.path))
 
@@ -98,8 +107,8 @@ def prepare(recipe: Recipe, source: Path | None = None, replace: bool = False) -
     Parameters
     ----------
     source
-        The folder with the source files. By default they are looked for in `$PIXELVAE_DATA/NAME`, then
-        among the downloads, and what is missing is downloaded.
+        The folder with the source files. By default they are looked for in `$PIXELVAE_DATA/NAME`,
+        then among the downloads, and what is missing is downloaded.
     replace
         Convert again where the converted file is damaged or of another format, which is an error
         otherwise.
@@ -108,9 +117,7 @@ def prepare(recipe: Recipe, source: Path | None = None, replace: bool = False) -
     sources = find(recipe.files, folders)
     missing = [file for file in recipe.files if file.name not in sources]
     if source and missing:
-        raise UserError(
-            f"{source} has no {missing[0].pattern} (or .gz): choose the folder that has it"
-        )
+        raise UserError(f"{source} has no {missing[0].pattern} (or .gz): name the folder that has")
     if recipe.path.exists():
         try:
             header = read_header(recipe.path)
@@ -144,10 +151,10 @@ def _convert(recipe: Recipe, sources: Mapping[str, Path]) -> Header:
                 }
                 for file in recipe.files
             }
-            with warnings.catch_warnings():
+            with _brief_errors(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Fuel 0.2 uses what NumPy has deprecated since
                 recipe.convert(work, work / target.name)
-            header = _write_header(work / target.name, records)
+                header = _write_header(work / target.name, records)
             with open(work / target.name, "rb") as converted:
                 shutil.copyfileobj(converted, out, 1 << 20)
         finally:
@@ -190,13 +197,14 @@ def read_header(path: Path) -> Header:
 
 
 def verify(path: Path) -> Header:
-    """Compare a converted file's content with the checksum in its header; UserError if they differ."""
+    """Compare a converted file's content with its recorded checksum; UserError if they differ."""
     header = read_header(path)
     with _damage(path), h5py.File(path, "r") as file:
         checksum = content_checksum(file)
     if checksum != header.checksum:
         raise UnusableFile(
-            f"{path} is damaged (its content has SHA-256 {checksum}, not {header.checksum}): {_advice(path)}"
+            f"{path} is damaged (its content has SHA-256 {checksum}, not {header.checksum}): "
+            f"{_advice(path)}"
         )
     return header
 
@@ -209,12 +217,19 @@ def content_checksum(file: h5py.File) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         for start in range(0, len(array), 10000):
             digest.update(array[start : start + 10000].tobytes())
-    rows = sorted(
-        (row["split"], row["source"], row["start"], row["stop"]) for row in file.attrs["split"]
-    )
-    for split, source, start, stop in rows:
-        digest.update(f"{split.decode()} {source.decode()} {start} {stop}".encode())
+    rows = file.attrs["split"][["split", "source", "start", "stop"]].tolist()
+    digest.update(str(sorted(rows)).encode())
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _brief_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:  # HDF5 tells of buffers and offsets where the disk is full
+        if problem.errno is None:
+            raise
+        raise OSError(problem.errno, os.strerror(problem.errno)) from problem
 
 
 @contextlib.contextmanager
@@ -222,7 +237,9 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError) as problem:
-        raise UnusableFile(f"{path} is damaged or no HDF5 file: {_advice(path)}") from problem
+        raise UnusableFile(
+            f"{path} is damaged or no HDF5 file ({problem}): {_advice(path)}"
+        ) from problem
 
 
 def _advice(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Downloads that can be interrupted: they go on where they broke off, and count only when checked."""
+"""Downloads that go on where they broke off, and are checked when they are whole."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Unavailable(UserError):
 def download(file: SourceFile, folder: Path, source: Path) -> Path:
     """Fetch a source file into `folder`, check it, and return its path.
 
-    What has arrived is kept in `folder/partial` until the file is whole, and a later call goes on from
-    there. `source` is the folder to name for those who put the file there by hand.
+    What has arrived is kept in `folder/partial` until the file is whole, and a later call goes on
+    from there. `source` is the folder to name to those who want to put the file there by hand.
 
     Raises
     ------
     Unavailable
-        No address answers, or the connection broke.
+        No address answers, the connection broke, or what came is not the published file.
     UserError
-        What arrived is not the published file, or it cannot be written.
+        It cannot be written.
     """
     problems = []
     for url in file.urls:
@@ -45,7 +45,8 @@ def download(file: SourceFile, folder: Path, source: Path) -> Path:
             problems.append(str(problem))
     reason = f" ({'; '.join(problems)})" if problems else ""
     raise Unavailable(
-        f"{file.pattern} is not in {source} and cannot be downloaded{reason}: put it there, plain or .gz"
+        f"{file.pattern} is not in {source} and cannot be downloaded{reason}: "
+        "put it there, plain or gzipped"
     )
 
 
@@ -61,16 +62,16 @@ def _download(file: SourceFile, url: str, partial: Path, target: Path) -> Path:
             os.fsync(out.fileno())
             try:
                 check(file, partial, plain_md5(partial))
-            except UserError:
+            except UserError as problem:
                 partial.unlink()
-                raise
+                raise Unavailable(f"{url} gave something else ({problem})") from problem
             os.replace(partial, target)
     return target
 
 
 def _receive(url: str, out: BinaryIO) -> None:
     """Append what is missing of the content of `url`."""
-    answer = _ask(url, out.tell())
+    answer = _ask(url, out.seek(0, os.SEEK_END))
     if answer.status_code == requests.codes.requested_range_not_satisfiable:
         out.truncate(0)
         answer = _ask(url, 0)

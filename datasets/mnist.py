@@ -1,7 +1,7 @@
 """MNIST (LeCun et al. 1998): 28×28 images with 256 grey values, and labels.
 
-The 60,000 training images are split as is usual: the last 10,000 are the validation split. The converted
-file keeps Fuel's own two splits, so that `fuel.datasets.MNIST` reads it too.
+The 60,000 training images are split as is usual: the last 10,000 are the validation split. The
+converted file keeps Fuel's own two splits, so that `fuel.datasets.MNIST` reads it too.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ _SPLITS = {
 
 def idx_problem(path: Path, shape: tuple[int, ...]) -> str | None:
     """What is wrong with an IDX file of bytes that has to have this shape: (N, 28, 28) or (N,)."""
-    magic = MNIST_IMAGE_MAGIC if len(shape) == 3 else MNIST_LABEL_MAGIC
+    images = len(shape) == 3
+    kind, magic = ("images", MNIST_IMAGE_MAGIC) if images else ("labels", MNIST_LABEL_MAGIC)
     header = struct.pack(f">{1 + len(shape)}i", magic, *shape)
     size = len(header) + math.prod(shape)
     with reading(path) as file:
         begin = file.read(len(header))
         if begin[:4] != header[:4]:
-            return f"is no IDX file of {'images' if len(shape) == 3 else 'labels'} (begins with {begin[:4]!r})"
+            return f"is not an IDX file of {kind} (it begins with {begin[:4]!r})"
         if begin != header:
-            return f"is an IDX file of another size than {shape}"
+            return f"is an IDX file of {kind} of another shape than {shape}"
         count = len(header) + sum(map(len, iter(partial(file.read, 1 << 20), b"")))
     if count != size:
         return f"has {count} bytes, not {size}" + (": it is truncated" if count < size else "")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from functools import partial
 from pathlib import Path
 
@@ -15,24 +13,28 @@ from datasets.base import IMAGES, LABELS, SPLITS, Dataset
 from lib.errors import UserError
 from lib.files import user_errors
 
+_NAMES = (*SPLITS, *(f"{split}_labels" for split in SPLITS))
+
 
 def open_npz(path: Path) -> Dataset:
-    """The data set in an `.npz` file, named by the file.
+    """The data set in an `.npz` file; its name is the path as it was given.
 
-    It holds the arrays "train", "valid" and "test": uint8 or bool, (N, H, W) or (N, C, H, W), and, if
-    wanted, "train_labels" and so on: uint8, (N,). Images of 0 and 1 alone have two levels, others 256.
+    It holds the arrays "train", "valid" and "test": uint8 or bool, (N, H, W) or (N, C, H, W), and,
+    if wanted, "train_labels" and so on: uint8, (N,). Images of 0 and 1 alone have two levels,
+    others have 256.
 
     Raises
     ------
     UserError
         The file cannot be read, or an array is missing or is something else.
     """
-    arrays = {}
     with user_errors(f"cannot read {path}"), open(path, "rb") as file:
         try:
             with np.load(file, allow_pickle=False) as npz:
-                arrays = {name: npz[name] for name in npz.files}
-        except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as problem:
+                arrays = {name: npz[name] for name in npz.files if name in _NAMES}
+        except (MemoryError, OSError):
+            raise
+        except Exception as problem:  # parsers raise what they like on bytes without sense
             raise UserError(f"{path} is damaged or no .npz file: write it again") from problem
     images = {split: _images(path, split, arrays) for split in SPLITS}
     if len({array.shape[1:] for array in images.values()}) > 1:
@@ -44,7 +46,7 @@ def open_npz(path: Path) -> Dataset:
         if name in arrays:
             parts[split, LABELS] = _labels(path, name, arrays[name], len(images[split]))
     levels = 2 if all(array.max() <= 1 for array in images.values()) else 256
-    return Dataset(path.stem, _checksum(parts), levels, partial(_part, path, parts))
+    return Dataset(str(path), _checksum(parts), levels, partial(_part, path, parts))
 
 
 def _images(path: Path, split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -61,7 +63,8 @@ def _images(path: Path, split: str, arrays: dict[str, np.ndarray]) -> np.ndarray
 def _labels(path: Path, name: str, array: np.ndarray, count: int) -> np.ndarray:
     if array.dtype != np.uint8 or array.shape != (count,):
         raise UserError(
-            f"{path}: {name} is {array.dtype} of shape {array.shape}; store uint8 of shape ({count},)"
+            f"{path}: {name} is {array.dtype} of shape {array.shape}; "
+            f"store uint8 of shape ({count},)"
         )
     return array
 

@@ -48,7 +48,7 @@ class SourceFile:
 
 
 def source_folder(name: str) -> Path:
-    """Where the sources of a data set are looked for: `$PIXELVAE_DATA/NAME`, by default `data/NAME`."""
+    """Where the sources of a data set are looked for: `$PIXELVAE_DATA/NAME`, or `data/NAME`."""
     root = os.environ.get("PIXELVAE_DATA")
     if root and not Path(root).expanduser().is_dir():
         raise UserError(f"PIXELVAE_DATA names {root}, which is no folder: correct it or unset it")
@@ -56,13 +56,13 @@ def source_folder(name: str) -> Path:
 
 
 def converted_folder() -> Path:
-    """Where converted files are kept: the first folder of `$FUEL_DATA_PATH`, by default `data/fuel`."""
+    """Where converted files are kept: the first folder of `$FUEL_DATA_PATH`, or `data/fuel`."""
     first = os.environ.get("FUEL_DATA_PATH", "").split(os.pathsep)[0]
     return Path(first).expanduser() if first else _DATA / "fuel"
 
 
 def download_folder(name: str) -> Path:
-    """Where downloads go and are looked for: beside the converted files, as sources may be read-only."""
+    """Where downloads go: beside the converted files, for `$PIXELVAE_DATA` may be read-only."""
     return converted_folder() / "downloads" / name
 
 
@@ -93,7 +93,7 @@ def _entries(folder: Path) -> list[str]:
 
 
 def plain_chunks(path: Path) -> Iterator[bytes]:
-    """The plain content of a file, gunzipped where its name ends in `.gz`; UserError where it cannot."""
+    """The plain content of a file, gunzipped where its name ends in `.gz`, in pieces."""
     with reading(path) as file:
         yield from iter(partial(file.read, _CHUNK), b"")
 
@@ -115,9 +115,7 @@ def reading(path: Path) -> Iterator[BinaryIO]:
                 with gzip.GzipFile(fileobj=raw, mode="rb") as file:
                     yield file
             except EOFError as problem:
-                raise UserError(
-                    f"{path} is truncated (its gzip data has no end): get it again"
-                ) from problem
+                raise UserError(f"{path} is truncated (no end): get it again") from problem
             except (gzip.BadGzipFile, zlib.error) as problem:
                 raise UserError(f"{path} is damaged ({problem}): get it again") from problem
 
@@ -147,10 +145,8 @@ def stage(file: SourceFile, path: Path, folder: Path) -> str:
         for chunk in plain_chunks(path):
             digest.update(chunk)
             size += len(chunk)
-            if (
-                file.size is not None and size > file.size
-            ):  # do not fill the disk with what is wrong
-                break
+            if file.size is not None and size > file.size:
+                break  # what is wrong must not fill the disk
             out.write(chunk)
     check(file, path, digest.hexdigest())
     return digest.hexdigest()
@@ -162,9 +158,7 @@ def check(file: SourceFile, path: Path, md5: str) -> None:
         return
     problem = file.problem(path)
     if problem is None and file.md5 is not None:
-        problem = (
-            f"is not the published file, for a value in it is another (MD5 {md5}, not {file.md5})"
-        )
+        problem = f"has another content than the published file (MD5 {md5}, not {file.md5})"
     if problem:
         raise UserError(f"{path} {problem}: " + ("get it again" if file.md5 else "correct it"))
 
