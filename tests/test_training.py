@@ -1,0 +1,204 @@
+"""The training loop: Adam's arithmetic, going on bit for bit, stopping, and a cost that is no longer finite."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import theano
+
+import lib.training
+from lib.errors import UserError
+from lib.evaluation import Bound
+from lib.runs import Run
+from lib.training import Recipe, TrainingStep, draw_noise, train
+from models.mnist import MnistModel, Settings
+
+SETTINGS = Settings("gated-pixelvae-noup", 1, 2, 2, 3, height=6, width=5)
+
+
+class Images:
+    """A data set of 23 binary images: 5 batches of 5 an epoch, the last one of 3."""
+
+    name, levels, image_shape, checksum = "images", 2, (1, 6, 5), "0"
+
+    def __init__(self, hook=None):
+        self._images = np.random.RandomState(1).randint(0, 2, (23, 1, 6, 5)).astype("uint8")
+        self._hook = hook
+
+    def size(self, split):
+        return len(self._images)
+
+    def images(self, split, start=0, stop=None):
+        return self._images[start:stop]
+
+    def batches(self, split, batch_size):
+        for start in range(0, len(self._images), batch_size):
+            yield self._images[start : start + batch_size]
+
+    def training_stream(self, batch_size, seed, start=0):
+        per_epoch = -(-len(self._images) // batch_size)
+        while True:
+            epoch, batch = divmod(start, per_epoch)
+            order = np.random.RandomState([seed, epoch]).permutation(len(self._images))
+            if self._hook:
+                self._hook(start)
+            yield self._images[order[batch * batch_size : (batch + 1) * batch_size]]
+            start += 1
+
+
+def recipe(iterations, **changes):
+    def schedule(t):
+        return {"learning_rate": 0.01, "alpha": min(1.0, t / 4)}
+
+    settings = dict(batch_size=5, eval_every=3, seed=3, schedule=schedule, clip_entry=1.0)
+    return Recipe(iterations, **{**settings, **changes})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_once():
+    """One compiled step and bound for all tests here: they are functions of the model's structure alone."""
+    steps, original = {}, TrainingStep.__init__
+
+    def make(self, model, recipe):
+        key = (recipe.clip_entry, recipe.clip_norm)
+        if key not in steps:
+            original(self, model, recipe)
+            steps[key] = self
+            self.first = self.state()
+            return
+        self.__dict__.update(steps[key].__dict__)
+        self._model, self._variables = model, list(model.parameters.values())
+        values = [v.get_value().ravel() for v in self._variables]
+        fresh = {name: np.zeros_like(v) for name, v in self.first.items()}
+        self.restore({**fresh, "packed": np.concatenate(values)})
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(TrainingStep, "__init__", make)
+    yield
+    patch.undo()
+
+
+def run_for(folder, iterations, data=None, **changes):
+    """Trains a fresh model in a folder; returns exit status, the checkpoint's arrays and the metrics."""
+    config = {"settings": {"iterations": iterations}, "environment": {}}
+    model = MnistModel(SETTINGS, seed=7)
+    with Run.open(folder, config) as run:
+        status = train(model, data or Images(), recipe(iterations, **changes), run)
+        arrays, header = run.load_checkpoint()
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in run.read_metrics()]
+    return status, arrays, header, rows
+
+
+def test_going_on_gives_the_bits_of_an_undisturbed_run(tmp_path):
+    _, whole, whole_header, whole_rows = run_for(tmp_path / "whole", 8)
+    run_for(tmp_path / "parts", 3)
+    _, parts, parts_header, parts_rows = run_for(tmp_path / "parts", 8)
+    assert sorted(parts) == sorted(whole)
+    for name in whole:
+        np.testing.assert_array_equal(parts[name], whole[name], err_msg=name)
+    assert parts_rows == whole_rows
+    assert [row["iteration"] for row in whole_rows] == [3, 3, 6, 6, 8, 8]
+    assert parts_header["state"]["best"] == whole_header["state"]["best"]
+
+
+def test_a_signal_between_evaluations_saves_and_goes_on_to_the_same_bits(tmp_path):
+    def interrupt(batch):
+        if batch == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    _, whole, _, whole_rows = run_for(tmp_path / "whole", 8)
+    status, _, header, _ = run_for(tmp_path / "stopped", 8, Images(interrupt))
+    assert status == 143
+    assert header["iteration"] == 5
+    status, arrays, _, rows = run_for(tmp_path / "stopped", 8)
+    assert status == 0
+    for name in whole:
+        np.testing.assert_array_equal(arrays[name], whole[name], err_msg=name)
+    assert rows == whole_rows
+
+
+def test_the_best_weights_are_those_of_the_best_validation_bound(tmp_path):
+    from lib.checkpoint import load_arrays
+
+    _, _, header, rows = run_for(tmp_path, 8)
+    valid = {row["iteration"]: row["bound"] for row in rows if row["split"] == "valid"}
+    arrays, best = load_arrays(tmp_path / "best.npz", kind="weights")
+    assert best["iteration"] == min(valid, key=valid.get)
+    assert best["valid_bound"] == pytest.approx(min(valid.values()))
+    model = MnistModel(SETTINGS)
+    model.parameters.assign(arrays)
+    again = Bound(model, seed=3)(Images(), "valid").mean("bound")
+    assert again == pytest.approx(best["valid_bound"], abs=1e-4)
+
+
+def gradients(model, images, noise, alpha):
+    x, z = theano.tensor.tensor4(dtype="uint8"), theano.tensor.matrix()
+    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+        cost, _ = model.objective(
+            theano.tensor.cast(x, "float32"), {"z": z}, {"alpha": np.float32(alpha)}
+        )
+        variables = list(model.parameters.values())
+        return theano.function([x, z], theano.grad(cost, variables))(images, noise)
+
+
+def test_three_steps_are_those_of_adam_written_in_numpy():
+    model = MnistModel(SETTINGS, seed=7)
+    reference = MnistModel(SETTINGS, seed=7)
+    # A bound on the gradient's entries that is in force for some and not for others.
+    step = TrainingStep(model, recipe(3))
+    data = Images().training_stream(5, 0)
+    m = v = [0.0] * len(reference.parameters)
+    clipped = 0
+    for t in (1, 2, 3):
+        images, noise = next(data), draw_noise(model, 0, "test", t, 5)
+        step(images, noise, {"learning_rate": 0.01, "alpha": 0.5})
+        g = gradients(reference, images, noise[0], 0.5)
+        clipped += sum(int((abs(a) > 1).sum()) for a in g)
+        g = [np.clip(a, -1, 1).astype("float64") for a in g]
+        m = [0.9 * a + 0.1 * b for a, b in zip(m, g)]
+        v = [0.999 * a + 0.001 * b**2 for a, b in zip(v, g)]
+        rate = 0.01 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        for p, a, b in zip(reference.parameters.values(), m, v):
+            p.set_value((p.get_value() - rate * a / (np.sqrt(b) + 1e-8)).astype("float32"))
+    assert clipped
+    step.sync()
+    for name, value in reference.parameters.arrays().items():
+        np.testing.assert_allclose(
+            model.parameters.arrays()[name], value, rtol=0, atol=2e-4, err_msg=name
+        )
+
+
+def test_a_cost_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    call = TrainingStep.__call__
+
+    def poisoned(self, images, noise, scalars):
+        values = call(self, images, noise, scalars)
+        return values * np.nan if scalars["alpha"] == 1.0 else values
+
+    monkeypatch.setattr(TrainingStep, "__call__", poisoned)
+    with pytest.raises(UserError, match="iteration 4"):
+        run_for(tmp_path, 8)
+    monkeypatch.undo()
+    status, _, header, _ = run_for(tmp_path, 8)
+    assert (status, header["iteration"]) == (0, 8)
+
+
+def test_a_checkpoint_of_another_model_is_refused():
+    step = TrainingStep(MnistModel(SETTINGS), recipe(1))
+    arrays = step.state()
+    arrays["packed"] = arrays["packed"][:-1]
+    with pytest.raises(UserError, match="does not fit"):
+        step.restore(arrays)
+
+
+def test_long_stretches_between_evaluations_are_checkpointed_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(lib.training, "CHECKPOINT_SECONDS", -1)
+    saved, original = [], Run.save_checkpoint
+    monkeypatch.setattr(
+        Run,
+        "save_checkpoint",
+        lambda self, arrays, header: (saved.append(header["iteration"]), original(self, arrays, header)),
+    )
+    run_for(tmp_path, 3, eval_every=3)
+    assert saved == [0, 1, 2, 3]
