@@ -186,6 +186,13 @@ def test_no_folder_no_ordinary_file_no_save(tmp_path):
             save_arrays(path, OLD, HEADER)
 
 
+def test_a_long_leftover_does_not_show_through(saved):
+    expected = saved.read_bytes()
+    saved.with_name(".checkpoint.npz.tmp").write_bytes(b"x" * 10_000)
+    save_arrays(saved, OLD, HEADER)
+    assert saved.read_bytes() == expected and os.listdir(saved.parent) == [saved.name]
+
+
 def test_a_symbolic_link_stays_one(saved, tmp_path):
     link = tmp_path / "link.npz"
     link.symlink_to(saved)

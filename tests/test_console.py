@@ -29,8 +29,10 @@ def run_script(body: str, *arguments: str, **options) -> subprocess.CompletedPro
         "def run(arguments):\n" + "".join(f"    {line}\n" for line in body.splitlines()) + ""
         "sys.exit(main(run, sys.argv[1:]))\n"
     )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     return subprocess.run(
         [sys.executable, "-c", script, *arguments],
+        env=environment,  # where output is buffered, errors come late
         stdout=options.pop("stdout", subprocess.PIPE),
         stderr=subprocess.PIPE,
         text=True,
