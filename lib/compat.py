@@ -23,8 +23,7 @@ def repair() -> None:
 def _restore_collections() -> None:
     """Fuel and picklable_itertools look for the abstract classes where they lay before 3.10."""
     for name in collections.abc.__all__:
-        if not hasattr(collections, name):
-            setattr(collections, name, getattr(collections.abc, name))
+        vars(collections).setdefault(name, getattr(collections.abc, name))
 
 
 def _restore_downsample() -> None:
@@ -48,7 +47,7 @@ def _max_pool_2d(
 
 
 def _silence() -> None:
-    """Hide the warnings that only the authors of the three packages could act on."""
-    for category in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+    """Hide the warnings that only the authors of these packages could act on."""
+    for category in (DeprecationWarning, FutureWarning, ResourceWarning):
         for package in ("theano", "lasagne", "fuel", "picklable_itertools", "pkg_resources"):
             warnings.filterwarnings("ignore", category=category, module=rf"{package}(\.|$)")

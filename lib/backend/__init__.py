@@ -73,7 +73,7 @@ def summary() -> str:
     backend = prepare()
     ldflags = theano.config.blas.ldflags
     if backend.openblas:
-        name = f"{backend.openblas} ({backend.openblas.threads} thread each)"
+        name = f"{backend.openblas} (threads in a call: {backend.openblas.threads})"
     else:
         name = ldflags or "none (slow: install libopenblas, or SciPy from its wheel)"
     return (
