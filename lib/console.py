@@ -31,26 +31,32 @@ def main(function: Callable[..., int | None], *arguments: Any) -> int:
     left, errors of the program's own, keeps its traceback.
     """
     try:
-        status = function(*arguments)
+        status = function(*arguments) or 0
         sys.stdout.flush()  # here and not at exit, where its error could not be caught
-        return status or 0
     except UserError as problem:
-        return _fail(str(problem))
+        status = _fail(str(problem))
     except MemoryError:
-        return _fail("out of memory; try a smaller batch or model, or close other programs")
+        status = _fail("out of memory; try a smaller batch or model, or close other programs")
     except KeyboardInterrupt:
         _fail("interrupted")
-        return 128 + signal.SIGINT
+        status = 128 + signal.SIGINT
     except BrokenPipeError:
-        # The interpreter flushes standard output once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        status = 128 + signal.SIGPIPE
     except OSError as problem:
         if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        return _fail(
-            f"{problem.strerror}: {problem.filename or 'standard output'}; free some space"
-        )
+        where = f" ({problem.filename})" if problem.filename else ""
+        status = _fail(f"{problem.strerror}{where}; free some space")
+    _discard_unwritable_output()
+    return status
+
+
+def _discard_unwritable_output() -> None:
+    """Else the interpreter, which flushes once more when it ends, would change the exit status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> int:

@@ -53,7 +53,7 @@ def run_script(body: str, *arguments: str, **options) -> subprocess.CompletedPro
         (
             "raise OSError(28, 'No space left on device', '/x')",
             2,
-            "error: No space left on device: /x",
+            "error: No space left on device (/x); free",
         ),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_full_standard_output_is_an_error_and_not_silence():
     with open("/dev/full", "w") as full:
         result = run_script("print('result')", stdout=full)
     assert result.returncode == 2
-    assert result.stderr.startswith("error: No space left on device: standard output")
+    assert result.stderr == "error: No space left on device; free some space\n"
 
 
 def test_a_reader_that_goes_away_ends_the_program_quietly():
