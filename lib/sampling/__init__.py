@@ -1,0 +1,23 @@
+"""Drawing images from autoregressive networks, pixel by pixel.
+
+``samplers``  the naive and the cached sampler, which take a network as a Theano expression
+``draws``     how a value is drawn from the network's outputs: Bernoulli, categorical, Gaussian
+``images``    samples and reconstructions of a model
+
+The cached sampler reads the model's own graph: ``plan`` finds what can be computed once, by rows,
+and by pixels; ``rules`` knows the operations; ``network`` runs them in NumPy on ``cache`` and
+``convolve``.
+"""
+
+from lib.sampling.draws import bernoulli, categorical, gaussian
+from lib.sampling.images import reconstruct_images, sample_images
+from lib.sampling.samplers import Sampler
+
+__all__ = [
+    "Sampler",
+    "bernoulli",
+    "categorical",
+    "gaussian",
+    "reconstruct_images",
+    "sample_images",
+]

@@ -1,0 +1,189 @@
+"""The operations that the cached sampler knows to evaluate at single pixels and rows.
+
+Each is either a :class:`Convolution` or :class:`Pointwise`: then a NumPy function of arrays with
+channels last, (N, C) at a pixel and (N, W, C) on a row. A module with another pointwise operation
+adds its rule by :func:`pointwise`.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+import scipy.special
+import theano.scalar as scalar
+import theano.tensor as T
+from theano.tensor.elemwise import Elemwise
+from theano.tensor.type_other import NoneTypeT
+
+from lib.ops.conv import Correlate
+from lib.ops.gate import Gate
+
+HERE = (0, 0)
+
+
+class Pointwise(NamedTuple):
+    """Values at a position are a function of the operands' there.
+
+    Operands are maps (N, C, H, W), or, not depending on the image, matrices (N, C) for all
+    positions alike.
+    """
+
+    operands: tuple
+    compute: Callable[..., np.ndarray]
+    #: Which output channels depend on which: from booleans (..., C) of the operands to those of the
+    #: output.
+    connect: Callable[..., np.ndarray]
+
+    def reads(self) -> list:
+        """Pairs of a variable and the offsets (rows, columns) at which it is read."""
+        return [(v, (HERE,)) for v in self.operands]
+
+
+class Convolution(NamedTuple):
+    """``acc + bias + sum over taps of w x``; bias and acc may be None (see :mod:`lib.ops.conv`)."""
+
+    x: Any
+    w: Any
+    bias: Any
+    acc: Any
+    offsets: tuple  #: of the taps, (rows, columns) from the output's position, in raster order
+
+    @property
+    def operands(self) -> tuple:
+        return tuple(v for v in (self.x, self.w, self.bias, self.acc) if v is not None)
+
+    def reads(self) -> list:
+        """Pairs of a variable and the offsets (rows, columns) at which it is read."""
+        return [(self.x, self.offsets)] + ([] if self.acc is None else [(self.acc, (HERE,))])
+
+
+_POINTWISE: dict = {}
+
+
+def pointwise(op_class: type):
+    """Decorator that registers a rule for an operation: a function ``node -> Pointwise``."""
+
+    def register(rule):
+        _POINTWISE[op_class] = rule
+        return rule
+
+    return register
+
+
+def rule_for(node, depends: Callable[[object], bool]):
+    """The rule of an apply node, of which ``depends`` says what inputs depend on the image.
+
+    Raises NotImplementedError, naming the operation, where there is none.
+    """
+    if isinstance(node.op, Correlate):
+        return _correlate(node, depends)
+    for op_class, rule in _POINTWISE.items():
+        if isinstance(node.op, op_class):
+            return rule(node)
+    raise _unknown(node.op)
+
+
+def _unknown(op, why: str = "") -> NotImplementedError:
+    return NotImplementedError(
+        f"the cached sampler has no rule for {op}{why}: add one to lib.sampling.rules, "
+        "or use the naive sampler"
+    )
+
+
+def _correlate(node, depends):
+    x, w, bias, acc = (None if isinstance(v.type, NoneTypeT) else v for v in node.inputs)
+    op = node.op
+    if op.stride != 1 or depends(w) or (bias is not None and depends(bias)):
+        raise _unknown(op, " with a stride, or with weights that depend on the image,")
+    if not depends(x):
+        fixed = Correlate(op.kh, op.kw, op.taps)(x, w, bias)
+        return Pointwise((fixed, acc), np.add, np.logical_or)
+    offsets = tuple((t // op.kw - op.kh // 2, t % op.kw - op.kw // 2) for t in range(op.taps))
+    return Convolution(x, w, bias, acc, offsets)
+
+
+@pointwise(Gate)
+def _gate(node) -> Pointwise:
+    return Pointwise(tuple(node.inputs), _gate_values, lambda y, c: np.logical_or(*_halves(y)))
+
+
+def _halves(y):
+    d = y.shape[-1] // 2
+    return y[..., :d], y[..., d:]
+
+
+def _gate_values(y, c):
+    # tanh(a) = 2 / (1 + exp(-2a)) - 1, because NumPy's exp is several times faster than its tanh.
+    e = y + c
+    a, b = _halves(e)
+    a *= -2
+    np.negative(b, out=b)
+    with np.errstate(over="ignore"):  # 1 / infinity is the 0 that is meant
+        np.exp(e, out=e)
+    e += 1
+    np.divide(2, a, out=a)
+    a -= 1
+    return a / b
+
+
+@pointwise(Elemwise)
+def _elemwise(node) -> Pointwise:
+    function, dtype = _scalar_function(node), node.outputs[0].dtype
+
+    def compute(*arrays):
+        with np.errstate(all="ignore"):  # infinity and NaN as in Theano
+            return np.asarray(function(*arrays), dtype)
+
+    return Pointwise(tuple(node.inputs), compute, _variadic(np.logical_or))
+
+
+def _scalar_function(node):
+    op = node.op.scalar_op
+    if isinstance(op, (scalar.Cast, scalar.Identity)):
+        return lambda x: x
+    if isinstance(op, scalar.Clip):
+        return np.clip
+    if not op.nfunc_spec:
+        raise _unknown(node.op)
+    name, arity, _ = op.nfunc_spec
+    module = scipy.special if name.startswith("scipy.special.") else np
+    function = getattr(module, name.rpartition(".")[2])
+    # Sums and products take any number, two of which are what NumPy's take.
+    return function if len(node.inputs) == arity else _variadic(function)
+
+
+def _variadic(function):
+    return lambda *arrays: reduce(function, arrays)
+
+
+@pointwise(T.Join)
+def _join(node) -> Pointwise:
+    if T.get_scalar_constant_value(node.inputs[0]) != 1:
+        raise _unknown(node.op, " over anything but channels")
+
+    def join(*arrays):
+        positions = np.broadcast_shapes(*[a.shape[:-1] for a in arrays])
+        return np.concatenate(
+            [np.broadcast_to(a, positions + a.shape[-1:]) for a in arrays], axis=-1
+        )
+
+    return Pointwise(tuple(node.inputs[1:]), join, join)
+
+
+@pointwise(T.Subtensor)
+def _subtensor(node) -> Pointwise:
+    try:
+        index = node.op.get_constant_idx(node.inputs)
+    except T.NotScalarConstantError:
+        index = []
+    whole = slice(None)
+    channels = index[1] if len(index) > 1 else None
+    if index[:1] + index[2:] != [whole] * (len(index) - 1) or not isinstance(channels, slice):
+        raise _unknown(node.op, " of anything but channels, by constant bounds")
+
+    def select(x):
+        return x[..., channels]
+
+    return Pointwise(tuple(node.inputs[:1]), select, select)
