@@ -90,9 +90,9 @@ def _receive(url: str, out: BinaryIO) -> None:
                 progress.update((done + len(chunk)) // 1000 - done // 1000)
                 done += len(chunk)
     except requests.RequestException as problem:
-        raise Unavailable(f"{url} broke off after {done // 1000} kB") from problem
+        raise Unavailable(f"{url} broke off after {done // 1000} kB, which are kept") from problem
     if total and done < total:
-        raise Unavailable(f"{url} broke off after {done // 1000} of {total // 1000} kB")
+        raise Unavailable(f"{url} broke off after {done // 1000} kB, which are kept")
 
 
 def _ask(url: str, start: int) -> requests.Response:
