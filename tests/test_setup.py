@@ -1,4 +1,4 @@
-"""The set-up: pins that agree with each other and with what runs, and messages that name a remedy."""
+"""The set-up: pins that agree with what runs, and messages that name a remedy."""
 
 from __future__ import annotations
 
@@ -16,15 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PYTHON = "%d.%d" % sys.version_info[:2]
-TOOLS = (
-    "sh",
-    "cat",
-    "dirname",
-    "grep",
-    "printf",
-    "touch",
-    "tr",
-)  # what the scripts themselves call
+TOOLS = ("sh", "cat", "dirname", "grep", "printf", "touch", "tr")  # that the scripts call
 
 
 def pins(*files: str) -> dict[str, str]:
@@ -82,10 +74,7 @@ def test_versions_stand_in_one_place():
 @pytest.mark.parametrize(
     ("target", "command"),
     [
-        (
-            "train",
-            "python experiments/mnist_pixelvae.py train --preset quick --data auto --out runs/quick",
-        ),
+        ("train", "python experiments/mnist_pixelvae.py train --preset quick --data auto --out"),
         ("test", "python -m pytest"),
         ("bench", "python -m benchmarks"),
         ("lint", "python -m ruff check ."),
@@ -129,7 +118,7 @@ def machine(tmp_path):
 
 REAL = f'exec {sys.executable} "$@"'
 BASE = getattr(sys, "_base_executable", sys.executable)
-# The scripts pipe their questions to "python - VERSION"; this one answers as if a part were missing.
+# Scripts pipe their questions to "python - VERSION"; this one answers as if a part were missing.
 LACKING = f"""shift
 exec {sys.executable} -c 'import sys, sysconfig; {{}}; exec(sys.stdin.read())' "$@" """
 
