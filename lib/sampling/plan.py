@@ -68,6 +68,8 @@ class Plan:
         self.windows = {v: Window() for v in self.lag}
         for step in self.steps:
             self._widen(step)
+        if self._by_row.get(outputs):
+            self.windows[outputs].cover(0, 0)
         fixed = [v for s in self.steps for v in s.rule.operands if not self.depends(v)]
         fixed += [] if self.depends(outputs) else [outputs]
         self.fixed = list(dict.fromkeys(fixed))

@@ -15,6 +15,7 @@ import scipy.special
 import theano.scalar as scalar
 import theano.tensor as T
 from theano.tensor.elemwise import Elemwise
+from theano.tensor.nnet.sigm import ScalarSigmoid
 from theano.tensor.type_other import NoneTypeT
 
 from lib.ops.conv import Correlate
@@ -139,17 +140,22 @@ def _elemwise(node) -> Pointwise:
     return Pointwise(tuple(node.inputs), compute, _variadic(np.logical_or))
 
 
+_SCALAR_FUNCTIONS = {
+    scalar.Cast: np.asarray,
+    scalar.Identity: np.asarray,
+    scalar.Clip: np.clip,
+    ScalarSigmoid: scipy.special.expit,
+}
+
+
 def _scalar_function(node):
     op = node.op.scalar_op
-    if isinstance(op, (scalar.Cast, scalar.Identity)):
-        return lambda x: x
-    if isinstance(op, scalar.Clip):
-        return np.clip
-    if not op.nfunc_spec:
+    if type(op) in _SCALAR_FUNCTIONS:
+        return _SCALAR_FUNCTIONS[type(op)]
+    name, arity, _ = getattr(op, "nfunc_spec", None) or ("", 0, 0)
+    if not hasattr(np, name):
         raise _unknown(node.op)
-    name, arity, _ = op.nfunc_spec
-    module = scipy.special if name.startswith("scipy.special.") else np
-    function = getattr(module, name.rpartition(".")[2])
+    function = getattr(np, name)
     # Sums and products take any number, two of which are what NumPy's take.
     return function if len(node.inputs) == arity else _variadic(function)
 
