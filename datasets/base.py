@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Callable
 
 import numpy as np
 from fuel.schemes import SequentialScheme
@@ -43,7 +43,8 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of an image."""
-        return self.images("train", 0, 1).shape[1:]
+        _, channels, height, width = self.images("train", 0, 1).shape
+        return channels, height, width
 
     def size(self, split: str) -> int:
         """Number of images in the split."""

@@ -6,13 +6,13 @@ import contextlib
 import fnmatch
 import gzip
 import hashlib
+import io
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from lib.errors import UserError
 from lib.files import user_errors
@@ -99,7 +99,7 @@ def plain_chunks(path: Path) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[BinaryIO]:
+def reading(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a plain or gzipped file; whatever is wrong with it is one clear line."""
     with user_errors(f"cannot read {path}"):
         with open(path, "rb") as raw:

@@ -256,6 +256,12 @@ def test_a_second_opening_converts_nothing(source, published):
     assert published.path.stat().st_mtime_ns == written
 
 
+def test_sources_that_kept_size_and_time_are_not_read_again(source, published, monkeypatch):
+    prepare(published)
+    monkeypatch.delattr("datasets.sources.plain_chunks")
+    prepare(published)
+
+
 def test_changed_sources_are_converted_again(source, images):
     first = open_dataset("own").checksum
     (source / "own_test.amat").write_text(amat(1 - images["test"]))
