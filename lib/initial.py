@@ -34,8 +34,15 @@ def transposed_convolution(rng: np.random.RandomState, shape: tuple[int, int, in
     return _uniform(rng, 2 * np.sqrt(2.0 / (inputs * taps)), shape)
 
 
-def linear(rng: np.random.RandomState, outputs: int, inputs: int) -> np.ndarray:
-    """Weights (outputs, inputs): s = √(1 / fan_in), and an orthogonal matrix where the layer is square."""
+def linear(
+    rng: np.random.RandomState, outputs: int, inputs: int, glorot: bool = False
+) -> np.ndarray:
+    """Weights (outputs, inputs): s = √(1 / fan_in), and an orthogonal matrix where the layer is square.
+
+    With ``glorot``: s = √(2 / (fan_in + fan_out)).
+    """
+    if glorot:
+        return _uniform(rng, np.sqrt(2.0 / (inputs + outputs)), (outputs, inputs))
     if outputs == inputs:
         q, r = np.linalg.qr(rng.standard_normal((outputs, inputs)))
         return (q * np.sign(np.diag(r))).astype("float32")  # the signs make it uniformly distributed

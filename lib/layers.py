@@ -84,8 +84,16 @@ class Linear:
     normalisation works output by output, so only the initial values know the difference.
     """
 
-    def __init__(self, p: Parameters, name: str, inputs: int, outputs: int, blocks: int = 1):
-        v = [initial.linear(p.rng, outputs // blocks, inputs) for _ in range(blocks)]
+    def __init__(
+        self,
+        p: Parameters,
+        name: str,
+        inputs: int,
+        outputs: int,
+        blocks: int = 1,
+        glorot: bool = False,
+    ):
+        v = [initial.linear(p.rng, outputs // blocks, inputs, glorot) for _ in range(blocks)]
         self.v, self.g = _declare_normed(p, name, np.concatenate(v))
         self.b = p.new(f"{name}.b", np.zeros(outputs))
 

@@ -23,13 +23,24 @@ class Parameters(Mapping):
     def __init__(self, seed: int):
         self.rng = np.random.RandomState(seed)
         self._shared: dict[str, theano.compile.SharedVariable] = {}
+        self._trained: list[theano.compile.SharedVariable] = []
 
-    def new(self, name: str, value: np.ndarray):
-        """Declares a parameter with its initial value (cast to floatX). Names must be new."""
+    def new(self, name: str, value: np.ndarray, trained: bool = True):
+        """Declares a parameter with its initial value (cast to floatX). Names must be new.
+
+        ``trained`` is False for what is saved with the weights and not learned by gradient: moving statistics.
+        """
         if name in self._shared:
             raise ValueError(f"there is a parameter {name} already")
         self._shared[name] = theano.shared(np.asarray(value, theano.config.floatX), name=name)
+        if trained:
+            self._trained.append(self._shared[name])
         return self._shared[name]
+
+    @property
+    def trained(self) -> list:
+        """The parameters that are learned by gradient."""
+        return list(self._trained)
 
     def __getitem__(self, name: str):
         return self._shared[name]

@@ -53,7 +53,7 @@ class TrainingStep:
 
     def __init__(self, model: Model, recipe: Recipe):
         self._model = model
-        self._variables = list(model.parameters.values())
+        self._variables = model.parameters.trained
         values = [v.get_value(borrow=True) for v in self._variables]
         self._packed = theano.shared(np.concatenate([v.ravel() for v in values]), name="packed")
 
