@@ -24,7 +24,7 @@ def guarded(array: np.ndarray) -> np.ndarray:
 
 
 def apply(op, *arguments, mode=C):
-    """The operation's outputs for arrays, integers and None; one array where there is one output."""
+    """The outputs for arrays, integers and None; one array where there is one output."""
     signature = tuple(
         a if a is None or isinstance(a, int) else (a.dtype.name, _broadcastable(op, a))
         for a in arguments

@@ -32,7 +32,7 @@ def _optional(x):
     return NoneConst if x is None else x
 
 
-def _present(variable) -> bool:
+def present(variable) -> bool:
     return not isinstance(variable.type, (NoneTypeT, Generic))
 
 
@@ -117,15 +117,15 @@ class Correlate(_Correlation):
         geometry = (self.kh, self.kw, self.taps, self.stride)
         gx = CorrelateInputs(*geometry)(gy, w, x.shape[2], x.shape[3])
         gw = CorrelateWeights(*geometry)(x, gy)
-        gb = gy.sum(axis=(0, 2, 3)) if _present(bias) else T.DisconnectedType()()
-        return [gx, gw, gb, gy if _present(acc) else T.DisconnectedType()()]
+        gb = gy.sum(axis=(0, 2, 3)) if present(bias) else T.DisconnectedType()()
+        return [gx, gw, gb, gy if present(acc) else T.DisconnectedType()()]
 
     def connection_pattern(self, node):
-        return [[_present(v)] for v in node.inputs]
+        return [[present(v)] for v in node.inputs]
 
     def c_code(self, node, name, inputs, outputs, sub):
         x, w, bias, acc = inputs
-        has_bias, has_acc = (int(_present(v)) for v in node.inputs[2:])
+        has_bias, has_acc = (int(present(v)) for v in node.inputs[2:])
         return _C_CORRELATE % dict(
             locals(), y=outputs[0], T=c_type(node.inputs[0]), fail=sub["fail"], p=sub["params"],
             bias=bias if has_bias else "NULL", acc=acc if has_acc else "NULL",
@@ -181,17 +181,17 @@ class CorrelateInputs(_Correlation):
             CorrelateWeights(*geometry)(gx, gy),
             none(),
             none(),
-            gx.sum(axis=(0, 2, 3)) if _present(bias) else none(),
-            gx if _present(acc) else none(),
+            gx.sum(axis=(0, 2, 3)) if present(bias) else none(),
+            gx if present(acc) else none(),
         ]
 
     def connection_pattern(self, node):
         gy, w, height, width, bias, acc = node.inputs
-        return [[True], [True], [False], [False], [_present(bias)], [_present(acc)]]
+        return [[True], [True], [False], [False], [present(bias)], [present(acc)]]
 
     def c_code(self, node, name, inputs, outputs, sub):
         gy, w, height, width, bias, acc = inputs
-        has_bias, has_acc = (int(_present(v)) for v in node.inputs[4:])
+        has_bias, has_acc = (int(present(v)) for v in node.inputs[4:])
         return _C_CORRELATE_INPUTS % dict(
             locals(), gx=outputs[0], T=c_type(node.inputs[0]), fail=sub["fail"], p=sub["params"],
             bias=bias if has_bias else "NULL", acc=acc if has_acc else "NULL",

@@ -1,0 +1,129 @@
+"""The operations with C++ inside, put in terms of Theano's own.
+
+A graph optimisation that every ``theano.function`` runs by itself. It does nothing while the C++
+serves. On a GPU, which the C++ cannot reach, or with ``PIXELVAE_NATIVE=0`` in the environment, it
+replaces each of these operations by what it means, equal within rounding.
+"""
+
+from __future__ import annotations
+
+import os
+
+import theano
+import theano.tensor as T
+from theano import gof
+from theano.compile import optdb
+from theano.tensor.nnet import abstract_conv
+
+from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights, present
+from lib.ops.gate import Gate, GateGradient
+from lib.ops.weight_norm import WeightNorm, WeightNormGradient
+
+
+def native() -> bool:
+    """Whether functions that are compiled now use the C++ operations."""
+    return os.environ.get("PIXELVAE_NATIVE") != "0" and theano.config.device == "cpu"
+
+
+def _convolution(kind, op):
+    """Theano's convolution, or an adjoint of it, of the operation's geometry."""
+    return kind(
+        kshp=(None, None, op.kh, op.kw),
+        border_mode="half",
+        subsample=(op.stride, op.stride),
+        filter_flip=False,
+    )
+
+
+def _kernels(op, w):
+    """The taps (O, C, taps) as whole kernels (O, C, kh, kw), zero where they are masked."""
+    outputs, inputs, taps = w.shape[0], w.shape[1], op.kh * op.kw
+    if op.taps < taps:
+        w = T.concatenate([w, T.zeros((outputs, inputs, taps - op.taps), w.dtype)], axis=2)
+    return w.reshape((outputs, inputs, op.kh, op.kw))
+
+
+def _plus(y, bias, acc):
+    if present(bias):
+        y += bias.dimshuffle("x", 0, "x", "x")
+    return y + acc if present(acc) else y
+
+
+def _correlate(op, x, w, bias, acc):
+    return [_plus(_convolution(abstract_conv.AbstractConv2d, op)(x, _kernels(op, w)), bias, acc)]
+
+
+def _correlate_inputs(op, gy, w, height, width, bias, acc):
+    adjoint = _convolution(abstract_conv.AbstractConv2d_gradInputs, op)
+    return [_plus(adjoint(_kernels(op, w), gy, [height, width]), bias, acc)]
+
+
+def _correlate_weights(op, x, gy):
+    adjoint = _convolution(abstract_conv.AbstractConv2d_gradWeights, op)
+    return [adjoint(x, gy, [op.kh, op.kw]).flatten(3)[:, :, : op.taps]]
+
+
+def _halves(y, c):
+    y, half = y + c.dimshuffle(0, 1, "x", "x"), y.shape[1] // 2
+    return T.tanh(y[:, :half]), T.nnet.sigmoid(y[:, half:])
+
+
+def _gate(op, y, c):
+    t, s = _halves(y, c)
+    return [t * s]
+
+
+def _gate_gradient(op, y, c, g):
+    t, s = _halves(y, c)
+    gy = T.concatenate([g * s * (1 - T.sqr(t)), g * t * s * (1 - s)], axis=1)
+    return [gy, gy.sum(axis=(2, 3))]
+
+
+def _weight_norm(op, v, g):
+    return [v[:, :, : op.taps] * (g / v.norm(2, axis=(1, 2))).dimshuffle(0, "x", "x")]
+
+
+def _weight_norm_gradient(op, v, g, gw):
+    norm = v.norm(2, axis=(1, 2))
+    inner = (v[:, :, : op.taps] * gw).sum(axis=(1, 2))
+    along = -v * (inner / T.sqr(norm)).dimshuffle(0, "x", "x")
+    gv = T.inc_subtensor(along[:, :, : op.taps], gw) * (g / norm).dimshuffle(0, "x", "x")
+    return [gv, inner / norm]
+
+
+_MEANINGS = {
+    Correlate: _correlate,
+    CorrelateInputs: _correlate_inputs,
+    CorrelateWeights: _correlate_weights,
+    Gate: _gate,
+    GateGradient: _gate_gradient,
+    WeightNorm: _weight_norm,
+    WeightNormGradient: _weight_norm_gradient,
+}
+
+
+class _Lowering(gof.Optimizer):
+    def add_requirements(self, fgraph):
+        fgraph.attach_feature(gof.toolbox.ReplaceValidate())
+
+    def apply(self, fgraph):
+        if native():
+            return
+        for node in fgraph.toposort():
+            if type(node.op) in _MEANINGS:
+                meaning = _MEANINGS[type(node.op)](node.op, *node.inputs)
+                # Theano may know more of the shape now; the type must stay.
+                meaning = [
+                    T.patternbroadcast(new, old.broadcastable)
+                    for new, old in zip(meaning, node.outputs)
+                ]
+                gof.opt.copy_stack_trace(node.outputs, meaning)
+                fgraph.replace_all_validate(list(zip(node.outputs, meaning)), reason="lowering")
+
+
+# Before shapes are inferred (0.1) and expressions simplified (1), so that both see Theano's own
+# operations, and long before the passes that choose a convolution (from 48.5) and the GPU's.
+optdb.register("lowering", _Lowering(), 0.05, "fast_run")
+if theano.config.device != "cpu":
+    # On a CPU, FAST_COMPILE runs NumPy alone: these operations have it, Theano's convolutions not.
+    optdb.add_tags("lowering", "fast_compile")

@@ -1,0 +1,70 @@
+"""Convolutions of every shape that the models use, and some that they do not, for the tests."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from compiled import guarded
+
+
+class Geometry(NamedTuple):
+    mask: tuple[str, ...]  # 1 where the kernel has a tap
+    stride: int
+    inputs: tuple[int, int]  # height and width
+    outputs: tuple[int, int]
+
+
+ALL3 = ("111",) * 3
+VSTACK5 = ("11111",) * 3 + ("00000",) * 2
+A7 = ("1111111",) * 3 + ("1110000",) + ("0000000",) * 3
+B5 = ("11111",) * 2 + ("11100",) + ("00000",) * 2
+ABOVE = ("1", "0", "0")
+
+GEOMETRIES = {
+    "3x3": Geometry(ALL3, 1, (5, 6), (5, 6)),
+    "3x3, stride 2, odd": Geometry(ALL3, 2, (7, 7), (4, 4)),
+    "3x3, stride 2, even": Geometry(ALL3, 2, (8, 6), (4, 3)),
+    "5x5, stride 2": Geometry(("11111",) * 5, 2, (9, 4), (5, 2)),
+    "vstack 5x5": Geometry(VSTACK5, 1, (6, 8), (6, 8)),
+    "mask A 7x7": Geometry(A7, 1, (5, 9), (5, 9)),
+    "mask B 5x5": Geometry(B5, 1, (8, 5), (8, 5)),
+    "mask B 5x5, stride 2": Geometry(B5, 2, (7, 5), (4, 3)),
+    "horizontal A 1x7": Geometry(("1110000",), 1, (4, 9), (4, 9)),
+    "horizontal B 1x5": Geometry(("11100",), 1, (6, 6), (6, 6)),
+    "row above": Geometry(ABOVE, 1, (5, 4), (5, 4)),
+    "1x1": Geometry(("1",), 1, (9, 9), (9, 9)),  # 81 positions: no whole number of vectors
+    "1x1, whole vectors": Geometry(("1",), 1, (12, 12), (12, 12)),
+    "1x1, stride 2": Geometry(("1",), 2, (9, 5), (5, 3)),
+    "kernel larger than the image": Geometry(("1111111",) * 7, 1, (2, 3), (2, 3)),
+    "one pixel": Geometry(A7, 1, (1, 1), (1, 1)),
+    "one pixel, stride 2": Geometry(ALL3, 2, (1, 1), (1, 1)),
+    "stride 3": Geometry(ALL3, 3, (10, 8), (4, 3)),
+}
+N, C_IN, C_OUT = 3, 5, 6
+
+
+def mask_of(g: Geometry) -> np.ndarray:
+    return np.array([[int(tap) for tap in row] for row in g.mask])
+
+
+def arguments(g: Geometry) -> tuple[int, int, int, int]:
+    """What makes the operation: kernel height and width, taps, stride."""
+    mask = mask_of(g)
+    return (*mask.shape, int(mask.sum()), g.stride)
+
+
+class Arrays:
+    """Random arrays for one geometry; the same ones, rounded, for every type."""
+
+    def __init__(self, g: Geometry, dtype="float64", images: int = N):
+        rng = np.random.RandomState(7)
+
+        def draw(*shape):
+            return guarded(rng.standard_normal(shape).astype(dtype))
+
+        taps = int(mask_of(g).sum())
+        self.x, self.gy = draw(images, C_IN, *g.inputs), draw(images, C_OUT, *g.outputs)
+        self.w = draw(C_OUT, C_IN, taps)
+        self.b, self.b_in = draw(C_OUT), draw(C_IN)
+        self.acc, self.acc_in = draw(*self.gy.shape), draw(*self.x.shape)
