@@ -10,7 +10,6 @@ from theano.tensor import verify_grad
 
 from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
 
-
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 
 
