@@ -274,6 +274,7 @@ GOOD = {
     "left": lambda x: convolve(x, 1, 1, 1, 3, 1),
     "own row, one row up": lambda x: row_above(convolve(x, 1, 2, 3, 3, 6)),
     "two rows up": lambda x: convolve(row_above(convolve(x, 1, 2, 3, 3, 6)), 1, 1, 3, 1, 1),
+    "rows below, two rows up": lambda x: convolve(convolve(x, 1, 1, 3, 3, 9), 1, 1, 5, 1, 1),
     "gate of the row above, seen to the right": lambda x: convolve(
         gate(convolve(x, 1, 2, 3, 3, 3), rand(2)), 1, 1, 1, 5, 5
     ),
@@ -287,6 +288,7 @@ BAD = {
     "mask B": lambda x: convolve(x, 1, 1, 3, 3, 5),
     "left and right": lambda x: convolve(x, 1, 1, 1, 3, 3),
     "own row": lambda x: convolve(x, 1, 1, 3, 3, 6),
+    "rows below, one row up": lambda x: convolve(convolve(x, 1, 1, 3, 3, 9), 1, 1, 3, 1, 1),
     "rows below": lambda x: convolve(x, 1, 1, 3, 3, 9),
     "own row and one row up": lambda x: (
         row_above(convolve(x, 1, 2, 3, 3, 6)) + convolve(x, 1, 1, 3, 3, 6)
@@ -341,9 +343,11 @@ def test_categorical_is_the_inverse_cdf():
 
 def test_categorical_never_draws_what_cannot_be():
     logits = np.array([[-1e9, 0, -1e9], [0, -1e9, -1e9], [-1e9, -1e9, 0]], "float32")
-    for u in (0, 0.5, 1 - 2.0**-24):
-        drawn = categorical(logits, np.full((3, 1), u, "float32"))
+    for u in (0, 0.5, np.nextafter(1, 0)):
+        drawn = categorical(logits, np.full((3, 1), u))
         np.testing.assert_array_equal(drawn, [[1], [0], [2]])
+    # Ten times 0.1 is less than 1.
+    assert categorical(np.zeros((1, 10)), np.full((1, 1), np.nextafter(1, 0))) == 9
 
 
 def test_bernoulli_and_gaussian():

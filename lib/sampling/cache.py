@@ -51,9 +51,11 @@ class Cache:
         return self._newest
 
     def write_row(self, i: int, values: np.ndarray) -> None:
+        """Take (N, W, C) as row i, over the oldest one."""
         self.row(i)[:] = values
 
     def write_pixel(self, i: int, j: int, values: np.ndarray) -> None:
+        """Take (N, C) as pixel (i, j); with no rows to keep, it is only the newest."""
         self._newest = values
         if len(self._slots):
             self.pixel(i, j)[:] = values

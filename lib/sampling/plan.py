@@ -109,7 +109,7 @@ class Plan:
         lag = max([0] + [self.lag[v] + row for v, (row, _) in reads])
         by_row = demand[0] + lag <= 0
         for v, at in reads:
-            if at[0] > 0 or (at > HERE and not by_row and not self._by_row[v]):
+            if at > HERE and not by_row and not self._by_row[v]:
                 raise _order(at)
         if not by_row:
             lag = 1
