@@ -16,7 +16,7 @@ from lib import noise as random_noise
 from lib.compiling import compiling
 from lib.console import Progress
 from lib.errors import UserError
-from lib.model import Model
+from lib.model import Model, Unit, noise_variables
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ class Evaluation:
         """Standard error of the mean over images."""
         v = self.values[name]
         return float(v.std(ddof=1) / np.sqrt(len(v))) if len(v) > 1 else float("nan")
+
+    def measured_in(self, unit: Unit) -> Evaluation:
+        """The same values in another unit than nats an image."""
+        return Evaluation({name: v / unit.nats for name, v in self.values.items()})
 
     def means(self) -> dict[str, float]:
         return {name: self.mean(name) for name in self.values}
@@ -63,10 +67,7 @@ class Bound:
 
     def _compile(self):
         images = T.tensor4("images", dtype="uint8")
-        noise = {
-            name: T.TensorType(theano.config.floatX, (False,) * (1 + len(shape)))(name)
-            for name, shape in self._model.noise_shapes.items()
-        }
+        noise = noise_variables(self._model)
         terms = self._model.terms(T.cast(images, theano.config.floatX), noise)
         self._names = ["reconstruction", *terms.kls]
         with compiling("the bound", len(self._model.parameters) // 2):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import theano
+import theano.tensor as T
 
 from lib.parameters import Parameters
 
@@ -29,6 +33,22 @@ class Terms:
         return self.reconstruction + self.kl
 
 
+class Unit(NamedTuple):
+    """What a model's numbers are reported in: one of the unit ``name`` is ``nats`` nats an image."""
+
+    name: str
+    nats: float
+    digits: int  # that are worth printing after the point
+
+
+NATS = Unit("nats/image", 1.0, 2)
+
+
+def bits_per_dim(image_shape: tuple[int, int, int]) -> Unit:
+    """Bits for each number of an image (C, H, W)."""
+    return Unit("bits/dim", math.prod(image_shape) * math.log(2), 4)
+
+
 class Model(Protocol):
     """A model owns its parameters and gives Theano expressions.
 
@@ -39,6 +59,7 @@ class Model(Protocol):
     parameters: Parameters
     image_shape: tuple[int, int, int]
     levels: int
+    unit: Unit
     noise_shapes: Mapping[str, tuple[int, ...]]
 
     def header(self) -> dict:
@@ -52,3 +73,11 @@ class Model(Protocol):
 
         ``schedule`` maps names such as ``alpha`` to symbolic scalars that the recipe sets at each iteration.
         """
+
+
+def noise_variables(model: Model) -> dict[str, Any]:
+    """A symbolic variable (N, ...) for each name in the model's ``noise_shapes``, in their order."""
+    return {
+        name: T.TensorType(theano.config.floatX, (False,) * (1 + len(shape)))(name)
+        for name, shape in model.noise_shapes.items()
+    }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import lasagne
 import numpy as np
@@ -21,7 +22,8 @@ from lib.compiling import compiling
 from lib.console import GracefulStop, Progress, say
 from lib.errors import UserError
 from lib.evaluation import Bound
-from lib.model import Model
+from lib.model import Model, noise_variables
+from lib.moving import MovingStatistics
 from lib.runs import Run
 
 CHECKPOINT_SECONDS = 300  # beside the checkpoint at every evaluation
@@ -32,6 +34,8 @@ class Recipe:
     """How to train. ``schedule(t)`` gives the learning rate and the model's other scalars at iteration t >= 1.
 
     clip_entry bounds each entry of the gradient (MNIST); clip_norm its global norm (the hierarchical models).
+    statistics_batches: how many training batches a model's moving statistics are averaged over before an evaluation;
+    0 for models that have none.
     """
 
     iterations: int
@@ -41,6 +45,8 @@ class Recipe:
     schedule: Callable[[int], Mapping[str, float]]
     clip_entry: float | None = None
     clip_norm: float | None = None
+    evaluation_batch: int = 100
+    statistics_batches: int = 0
 
 
 class TrainingStep:
@@ -58,7 +64,7 @@ class TrainingStep:
         self._packed = theano.shared(np.concatenate([v.ravel() for v in values]), name="packed")
 
         images = T.tensor4("images", dtype="uint8")
-        noise = {name: _noise_variable(name, s) for name, s in model.noise_shapes.items()}
+        noise = noise_variables(model)
         self._scalars = {name: T.scalar(name) for name in recipe.schedule(1)}
         x = T.cast(images, theano.config.floatX)
         cost, terms = model.objective(x, noise, self._scalars)
@@ -128,10 +134,6 @@ class TrainingStep:
         self.sync()
 
 
-def _noise_variable(name: str, shape):
-    return T.TensorType(theano.config.floatX, (False,) * (1 + len(shape)))(name)
-
-
 def draw_noise(model: Model, seed: int, purpose: str, index: int, count: int) -> list[np.ndarray]:
     """Standard normal noise for ``count`` images, in the order of ``model.noise_shapes``."""
     return [
@@ -149,7 +151,8 @@ def train(model: Model, dataset, recipe: Recipe, run: Run) -> int:
     Returns 0 when done, else the exit status of the signal that stopped it, 130 or 143 (the run is saved then).
     Raises UserError when the cost is no longer finite.
     """
-    bound = Bound(model, seed=recipe.seed)
+    bound = Bound(model, recipe.seed, recipe.evaluation_batch)
+    statistics = MovingStatistics(model) if recipe.statistics_batches else None
     with compiling("the training step", len(model.parameters)):
         step = TrainingStep(model, recipe)
     progress = _State(iteration=0, seconds=0.0, best=None, count=0, sums=[0.0] * len(step.names))
@@ -184,6 +187,8 @@ def train(model: Model, dataset, recipe: Recipe, run: Run) -> int:
             if t % recipe.eval_every == 0 or t == recipe.iterations:
                 clock.stamp()
                 step.sync()
+                if statistics is not None:
+                    statistics(_next_batches(model, dataset, recipe, t))
                 _evaluate(model, dataset, bound, recipe, run, progress, step.names, scalars, bar)
                 clock.restart()
                 _checkpoint(run, step, progress)
@@ -195,6 +200,13 @@ def train(model: Model, dataset, recipe: Recipe, run: Run) -> int:
             _checkpoint(run, step, progress)
     step.sync()
     return stop.exit_status
+
+
+def _next_batches(model: Model, dataset, recipe: Recipe, iteration: int):
+    """The batches that come after the iteration, with noise of their own."""
+    stream = dataset.training_stream(recipe.batch_size, recipe.seed, start=iteration)
+    for index, images in enumerate(islice(stream, recipe.statistics_batches)):
+        yield images, draw_noise(model, recipe.seed, "statistics", index, len(images))
 
 
 @dataclass
@@ -234,13 +246,15 @@ def _checkpoint(run: Run, step: TrainingStep, state: _State) -> None:
 def _evaluate(model, dataset, bound, recipe, run, state, names, scalars, bar) -> None:
     means = [s / state.count for s in state.sums]
     result = bound(dataset, "valid")
-    alpha = {k: v for k, v in scalars.items() if k != "learning_rate"}
-    _log(run, state, "train", dict(zip(names, means)), alpha)
-    _log(run, state, "valid", result.means(), {name: 1.0 for name in alpha})
-    value = result.mean("bound")
+    unit, value = model.unit, result.mean("bound")
+    schedule = {k: v for k, v in scalars.items() if k != "learning_rate"}
+    trained, valid = {n: m / unit.nats for n, m in zip(names, means)}, result.measured_in(unit)
+    _log(run, state, "train", trained, schedule)
+    _log(run, state, "valid", valid.means(), {k: 1.0 for k in schedule if k.startswith("alpha")})
+    parts = [f"{n} {valid.mean(n):.{unit.digits}f}" for n in valid.values if n != "bound"]
     bar.write(
-        f"iteration {state.iteration}: bound {sum(means):.2f} train, {value:.2f} valid "
-        f"(reconstruction {result.mean('reconstruction'):.2f}, kl {result.mean('kl'):.2f}) nats/image"
+        f"iteration {state.iteration}: bound {sum(trained.values()):.{unit.digits}f} train, "
+        f"{valid.mean('bound'):.{unit.digits}f} valid ({', '.join(parts)}) {unit.name}"
     )
     if state.best is None or value < state.best:
         state.best = value

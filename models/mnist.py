@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 import theano.tensor as T
 
 from lib.layers import Conv, GatedLayer, Linear, TransposedConv
-from lib.model import Terms
+from lib.model import NATS, Terms
 from lib.ops.gate import gate
 from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
 from lib.ops.likelihood import bernoulli_log_likelihood
@@ -204,6 +204,7 @@ class MnistModel:
     """
 
     levels = 2
+    unit = NATS
 
     def __init__(self, settings: Settings, seed: int = 0):
         self.settings = s = settings
