@@ -116,7 +116,7 @@ class ImportanceWeighted:
 
     def __init__(self, model, seed: int, batch_size: int = 100):
         self._model, self._seed, self._batch_size = model, seed, batch_size
-        x = T.tensor4("images", dtype="uint8")
+        x = T.TensorType("uint8", (True, False, False, False))("image")
         noise = T.matrix("noise")
         one = T.cast(x, theano.config.floatX)
         with compiling("the importance weights", len(model.parameters) // 2):
@@ -125,9 +125,7 @@ class ImportanceWeighted:
             weights = model.log_weights(one, mean, log_sigma, noise)
             self._log_weights = theano.function([x, mean, log_sigma, noise], weights)
 
-    def __call__(
-        self, dataset, split: str, samples: int, images: int | None = None
-    ) -> Evaluation:
+    def __call__(self, dataset, split: str, samples: int, images: int | None = None) -> Evaluation:
         """Estimates for the first ``images`` of a split, under the name ``importance_weighted``."""
         total = limit(dataset, split, images)
         estimates = np.empty(total)

@@ -135,6 +135,13 @@ class IndependentPixels:
         return self.conv(features)
 
 
+def with_features(x, features):
+    """The image with the decoder's features behind it; one image (1, 1, H, W) is repeated for all of them."""
+    if x.broadcastable[0]:
+        x = T.extra_ops.repeat(x, features.shape[0], axis=0)
+    return T.concatenate([x, features], axis=1)
+
+
 class MaskedStack:
     """The un-gated PixelCNN: one 7x7 mask-A convolution, then residual mask-B layers with ReLU."""
 
@@ -149,7 +156,7 @@ class MaskedStack:
         self.logits = Conv(p, "output.logits", d, 1, (1, 1), he=False)
 
     def __call__(self, x, features):
-        h = relu(self.input(T.concatenate([x, features], axis=1)))
+        h = relu(self.input(with_features(x, features)))
         for layer in self.layers:
             h = h + relu(layer(h))
         for conv in self.output:
@@ -189,7 +196,7 @@ class GatedStack:
 
     def __call__(self, x, features=None, z=None):
         c = self.conditions(z)
-        vertical = horizontal = x if features is None else T.concatenate([x, features], axis=1)
+        vertical = horizontal = x if features is None else with_features(x, features)
         for i, layer in enumerate(self.layers):
             vertical, horizontal = layer(vertical, horizontal, c[2 * i : 2 * i + 2])
         for i, conv in enumerate(self.output):
@@ -261,11 +268,11 @@ class MnistModel:
     def log_weights(self, x, mean, log_sigma, noise):
         """log p(x, z_s) − log q(z_s|x) of one image x (1, 1, H, W) for samples z_s = mean + exp(log_sigma)·noise.
 
+        x's type says that it is one image: what depends on it alone is then computed once for all samples.
         mean and log_sigma (1, K), noise (S, K) -> (S,).
         """
         q = Gaussian(mean, log_sigma)
         z = q.sample(noise)
-        many = T.extra_ops.repeat(x, noise.shape[0], axis=0)
-        log_p = bernoulli_log_likelihood(self.decode(many, z), many) + standard_log_density(z)
+        log_p = bernoulli_log_likelihood(self.decode(x, z), x) + standard_log_density(z)
         return log_p - q.log_density(z)
 

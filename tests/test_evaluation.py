@@ -138,3 +138,24 @@ def test_log_sum_exp_of_extremes(values):
     total = LogSumExp()
     total.add(np.array(values))
     assert total.value() == pytest.approx(logsumexp(values))
+
+
+@pytest.mark.parametrize("name", ["conv-vae", "pixelvae", "gated-pixelvae", "gated-pixelvae-noup"])
+def test_one_image_shared_by_many_samples_weighs_as_its_copies_do(name):
+    from models.mnist import MnistModel, Settings
+
+    model = MnistModel(Settings(name, 1, 2, 2, 3, height=6, width=5))
+    rng = np.random.RandomState(0)
+    for value in model.parameters.values():
+        value.set_value(
+            value.get_value() + 0.2 * rng.randn(*value.get_value().shape).astype("float32")
+        )
+    one, many = T.TensorType("float32", (True, False, False, False))(), T.tensor4()
+    posterior, noise = [T.row(), T.row()], T.matrix()
+    rows = [p.repeat(4, axis=0) for p in posterior]
+    shared = theano.function([one, *posterior, noise], model.log_weights(one, *posterior, noise))
+    copied = theano.function([many, *posterior, noise], model.log_weights(many, *rows, noise))
+    x = rng.randint(0, 2, (1, 1, 6, 5)).astype("float32")
+    q = rng.randn(2, 1, 2).astype("float32")
+    eps = rng.randn(4, 2).astype("float32")
+    np.testing.assert_allclose(shared(x, *q, eps), copied(x.repeat(4, axis=0), *q, eps), rtol=1e-5)

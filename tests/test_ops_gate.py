@@ -176,3 +176,21 @@ def test_arrays_of_the_wrong_rank():
         gate(T.tensor3(), T.vector())
     with pytest.raises(ValueError, match="^Gate: .*dimensions"):
         gate(T.tensor4(), T.tensor3())
+
+
+@pytest.mark.parametrize("mode", BOTH)
+def test_one_image_serves_many_latents(mode):
+    rng = np.random.RandomState(0)
+    y, c = rng.randn(1, 6, 4, 5).astype("float32"), rng.randn(7, 6).astype("float32")
+    one = T.TensorType("float32", (True, False, False, False))()
+    many = T.matrix()
+    function = theano.function([one, many], gate(one, many), mode=mode)
+    pre = y + c[:, :, None, None]
+    expected = np.tanh(pre[:, :3]) / (1 + np.exp(-pre[:, 3:]))
+    np.testing.assert_allclose(function(y, c), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_one_image_with_many_latents_has_no_gradient():
+    one = T.TensorType("float32", (True, False, False, False))()
+    with pytest.raises(NotImplementedError, match="evaluation"):
+        T.grad(gate(one, T.matrix()).sum(), one)

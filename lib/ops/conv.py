@@ -15,6 +15,8 @@ elsewhere (a GPU, ``PIXELVAE_NATIVE=0``) :mod:`lib.ops.lowering` replaces these 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import theano.tensor as T
 from theano import gof
@@ -34,6 +36,9 @@ def _optional(x):
 
 def present(variable) -> bool:
     return not isinstance(variable.type, (NoneTypeT, Generic))
+
+
+_einsum = partial(np.einsum, optimize=True)  # by matrix products
 
 
 def output_size(size, kernel: int, stride: int):
@@ -84,7 +89,8 @@ class Correlate(_Correlation):
     def make_node(self, x, w, bias=None, acc=None):
         ranked = ((x, 4), (w, 3), (bias, 1), (acc, 4))
         given = same_dtype(*[self.as_tensor(v, ndim) for v, ndim in ranked if v is not None])
-        out = T.TensorType(given[0].dtype, (False,) * 4)()
+        # What is known to be one image stays so, for the gate to share it among latents.
+        out = T.TensorType(given[0].dtype, (given[0].broadcastable[0], False, False, False))()
         inputs = [given.pop(0) if v is not None else NoneConst for v in (x, w, bias, acc)]
         return gof.Apply(self, inputs, [out])
 
@@ -104,7 +110,7 @@ class Correlate(_Correlation):
         y = np.zeros(shape, x.dtype)
         padded = self._pad(x)
         for t, dy, dx in self._offsets():
-            y += np.einsum("ncij,oc->noij", self._window(padded, dy, dx, h, width), w[:, :, t])
+            y += _einsum("ncij,oc->noij", self._window(padded, dy, dx, h, width), w[:, :, t])
         if bias is not None:
             y += bias[None, :, None, None]
         if acc is not None:
@@ -142,7 +148,7 @@ class CorrelateInputs(_Correlation):
     def make_node(self, gy, w, height, width, bias=None, acc=None):
         ranked = ((gy, 4), (w, 3), (bias, 1), (acc, 4))
         given = same_dtype(*[self.as_tensor(v, ndim) for v, ndim in ranked if v is not None])
-        out = T.TensorType(given[0].dtype, (False,) * 4)()
+        out = T.TensorType(given[0].dtype, (given[0].broadcastable[0], False, False, False))()
         gy, w = given[:2]
         del given[:2]
         extra = [given.pop(0) if v is not None else NoneConst for v in (bias, acc)]
@@ -164,7 +170,7 @@ class CorrelateInputs(_Correlation):
         padded = self._pad(np.zeros(shape, gy.dtype))
         for t, dy, dx in self._offsets():
             window = self._window(padded, dy, dx, *gy.shape[2:])
-            window += np.einsum("noij,oc->ncij", gy, w[:, :, t])
+            window += _einsum("noij,oc->ncij", gy, w[:, :, t])
         ph, pw = self.kh // 2, self.kw // 2
         x = padded[:, :, ph : ph + shape[2], pw : pw + shape[3]]
         if bias is not None:
@@ -214,9 +220,8 @@ class CorrelateWeights(_Correlation):
         padded = self._pad(x)
         gw = np.empty((gy.shape[1], x.shape[1], self.taps), x.dtype)
         for t, dy, dx in self._offsets():
-            gw[:, :, t] = np.einsum(
-                "ncij,noij->oc", self._window(padded, dy, dx, *gy.shape[2:]), gy
-            )
+            window = self._window(padded, dy, dx, *gy.shape[2:])
+            gw[:, :, t] = _einsum("ncij,noij->oc", window, gy)
         outputs[0][0] = gw
 
     def grad(self, inputs, output_gradients):

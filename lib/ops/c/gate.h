@@ -47,13 +47,14 @@ inline float hyperbolic_tangent(float x) {
 
 template <class T> inline T logistic(T x) { return T(1) / (T(1) + exponential(-x)); }
 
-// y (N, 2D, size), c (N or 1, 2D) -> out (N, D, size); channels d and D + d make a pair.
+// y (N or 1, 2D, size), c (N or 1, 2D) -> out (N, D, size); channels d and D + d make a pair.
 template <class T>
-void gate(const T *__restrict y, const T *__restrict c, T *__restrict out, idx N, idx D, idx size, bool shared) {
+void gate(const T *__restrict y, const T *__restrict c, T *__restrict out, idx N, idx D, idx size, bool shared,
+          bool single) {
     #pragma omp parallel for schedule(static)
     for (idx n = 0; n < N; n++)
         for (idx d = 0; d < D; d++) {
-            const T *a = y + (n * 2 * D + d) * size, *b = a + D * size;
+            const T *a = y + ((single ? 0 : n * 2 * D) + d) * size, *b = a + D * size;
             const T *bias = c + (shared ? 0 : n * 2 * D);
             const T ca = bias[d], cb = bias[D + d];
             T *o = out + (n * D + d) * size;
