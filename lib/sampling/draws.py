@@ -7,8 +7,12 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit, ndtri, softmax
+
+Draw = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def bernoulli(logits: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -27,3 +31,18 @@ def gaussian(outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """mean + sigma · noise; outputs (N, 2C): means, log sigmas; noise (N, C) standard normal."""
     mean, log_sigma = np.split(outputs, 2, axis=1)
     return mean + np.exp(log_sigma) * noise
+
+
+def discretised_gaussian(levels: int) -> Draw:
+    """Whole numbers 0 … levels - 1 by the inverse CDF of a Gaussian whose mass the levels share
+    out.
+
+    Its outputs (N, 2C) are means and then log sigmas, in levels; noise (N, C) is uniform on [0, 1).
+    """
+
+    def draw(outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        # 0 has no finite quantile and belongs to level 0 as any small number does.
+        quantile = ndtri(np.maximum(noise.astype("float64"), 1e-300))
+        return np.clip(np.floor(gaussian(outputs, quantile) + 0.5), 0, levels - 1)
+
+    return draw

@@ -19,6 +19,8 @@ from theano.tensor.nnet.sigm import ScalarSigmoid
 from theano.tensor.type_other import NoneTypeT
 
 from lib.ops.conv import Correlate
+from lib.ops.elu import Elu
+from lib.ops.embedding import Embed
 from lib.ops.gate import Gate
 
 HERE = (0, 0)
@@ -127,6 +129,25 @@ def _gate_values(y, c):
     np.divide(2, a, out=a)
     a -= 1
     return a / b
+
+
+@pointwise(Elu)
+def _elu(node) -> Pointwise:
+    return Pointwise(
+        tuple(node.inputs), lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), np.asarray
+    )
+
+
+@pointwise(Embed)
+def _embed(node) -> Pointwise:
+    def compute(x, table):  # (..., C), and the table at any position: (..., levels, 1 or none, E)
+        vectors = table.reshape(-1, table.shape[-1])[x.astype(int)]  # (..., C, E)
+        return vectors.swapaxes(-1, -2).reshape(*x.shape[:-1], -1)
+
+    def connect(x, table):
+        return np.concatenate([x] * table.shape[-1], axis=-1)
+
+    return Pointwise(tuple(node.inputs), compute, connect)
 
 
 @pointwise(Elemwise)

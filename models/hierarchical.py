@@ -1,0 +1,349 @@
+"""PixelVAE for larger images, with one or two levels of latents (sections 3.1, 4.2, 4.3, E.2).
+
+    x ──> h₁ ──> q(z₂|x)        Enc1 and Enc2, upwards
+     └──> q(z₁|x)
+    z₂ ──> p(z₁|z₂), z₁ ──> p(x|z₁)        Dec2 and Dec1, downwards
+
+Every encoder and decoder is a row of stages of residual blocks, one stage a size, and a decoder ends
+in a PixelCNN of a few masked layers: over pixels with a softmax for each colour in turn, over the
+maps z₁ with a diagonal Gaussian. Both posteriors depend on x alone, so training is one parallel
+pass. :mod:`models.presets` has the sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import theano.tensor as T
+
+from lib.errors import UserError
+from lib.layers import Conv, Linear
+from lib.model import Terms, bits_per_dim
+from lib.ops.gaussian import Gaussian, kl, kl_to_standard
+from lib.ops.likelihood import categorical_log_likelihood, discretised_gaussian_log_likelihood
+from lib.parameters import Parameters
+from lib.residual import (
+    BatchStatistics,
+    Embedding,
+    KnownStatistics,
+    MaskedConv,
+    MaskedResidualBlock,
+    Stages,
+)
+from lib.sampling.draws import categorical, discretised_gaussian
+
+BATCH_NORMS = ("blend", "moving")
+DECODERS = ("pixelcnn", "gaussian")
+LARGEST_LATENT = 50.0  # latents are clipped to ± this where they enter a decoder
+
+Stage = tuple  # (width, number of residual blocks)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes one model.
+
+    stages: (width, residual blocks) of each size from the image down to z₁, halving in between; in
+    the decoder the same, upwards. top_stages: from z₁'s size down to that of z₂, whose first width
+    is z₁'s last; none for a model of one level. latents: channels of the maps z₁ and the length of
+    z₂, or the length of the only z.
+    embed (E): numbers a pixel value becomes; 0 feeds (x − levels/2) / (levels/4).
+    pixel_width (P₁), pixel_kernels: masked residual blocks over pixels; latent_width (P₂),
+    latent_kernels: over z₁.
+    code: how the coarsest maps become a vector, "flatten" or their "mean" over space.
+    pixel_decoder, top_decoder: "pixelcnn", or "gaussian" for one without masked layers (ablations
+    of section 4.2).
+    batch: images a training batch, the N of batch norm's blend.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    top_stages: tuple[Stage, ...]
+    latents: tuple[int, ...]
+    pixel_width: int
+    pixel_kernels: tuple[int, ...]
+    latent_width: int = 0
+    latent_kernels: tuple[int, ...] = ()
+    embed: int = 16
+    code: str = "flatten"
+    pixel_decoder: str = "pixelcnn"
+    top_decoder: str = "pixelcnn"
+    batch: int = 64
+    channels: int = 3
+    height: int = 64
+    width: int = 64
+    levels: int = 256
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Settings:
+        """What :meth:`HierarchicalModel.header` gave, back from JSON. Raises TypeError for another
+        model's.
+        """
+        return cls(**{name: _tuples(value) for name, value in header.items()})
+
+
+def _tuples(value):
+    return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def split_gaussian(outputs, bounded: bool = False, floor=0) -> Gaussian:
+    """A layer's output (N, 2K, ...) as mean and s, with sigma = ½ (softsign(s) + 1), at least
+    ``floor``.
+
+    ``bounded``: mean = 2 softsign(m / 2), which keeps a prior within ± 2.
+    """
+    k = outputs.shape[1] // 2
+    mean, s = outputs[:, :k], outputs[:, k:]
+    if bounded:
+        mean = 2 * mean / (2 + abs(mean))
+    # For s < 0 this is 1/2 / (1 - s), written so that no digits cancel and sigma stays above 0.
+    half = 0.5 / (1 + abs(s))
+    sigma = T.maximum(T.switch(T.lt(s, 0), half, 1 - half), floor)
+    return Gaussian(mean, T.log(sigma))
+
+
+class MapCode:
+    """Between maps (N, D, h, w) and a latent of maps (N, K, h, w)."""
+
+    def __init__(self, p: Parameters, encoder: str, decoder: str, width: int, latent: int):
+        self.posterior = Conv(p, f"{encoder}.output", width, 2 * latent, (1, 1), he=False)
+        self.start = Conv(p, f"{decoder}.input", latent, width, (1, 1), he=False)
+
+
+class VectorCode:
+    """Between maps (N, D, h, w) and a latent vector (N, K): flattened, or averaged on the way up
+    and copied down.
+    """
+
+    def __init__(
+        self, p: Parameters, encoder: str, decoder: str, width: int, latent: int,
+        size: tuple[int, int], mean: bool, glorot: bool,
+    ):  # fmt: skip
+        self._shape, self._mean = (width, *size), mean
+        numbers = width if mean else int(np.prod(self._shape))
+        self._up = Linear(p, f"{encoder}.output", numbers, 2 * latent, glorot=glorot)
+        self._down = Linear(p, f"{decoder}.input", latent, numbers, glorot=glorot)
+
+    def posterior(self, maps):
+        return self._up(maps.mean(axis=(2, 3)) if self._mean else maps.flatten(2))
+
+    def start(self, z):
+        y, shape = self._down(z), (z.shape[0], *self._shape)
+        return T.alloc(y.dimshuffle(0, 1, "x", "x"), *shape) if self._mean else y.reshape(shape)
+
+
+class PixelCNN:
+    """Masked layers over what is modelled, beside the decoder's features: a 5x5 mask A, residual
+    blocks, a 1x1.
+    """
+
+    def __init__(
+        self, p: Parameters, name: str, inputs: int, features: int, width: int,
+        kernels: Sequence[int], outputs: int, groups: int,
+    ):  # fmt: skip
+        self.input = MaskedConv(p, f"{name}.input", inputs, features, 5, "A", groups, he=False)
+        self.blocks, before = [], 2 * features
+        for i, kernel in enumerate(kernels, start=1):
+            block = MaskedResidualBlock(p, f"{name}.block{i}", before, width, kernel, groups)
+            self.blocks.append(block)
+            before = width
+        self.output = MaskedConv(p, f"{name}.output", before, outputs, 1, "B", groups, he=False)
+
+    def __call__(self, below, features):
+        # Halved, so that the variances of both about match. The masked maps come first: their
+        # colours are by index.
+        h = T.concatenate([self.input(below), 0.5 * features], axis=1)
+        for block in self.blocks:
+            h = block(h)
+        return self.output(h)
+
+
+class Independent:
+    """A 1x1 convolution of the features to a distribution of each dimension by itself (ablations of
+    section 4.2).
+    """
+
+    def __init__(self, p: Parameters, name: str, features: int, outputs: int):
+        self.output = Conv(p, f"{name}.output", features, outputs, (1, 1), he=False)
+
+    def __call__(self, below, features):
+        return self.output(features)
+
+
+class Level:
+    """One latent: the encoder to it from the maps below it, and the decoder from it to what it
+    models.
+    """
+
+    def __init__(self, p: Parameters, number: int, stages, inputs: int, code, output):
+        widths = [width for width, _ in stages]
+        enc, dec = f"enc{number}", f"dec{number}"
+        self.input = (
+            Conv(p, f"{enc}.input", inputs, widths[0], (1, 1), he=False) if inputs else None
+        )
+        self.down = Stages(p, enc, stages, "down")
+        self.code = code(enc, dec, widths[-1])
+        self.up = Stages(p, dec, stages[::-1], "up")
+        self.output = output(dec, widths[0])
+
+    def encode(self, below, norm):
+        """The encoder's last maps, and the layer that parametrises the posterior."""
+        h = self.down(below if self.input is None else self.input(below), norm)
+        return h, self.code.posterior(h)
+
+    def decode(self, below, z, norm):
+        """The layer that parametrises p(below | z), in which each position sees what comes before
+        it.
+        """
+        z = T.clip(z, -LARGEST_LATENT, LARGEST_LATENT)
+        return self.output(below, self.up(self.code.start(z), norm))
+
+
+class HierarchicalModel:
+    """A model of one or two levels; implements :class:`lib.model.Model`.
+
+    ``batch_norm`` says how it is evaluated and sampled: "blend" as the released code does, "moving"
+    by moving averages alone. Both keep every image for itself.
+
+    Raises UserError where the image's size cannot be halved as often as there are stages.
+    """
+
+    def __init__(self, settings: Settings, seed: int = 0, batch_norm: str = "blend"):
+        self.settings = s = settings
+        self.levels, self.two_levels = s.levels, bool(s.top_stages)
+        self.image_shape = (s.channels, s.height, s.width)
+        self.unit = bits_per_dim(self.image_shape)
+        self._known = KnownStatistics(own=1 / s.batch if batch_norm == "blend" else 0.0)
+        self.parameters = p = Parameters(seed)
+        self._embedding = Embedding(p, "embedding", s.levels, s.embed) if s.embed else None
+        size = self._size(s.stages)
+        top_size = self._size((*s.stages, *s.top_stages[1:]))
+        last = s.latents[-1]
+
+        def vector(enc, dec, width):
+            mean, glorot = s.code == "mean", not self.two_levels
+            return VectorCode(p, enc, dec, width, last, top_size, mean, glorot)
+
+        def maps(enc, dec, width):
+            return MapCode(p, enc, dec, width, s.latents[0])
+
+        inputs = s.channels * (s.embed or 1)
+        self._bottom = Level(
+            p, 1, s.stages, inputs, maps if self.two_levels else vector, self._pixel_decoder(inputs)
+        )
+        shape = (s.latents[0], *size) if self.two_levels else (last,)
+        self.noise_shapes: dict[str, tuple[int, ...]] = {"z1": shape}
+        if self.two_levels:
+            self._top = Level(p, 2, s.top_stages, 0, vector, self._top_decoder())
+            self.noise_shapes["z2"] = (last,)
+
+    def _size(self, stages) -> tuple[int, int]:
+        s, factor = self.settings, 2 ** (len(stages) - 1)
+        if s.height % factor or s.width % factor:
+            raise UserError(
+                f"{s.name} halves images {len(stages) - 1} times, which {s.height}x{s.width} ones "
+                f"cannot be: take images whose sides divide by {factor}, or another preset"
+            )
+        return s.height // factor, s.width // factor
+
+    def _pixel_decoder(self, inputs: int) -> Callable:
+        s, p = self.settings, self.parameters
+        if s.pixel_decoder == "gaussian":
+            return lambda dec, width: Independent(p, dec, width, 2 * s.channels)
+        return lambda dec, width: PixelCNN(
+            p, f"{dec}.pixelcnn", inputs, width, s.pixel_width, s.pixel_kernels,
+            s.levels * s.channels, s.channels,
+        )  # fmt: skip
+
+    def _top_decoder(self) -> Callable:
+        s, p, k = self.settings, self.parameters, self.settings.latents[0]
+        if s.top_decoder == "gaussian":
+            return lambda dec, width: Independent(p, dec, width, 2 * k)
+        return lambda dec, width: PixelCNN(
+            p, f"{dec}.pixelcnn", k, width, s.latent_width, s.latent_kernels, 2 * k, groups=1
+        )
+
+    def header(self) -> dict:
+        """What a weights file says about the model, enough to build it again."""
+        return asdict(self.settings)
+
+    def _embed(self, x):
+        middle = self.settings.levels / 2
+        return self._embedding(x) if self._embedding else (x - middle) / (middle / 2)
+
+    def posteriors(self, x, norm=None) -> list[Gaussian]:
+        """q(z₁|x), and q(z₂|x) where there are two levels; moments that need no z."""
+        norm = norm or self._known
+        h, outputs = self._bottom.encode(self._embed(x), norm)
+        posteriors = [split_gaussian(outputs)]
+        if self.two_levels:
+            posteriors.append(split_gaussian(self._top.encode(h, norm)[1]))
+        return posteriors
+
+    def prior(self, z1, z2, norm=None, floor=0) -> Gaussian:
+        """p(z₁|z₂) at each position of the maps, given those before it in raster order."""
+        outputs = self._top.decode(z1, z2, norm or self._known)
+        return split_gaussian(outputs, bounded=True, floor=floor)
+
+    def decode(self, x, z1, norm=None):
+        """What parametrises p(x|z₁), (N, O, H, W): with ``draw``, values of one colour at one
+        position.
+
+        Channel k·C + c is the logit of level k for colour c; with the Gaussian decoder the channels
+        are C means and then C log sigmas, in levels.
+        """
+        outputs = self._bottom.decode(self._embed(x), z1, norm or self._known)
+        if self.settings.pixel_decoder == "pixelcnn":
+            return outputs
+        p, middle = split_gaussian(outputs, bounded=True), self.settings.levels / 2
+        mean, log_sigma = middle + middle / 2 * p.mean, p.log_sigma + np.log(middle / 2)
+        return T.concatenate([mean, log_sigma], axis=1)
+
+    @property
+    def draw(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """How a colour's values are drawn from ``decode`` and uniform noise; see
+        :mod:`lib.sampling.draws`.
+        """
+        if self.settings.pixel_decoder == "pixelcnn":
+            return categorical
+        return discretised_gaussian(self.levels)
+
+    def _log_likelihood(self, outputs, x):
+        if self.settings.pixel_decoder == "pixelcnn":
+            return categorical_log_likelihood(outputs, x)
+        c = self.settings.channels
+        p = Gaussian(outputs[:, :c], outputs[:, c:])
+        return discretised_gaussian_log_likelihood(p, x, self.levels)
+
+    def _terms(self, x, noise, norm, floor=0) -> Terms:
+        q = self.posteriors(x, norm)
+        z = [posterior.sample(noise[f"z{k}"]) for k, posterior in enumerate(q, start=1)]
+        kls = {f"kl{len(q)}": kl_to_standard(q[-1])}
+        if self.two_levels:
+            kls = {"kl1": kl(q[0], self.prior(z[0], z[1], norm, floor)), **kls}
+        return Terms(-self._log_likelihood(self.decode(x, z[0], norm), x), kls)
+
+    def terms(self, x, noise) -> Terms:
+        """−log p(x|z₁), KL(q(z₁|x) ‖ p(z₁|z₂)) and KL(q(z₂|x) ‖ N(0, I)), in nats an image."""
+        return self._terms(x, noise, self._known)
+
+    def objective(self, x, noise, schedule):
+        """Mean over the batch of −log p(x|z₁) + α₁ KL₁ + α₂ KL₂, in nats a dimension of the image.
+
+        ``schedule`` has alpha1 and, for two levels, alpha2 and sigma_floor, which bounds the
+        prior's sigma from below.
+        """
+        terms = self._terms(x, noise, BatchStatistics(), schedule.get("sigma_floor", 0))
+        cost = terms.reconstruction
+        for name, value in terms.kls.items():
+            cost += schedule[name.replace("kl", "alpha")] * value
+        return cost.mean() / np.float32(np.prod(self.image_shape)), terms
+
+    def statistics(self, x, noise) -> dict[Any, Any]:
+        """What a batch has for each moving statistic among the parameters."""
+        norm = BatchStatistics()
+        self._terms(x, noise, norm)
+        return norm.values

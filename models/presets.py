@@ -1,0 +1,140 @@
+"""The sizes of all models for larger images, to be read beside table E.2, and how each is trained.
+
+A stage is (width, residual blocks); from one to the next, images halve in encoders and double in
+decoders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from models.hierarchical import Settings
+
+
+@dataclass(frozen=True)
+class Training:
+    """The recipe (section E.2 and the released code): Adam at ``learning_rate`` with staircase
+    decay.
+
+    warmups: iterations A₁, A₂ until the KLs count in full. floor: iterations B in which the floor
+    of the prior's sigma falls to 0. decay: factor, and after how many iterations each time.
+    statistics: batches that batch norm's moving statistics are averaged over before each
+    evaluation.
+    """
+
+    batch: int
+    iterations: int
+    warmups: tuple[int, ...]
+    floor: int = 0
+    decay: tuple[float, int] = (1.0, 1)
+    learning_rate: float = 1e-3
+    statistics: int = 1000
+    eval_every: int = 5000
+
+    def schedule(self, t: int) -> dict[str, float]:
+        """The scalars of iteration t >= 1."""
+        factor, every = self.decay
+        scalars = {
+            "learning_rate": self.learning_rate * factor ** ((t - 1) // every),
+            "alpha1": min(1.0, t / self.warmups[0]),
+        }
+        if len(self.warmups) == 2:
+            scalars["alpha2"] = min(1.0, t / self.warmups[1]) * scalars["alpha1"]
+            scalars["sigma_floor"] = 1 - min(1.0, (t - 1) / self.floor)
+        return scalars
+
+
+def one_level(s: Settings) -> Settings:
+    """The same network with one latent: all stages down to one vector, and up again."""
+    return replace(
+        s, stages=s.stages + s.top_stages[1:], top_stages=(), latents=s.latents[-1:],
+        latent_width=0, latent_kernels=(),
+    )  # fmt: skip
+
+
+def _32px(
+    name: str, d: tuple[int, ...], p1: int, p2: int, k1: int, k2: int, embed: int
+) -> Settings:
+    """z₁ at 8x8, of the width D₃."""
+    return Settings(
+        name,
+        stages=((d[0], 2), (d[1], 2), (d[2], 3)),
+        top_stages=((d[2], 3), (d[3], 3)),
+        latents=(k1, k2),
+        pixel_width=p1,
+        pixel_kernels=(3, 3),
+        latent_width=p2,
+        latent_kernels=(3, 3, 1),
+        embed=embed,
+        height=32,
+        width=32,
+    )
+
+
+def _64px(
+    name: str, d: tuple[int, ...], p1: int, p2: int, k1: int, k2: int, batch: int
+) -> Settings:
+    """z₁ at 16x16, of the width D₂ (table E.2)."""
+    return Settings(
+        name,
+        stages=((d[0], 1), (d[1], 2), (d[2], 3)),
+        top_stages=((d[2], 3), (d[3], 3), (d[4], 3)),
+        latents=(k1, k2),
+        pixel_width=p1,
+        pixel_kernels=(3, 3, 3),
+        latent_width=p2,
+        latent_kernels=(3, 3, 1),
+        batch=batch,
+    )
+
+
+# fmt: off
+#                     D₀   D₁   D₂   D₃   D₄      P₁   P₂  K₁   K₂
+_SETTINGS = [
+    _32px("32px_small",  ( 64, 128, 256, 512), 128, 512,  64, 512, embed=16),
+    _32px("32px_big",    (128, 256, 512, 512), 256, 512, 128, 512, embed=0),
+    _64px("64px_small",  ( 64,  64, 128, 256, 512), 128, 256, 64, 512, batch=64),
+    _64px("64px_big",    (192, 256, 512, 512, 512), 384, 512, 64, 512, batch=48),
+]
+# fmt: on
+_BIG = _SETTINGS[-1]
+_SETTINGS += [
+    replace(one_level(_BIG), name="64px_big_onelevel"),
+    Settings(
+        "mnist_256",
+        stages=((16, 1), (32, 1), (32, 2)),
+        top_stages=(),
+        latents=(128,),
+        pixel_width=32,
+        pixel_kernels=(3, 3, 3, 3),
+        code="mean",
+        batch=100,
+        channels=1,
+        height=28,
+        width=28,
+    ),
+    # Not of the paper: two levels that learn on a laptop's CPU in minutes.
+    Settings(
+        "tiny",
+        stages=((16, 1), (24, 1), (32, 1)),
+        top_stages=((32, 1), (48, 1), (64, 1)),
+        latents=(8, 32),
+        pixel_width=32,
+        pixel_kernels=(3,),
+        latent_width=32,
+        latent_kernels=(3, 1),
+        embed=4,
+        batch=8,
+    ),
+]
+SETTINGS = {s.name: s for s in _SETTINGS}
+
+TRAINING = {
+    "32px_small": Training(64, 200_000, (2_000, 5_000), 1_000, (0.1, 180_000)),
+    "32px_big": Training(64, 300_000, (2_000, 5_000), 1_000),
+    "64px_small": Training(64, 200_000, (2_000, 10_000), 1_000, (0.1, 180_000)),
+    "64px_big": Training(48, 400_000, (1_000, 10_000), 500, (0.5, 180_000)),
+    "64px_big_onelevel": Training(48, 400_000, (50_000,), decay=(0.5, 180_000)),
+    "mnist_256": Training(100, 250_000, (5_000,), eval_every=2_500),
+    "tiny": Training(8, 600, (200, 400), 100, learning_rate=2e-3, statistics=20, eval_every=200),
+}
