@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import lib  # noqa: F401  (repairs Fuel before it is imported)
-from datasets import binarized_mnist, digits, mnist
+from datasets import binarized_mnist, digits, imagenet64, mnist
 from datasets.base import SPLITS, Dataset
 from datasets.conversion import Recipe, open_recipe
 from datasets.download import Unavailable
@@ -20,10 +20,12 @@ from lib.errors import UserError
 
 __all__ = ["RECIPES", "SPLITS", "Dataset", "Recipe", "find_recipe", "open_dataset"]
 
-RECIPES = {module.RECIPE.name: module.RECIPE for module in (binarized_mnist, mnist, digits)}
+RECIPES = {
+    module.RECIPE.name: module.RECIPE for module in (binarized_mnist, mnist, digits, imagenet64)
+}
 
 
-def open_dataset(name: str) -> Dataset:
+def open_dataset(name: str, source: Path | None = None) -> Dataset:
     """Open a data set, after downloading and converting it on first use.
 
     Parameters
@@ -32,21 +34,29 @@ def open_dataset(name: str) -> Dataset:
         One of `RECIPES`; the name of a folder of your own in `$PIXELVAE_DATA`; the path of an
         `.npz` file; or "auto": `binarized_mnist` where it is there or can be downloaded, else
         `digits`.
+    source
+        The folder with the source files, where it is not `$PIXELVAE_DATA/NAME`: the data set is
+        converted from there unless that has been done. Only for names of `RECIPES` that have
+        source files, and for data of your own.
 
     Raises
     ------
     UserError
         It is unknown, damaged, or cannot be had.
     """
+    if source and (name == "auto" or name.endswith(".npz")):
+        raise UserError(f"--source does not go with {name}: leave it out, or name a data set")
     if name == "auto":
         return _open_auto()
     if name.endswith(".npz"):
         return open_npz(Path(name))
-    return open_recipe(find_recipe(name))
+    return open_recipe(find_recipe(name, source), source)
 
 
 def find_recipe(name: str, source: Path | None = None) -> Recipe:
     """The recipe of a known data set, or of one's own, in `source` or `$PIXELVAE_DATA/NAME`."""
+    if source and not source.is_dir():
+        raise UserError(f"--source {source} is no folder: name the one with the source files")
     if name in RECIPES:
         return RECIPES[name]
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):

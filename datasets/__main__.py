@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets import RECIPES, SPLITS, Recipe, find_recipe, open_dataset
+from datasets import RECIPES, SPLITS, Dataset, Recipe, find_recipe, open_dataset
 from datasets.conversion import prepare, verify
 from datasets.sources import converted_folder, download_folder, find, source_folder
 from lib.console import ArgumentParser, main
@@ -26,19 +26,16 @@ def _state(recipe: Recipe) -> str:
     if recipe.path.exists():
         return "converted"
     sources = find(recipe.files, [source_folder(recipe.name), download_folder(recipe.name)])
-    return "source here" if len(sources) == len(recipe.files) else "to download"
+    if len(sources) == len(recipe.files):
+        return "source here"
+    return "to download" if all(file.urls for file in recipe.files) else "no source"
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
     name, source = arguments.name, arguments.source
-    if source and not source.is_dir():
-        raise UserError(f"--source {source} is no folder: name the one with the source files")
-    if not name.endswith(".npz"):  # which is used as it is
-        recipe = find_recipe(name, source)
-        if source and not recipe.files:
-            raise UserError(f"{name} needs no --source: leave it out")
-        prepare(recipe, source, replace=True)
-    _describe(name)
+    if name != "auto" and not name.endswith(".npz"):  # which is used as it is
+        prepare(find_recipe(name, source), source, replace=True)
+    _describe(open_dataset(name, source))
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -48,8 +45,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     print(f"{path} is whole: its content has SHA-256 {verify(path).checksum}")
 
 
-def _describe(name: str) -> None:
-    dataset = open_dataset(name)
+def _describe(dataset: Dataset) -> None:
     sizes = " / ".join(str(dataset.size(split)) for split in SPLITS)
     shape = "×".join(map(str, dataset.image_shape))
     print(f"{dataset.name}: {sizes} images of {shape}, {dataset.levels} values")

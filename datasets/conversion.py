@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 from fuel.datasets import H5PYDataset
@@ -31,7 +32,7 @@ from datasets.sources import (
 )
 from lib.console import phase, say
 from lib.errors import UserError
-from lib.files import atomic_write, user_errors
+from lib.files import user_errors
 
 FORMAT = 1  # raised whenever the same sources would be converted to something else
 _PREFIX = "pixelvae_"
@@ -41,14 +42,16 @@ class UnusableFile(UserError):
     """A converted file is damaged or of another format: converting again mends it."""
 
 
-def hdf5_part(path: Path, split: str, source: str, subset: slice | None = None) -> H5PYDataset:
-    """One source of one split of a converted file, in memory; `subset` takes part of the split."""
+def hdf5_part(
+    path: Path, split: str, source: str, subset: slice | None = None, in_memory: bool = True
+) -> H5PYDataset:
+    """One source of one split of a converted file; `subset` takes part of the split."""
     with _damage(path):
         with h5py.File(path, "r") as file:
             if source == LABELS and LABELS not in file:
                 raise UserError(f"{path.stem} has no labels: choose a data set that has")
         return H5PYDataset(
-            str(path), (split,), subset=subset, sources=(source,), load_in_memory=True
+            str(path), (split,), subset=subset, sources=(source,), load_in_memory=in_memory
         )
 
 
@@ -64,7 +67,8 @@ class Recipe:
         Number of values of a pixel.
     convert
         Called with the folder that holds the source files under their names, and with the path of
-        the Fuel HDF5 file to write.
+        the Fuel HDF5 file to write. Where sources are large, the file's folder may hold what an
+        interrupted call has left.
     files
         The source files; none where the data come with a library.
     part
@@ -82,6 +86,11 @@ class Recipe:
     estimate_s: float | None = None
 
     @property
+    def resumable(self) -> bool:
+        """Whether a conversion goes on where it was interrupted: those of large sources do."""
+        return any(file.large for file in self.files)
+
+    @property
     def path(self) -> Path:
         """Where the converted file is, or is to be."""
         return converted_folder() / f"{self.name}.hdf5"
@@ -95,9 +104,9 @@ class Header:
     sources: Mapping[str, Mapping[str, Any]]
 
 
-def open_recipe(recipe: Recipe) -> Dataset:
+def open_recipe(recipe: Recipe, source: Path | None = None) -> Dataset:
     """The data set, downloaded and converted where needed; UserError where it cannot be had."""
-    header = prepare(recipe)
+    header = prepare(recipe, source)
     return Dataset(recipe.name, header.checksum, recipe.levels, partial(recipe.part, recipe.path))
 
 
@@ -113,53 +122,108 @@ def prepare(recipe: Recipe, source: Path | None = None, replace: bool = False) -
         Convert again where the converted file is damaged or of another format, which is an error
         otherwise.
     """
+    if source and not recipe.files:
+        raise UserError(f"{recipe.name} needs no --source: leave it out")
     folders = [source] if source else [source_folder(recipe.name), download_folder(recipe.name)]
     sources = find(recipe.files, folders)
     missing = [file for file in recipe.files if file.name not in sources]
     if source and missing:
-        raise UserError(f"{source} has no {missing[0].pattern} (or .gz): name the folder that has")
-    if recipe.path.exists():
-        try:
-            header = read_header(recipe.path)
-        except UnusableFile:
-            if not replace:
-                raise
-        else:
-            if not changed(header.sources, sources):
-                return header
-            say(f"{recipe.name}: the source files have changed since they were converted")
+        raise UserError(f"{source} has no {missing[0].wanted}: name the folder that has")
+    header = _converted(recipe, sources, replace)
+    if header:
+        return header
     for file in missing:
         sources[file.name] = download(file, download_folder(recipe.name), folders[0])
-    return _convert(recipe, sources)
-
-
-def _convert(recipe: Recipe, sources: Mapping[str, Path]) -> Header:
-    target = recipe.path
-    work = target.with_name(f".{target.name}.work")
+    target = Path(os.path.realpath(recipe.path))  # a symbolic link stays one
     with user_errors(f"cannot create the folder {target.parent}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-    announced = phase(f"converting {recipe.name} to {target}, once", recipe.estimate_s)
-    # The file that takes the target's place is locked meanwhile, and with it the folder `work`.
-    with announced, atomic_write(target) as out:
-        shutil.rmtree(work, ignore_errors=True)  # of a conversion that was killed
-        try:
-            work.mkdir()
-            records = {
-                file.name: {
-                    **stamp(sources[file.name]),
-                    "md5": stage(file, sources[file.name], work),
-                }
-                for file in recipe.files
+    with user_errors(f"cannot write {target}"), _brief_errors():
+        work = target.with_name(f".{target.name}.work")
+        with _work_folder(work, keep=recipe.resumable):
+            # Another process may have finished while this one waited for the folder.
+            header = _converted(recipe, sources, replace)
+            return header or _convert(recipe, sources, work, target)
+
+
+def _converted(recipe: Recipe, sources: Mapping[str, Path], replace: bool) -> Header | None:
+    """Header of the converted file, or None where it is to be made (again)."""
+    if not recipe.path.exists():
+        return None
+    try:
+        header = read_header(recipe.path)
+    except UnusableFile:
+        if not replace:
+            raise
+        return None
+    return None if changed(header.sources, recipe.files, sources) else header
+
+
+def _convert(recipe: Recipe, sources: Mapping[str, Path], work: Path, target: Path) -> Header:
+    """Convert in the folder `work`, and put the result in the target's place when it is whole."""
+    if target.exists():
+        say(f"{target} is not of these sources, or not usable: it is replaced")
+    staged = work / "sources"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir()
+    with phase(f"converting {recipe.name} to {target}, once", recipe.estimate_s):
+        records = {
+            file.name: {
+                **stamp(sources[file.name]),
+                "md5": stage(file, sources[file.name], staged),
             }
-            with _brief_errors(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Fuel 0.2 uses what NumPy has deprecated since
-                recipe.convert(work, work / target.name)
-                header = _write_header(work / target.name, records)
-            with open(work / target.name, "rb") as converted:
-                shutil.copyfileobj(converted, out, 1 << 20)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            for file in recipe.files
+        }
+        result = _place(recipe, records, work) / target.name
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Fuel 0.2 uses what NumPy has deprecated since
+            recipe.convert(staged, result)
+            header = _write_header(result, records)
+        with open(result, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(result, target)
     return header
+
+
+def _place(recipe: Recipe, records: Mapping[str, Mapping[str, Any]], work: Path) -> Path:
+    """The folder in which to convert: empty, or as an interrupted conversion left it.
+
+    What is left is of use for the same content only, so the folder is named after the content.
+    """
+    content = json.dumps([FORMAT, {name: record["md5"] for name, record in records.items()}])
+    place = work / hashlib.md5(content.encode()).hexdigest()
+    for old in work.glob("?" * len(place.name)):
+        if old != place or not recipe.resumable:
+            shutil.rmtree(old)
+    place.mkdir(exist_ok=True)
+    return place
+
+
+@contextlib.contextmanager
+def _work_folder(folder: Path, keep: bool) -> Iterator[None]:
+    """Make a folder for this process alone; delete it in the end, unless the body fails: `keep`."""
+    with _lock(folder):
+        try:
+            yield
+        except BaseException:
+            if not keep:
+                shutil.rmtree(folder)
+            raise
+        shutil.rmtree(folder)
+
+
+def _lock(folder: Path) -> BinaryIO:
+    """Make a folder, and hold it until the returned file is closed; waits for who holds it now."""
+    path = folder / "lock"
+    while True:
+        folder.mkdir(exist_ok=True)
+        try:
+            file = open(path, "wb")
+        except FileNotFoundError:  # deleted with its folder between these lines
+            continue
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return file
+        file.close()
 
 
 def _write_header(path: Path, records: Mapping[str, Mapping[str, Any]]) -> Header:
@@ -215,8 +279,9 @@ def content_checksum(file: h5py.File) -> str:
     for name in sorted(file):
         array = file[name]
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        for start in range(0, len(array), 10000):
-            digest.update(array[start : start + 10000].tobytes())
+        rows = max(1, (1 << 20) * len(array) // array.nbytes)  # about a megabyte at a time
+        for start in range(0, len(array), rows):
+            digest.update(array[start : start + rows])
     rows = file.attrs["split"][["split", "source", "start", "stop"]].tolist()
     digest.update(str(sorted(rows)).encode())
     return digest.hexdigest()

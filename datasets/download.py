@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
 
-import requests
+import requests  # type: ignore[import-untyped]
 
 from datasets.sources import SourceFile, check, plain_md5
 from lib.console import Progress, say
@@ -46,7 +46,7 @@ def download(file: SourceFile, folder: Path, source: Path) -> Path:
     reason = f" ({'; '.join(problems)})" if problems else ""
     raise Unavailable(
         f"{file.pattern} is not in {source} and cannot be downloaded{reason}: "
-        "put it there, plain or gzipped"
+        "put it there" + ("" if file.large else ", plain or gzipped")
     )
 
 

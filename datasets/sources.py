@@ -19,6 +19,7 @@ from lib.files import user_errors
 
 _DATA = Path(__file__).resolve().parent.parent / "data"
 _CHUNK = 1 << 20
+_SAMPLES = 256  # pieces of a large source that stand for its content
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,23 @@ class SourceFile:
         Of the published plain content; None for data of the user's own.
     urls
         Where it is published: the first one that answers is taken.
+    large
+        It is read where it lies, never copied or gunzipped, and its content is known by a sample
+        of it; the converter says what is wrong with it. It may be the folder of an LMDB.
     """
 
     name: str
     pattern: str
-    problem: Callable[[Path], str | None]
+    problem: Callable[[Path], str | None] = lambda path: None
     size: int | None = None
     md5: str | None = None
     urls: Sequence[str] = ()
+    large: bool = False
+
+    @property
+    def wanted(self) -> str:
+        """What to look for, in words."""
+        return self.pattern if self.large else f"{self.pattern} (or .gz)"
 
 
 def source_folder(name: str) -> Path:
@@ -74,7 +84,7 @@ def find(files: Sequence[SourceFile], folders: Sequence[Path]) -> dict[str, Path
         for file in files:
             matches = [
                 entry
-                for suffix in ("", ".gz")
+                for suffix in ([""] if file.large else ["", ".gz"])
                 for entry in sorted(fnmatch.filter(entries, file.pattern + suffix))
             ]
             if len({match[:-3] if match.endswith(".gz") else match for match in matches}) > 1:
@@ -128,8 +138,28 @@ def plain_md5(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sampled_md5(path: Path) -> str:
+    """MD5 of evenly spaced pieces of a large source: enough to tell another one, and soon read."""
+    content = _content(path)
+    digest = hashlib.md5()
+    with user_errors(f"cannot read {content}"), open(content, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        for sample in range(_SAMPLES):
+            file.seek(size * sample // _SAMPLES)
+            digest.update(file.read(1 << 12))
+    return digest.hexdigest()
+
+
+def _content(path: Path) -> Path:
+    """The file that has the content of a source: an LMDB is a folder with one."""
+    return path / "data.mdb" if path.is_dir() else path
+
+
 def stage(file: SourceFile, path: Path, folder: Path) -> str:
-    """Copy a source file into `folder` as the converter wants it, check it, return its plain MD5.
+    """Put a source into `folder` as the converter wants it, and return its MD5.
+
+    A large one becomes a link, and the converter checks it; the MD5 is :func:`sampled_md5`. Others
+    are copied and checked; the MD5 is that of the plain content.
 
     Raises
     ------
@@ -137,8 +167,11 @@ def stage(file: SourceFile, path: Path, folder: Path) -> str:
         The file is not the published one, or not of its format; the message names it and says where
         it goes wrong, as far as that can be told.
     """
-    digest, size = hashlib.md5(), 0
     target = folder / file.name
+    if file.large:
+        target.symlink_to(path.resolve())
+        return sampled_md5(path)
+    digest, size = hashlib.md5(), 0
     with (
         gzip.open(target, "wb", compresslevel=1) if target.suffix == ".gz" else open(target, "wb")
     ) as out:
@@ -163,18 +196,26 @@ def check(file: SourceFile, path: Path, md5: str) -> None:
         raise UserError(f"{path} {problem}: " + ("get it again" if file.md5 else "correct it"))
 
 
-def changed(recorded: Mapping[str, Mapping[str, object]], sources: Mapping[str, Path]) -> bool:
+def changed(
+    recorded: Mapping[str, Mapping[str, object]],
+    files: Sequence[SourceFile],
+    sources: Mapping[str, Path],
+) -> bool:
     """Whether the sources that are there have another content than those that were converted."""
-    for name, path in sources.items():
-        known = recorded.get(name, {})
+    for file in files:
+        if file.name not in sources:
+            continue
+        known, path = recorded.get(file.name, {}), sources[file.name]
         same_file = {**known, **stamp(path)} == known
-        if not same_file and plain_md5(path) != known.get("md5"):
+        md5 = sampled_md5 if file.large else plain_md5
+        if not same_file and md5(path) != known.get("md5"):
             return True
     return False
 
 
 def stamp(path: Path) -> dict[str, int]:
     """Size and time of a file: a file that has kept both is not read again."""
-    with user_errors(f"cannot read {path}"):
-        status = path.stat()
+    content = _content(path)
+    with user_errors(f"cannot read {content}"):
+        status = content.stat()
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
