@@ -1,7 +1,8 @@
 """Operations: functions from Theano expressions to Theano expressions.
 
 The heavy ones have C++ inside (``c/``); where it cannot serve, :mod:`lib.ops.lowering` replaces
-them.
+them. :mod:`lib.ops.fusion` saves passes over maps.
 """
 
-import lib.ops.lowering  # noqa: F401  (registers itself with Theano)
+import lib.ops.fusion  # noqa: F401  (registers itself with Theano, as the next)
+import lib.ops.lowering  # noqa: F401

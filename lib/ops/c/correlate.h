@@ -1,7 +1,8 @@
 // Correlation of image batches with small kernels that are given tap by tap.
 //
 // A kernel of kh x kw is stored by its first `taps` taps in raster order, so that a masked kernel costs
-// only what its non-zero taps cost.  Three routines, all parallel over images:
+// only what its non-zero taps cost.  Three routines, all parallel over images (handed out as threads get free,
+// since other programs may hold one up):
 //   correlate          y[n,o,i,j]  = acc + bias + sum_{c,t} w[o,c,t] x[n,c, s*i+dy_t, s*j+dx_t]
 //   correlate_inputs   its adjoint in x (also the forward pass of a transposed convolution)
 //   correlate_weights  its adjoint in w
@@ -15,7 +16,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
-#include <omp.h>
 
 namespace pixelvae {
 
@@ -28,6 +28,8 @@ template <class T> struct Vector {  // 32 bytes: one AVX register; other machine
 
 // Each block of the matrix product: ROWS rows of the weights by VECTORS vectors of positions.
 static const idx ROWS = 4, VECTORS = 3;
+// Gradients of weights are summed in at most so many parts, of so many numbers in all.
+static const idx MOST_PARTS = 8, MOST_PART_SUMS = 1 << 24;
 
 inline idx floor_div(idx a, idx b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 inline idx ceil_div(idx a, idx b) { return (a + b - 1) / b; }
@@ -208,7 +210,7 @@ void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N,
     {
         Buffer<T> buffer(sources.direct() ? 0 : C * sources.residues * planes.size);
         Buffer<T> tile(rows * ld);
-        #pragma omp for schedule(static)
+        #pragma omp for schedule(dynamic, 2)
         for (idx n = 0; n < N; n++) {
             const T *in = sources.fill<T>(buffer, x + n * C * H * W, C, H, W);
             multiply<T>(rows, K, P, packed, in, sources.offsets, tile, ld);
@@ -254,7 +256,7 @@ void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *g
     {
         Buffer<T> buffer(planes.padded ? O * planes.size : 0);
         Buffer<T> tile(rows * ld);
-        #pragma omp for schedule(static)
+        #pragma omp for schedule(dynamic, 2)
         for (idx n = 0; n < N; n++) {
             const T *in = gy + n * O * Ho * Wo;
             if (planes.padded) {
@@ -322,15 +324,18 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
     const idx group = P < 512 ? ceil_div(512, P) : 1, groups = ceil_div(N, group);
     const idx x_step = sources.direct() ? C * H * W : C * sources.residues * planes.size;
     const idx g_step = direct ? O * Ho * Wo : rows * P;
-    const idx threads = omp_get_max_threads(), size = O * K;
-    Buffer<T> sums(threads * size);
-    #pragma omp parallel num_threads(threads)
+    // The images are summed in a few parts whatever the number of threads: it does not change the bits.
+    const idx size = O * K, fitting = 1 + MOST_PART_SUMS / (size ? size : 1);
+    const idx most = fitting < MOST_PARTS ? fitting : MOST_PARTS, parts = groups < most ? groups : most;
+    Buffer<T> sums(parts * size);
+    #pragma omp parallel
     {
-        T *sum = sums + omp_get_thread_num() * size;
         Buffer<T> buffer(sources.direct() ? 0 : group * x_step);
         Buffer<T> dense(direct ? 0 : group * g_step);
-        #pragma omp for schedule(static)
-        for (idx first = 0; first < groups; first++) {
+        #pragma omp for schedule(dynamic)
+        for (idx part = 0; part < parts; part++)
+        for (idx first = part * groups / parts; first < (part + 1) * groups / parts; first++) {
+            T *sum = sums + part * size;
             const idx n0 = first * group, images = N - n0 < group ? N - n0 : group;
             const T *in = x + n0 * C * H * W, *g = gy + n0 * O * Ho * Wo;
             for (idx n = 0; n < images; n++) {
@@ -353,10 +358,9 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
                 }
         }
     }
-    // Always added up in the same order: the same threads give the same bits.
     for (idx i = 0; i < size; i++) {
         T total = 0;
-        for (idx t = 0; t < threads; t++) total += sums[t * size + i];
+        for (idx part = 0; part < parts; part++) total += sums[part * size + i];
         gw[i] = total;
     }
 }

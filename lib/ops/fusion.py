@@ -1,0 +1,38 @@
+"""Additions to the result of a convolution, moved into the convolution.
+
+Where a map flows into several layers its gradient is a sum of convolutions; residual sums look alike. Added by
+themselves, such sums read and write whole maps once more. ``Correlate`` and ``CorrelateInputs`` can add as they
+write their result, so a graph optimisation hands them the other terms.
+"""
+
+from __future__ import annotations
+
+import theano.tensor as T
+from theano import gof
+from theano.tensor.opt import register_specialize
+
+from lib.ops.conv import Correlate, CorrelateInputs, present
+from lib.ops.lowering import native
+
+
+@register_specialize
+@gof.local_optimizer([T.add])
+def add_into_convolution(node):
+    """``add(convolution(..., acc=None), rest...)`` -> ``convolution(..., acc=rest)``."""
+    if node.op != T.add or not native():
+        return False
+    for term in node.inputs:
+        convolution = term.owner
+        if convolution is None or not isinstance(convolution.op, (Correlate, CorrelateInputs)):
+            continue
+        *inputs, acc = [v if present(v) else None for v in convolution.inputs]
+        if acc is not None or len(term.clients) > 1 or term.type != node.outputs[0].type:
+            continue
+        rest = [v for v in node.inputs if v is not term]
+        # acc is as large as the result: a bias that spreads over the maps is not. And a map added to itself stays.
+        if len(rest) < len(node.inputs) - 1 or any(v.type != term.type for v in rest):
+            continue
+        fused = convolution.op(*inputs, rest[0] if len(rest) == 1 else T.add(*rest))
+        gof.opt.copy_stack_trace([term, node.outputs[0]], fused)
+        return [fused]
+    return False
