@@ -170,9 +170,7 @@ def test_threads(name):
         for count in (1, 2, 2, 1):
             with threads(count):
                 results.append(apply(op(*arguments(g)), *given))
-        one, two, two_again, one_again = results
-        assert one.tobytes() == one_again.tobytes() and two.tobytes() == two_again.tobytes()
-        np.testing.assert_allclose(one, two, rtol=0, atol=1e-6 * np.abs(one).max())
+        assert len({result.tobytes() for result in results}) == 1
 
 
 def test_weight_gradients_over_many_images_are_exact():

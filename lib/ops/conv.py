@@ -30,8 +30,9 @@ from lib.ops._native import CHECK_CONTIGUOUS, NativeOp, c_type, same_dtype
 _GEOMETRY = ("kh", "kw", "taps", "stride")
 
 
-def _optional(x):
-    return NoneConst if x is None else x
+def _optional(given: list, variables) -> list:
+    """The variables in turn from ``given``, and where there is none a None that one graph may own."""
+    return [given.pop(0) if v is not None else NoneConst.clone() for v in variables]
 
 
 def present(variable) -> bool:
@@ -91,7 +92,7 @@ class Correlate(_Correlation):
         given = same_dtype(*[self.as_tensor(v, ndim) for v, ndim in ranked if v is not None])
         # What is known to be one image stays so, for the gate to share it among latents.
         out = T.TensorType(given[0].dtype, (given[0].broadcastable[0], False, False, False))()
-        inputs = [given.pop(0) if v is not None else NoneConst for v in (x, w, bias, acc)]
+        inputs = _optional(given, (x, w, bias, acc))
         return gof.Apply(self, inputs, [out])
 
     def infer_shape(self, node, shapes):
@@ -151,7 +152,7 @@ class CorrelateInputs(_Correlation):
         out = T.TensorType(given[0].dtype, (given[0].broadcastable[0], False, False, False))()
         gy, w = given[:2]
         del given[:2]
-        extra = [given.pop(0) if v is not None else NoneConst for v in (bias, acc)]
+        extra = _optional(given, (bias, acc))
         size = [T.as_tensor_variable(v).astype("int64") for v in (height, width)]
         return gof.Apply(self, [gy, w] + size + extra, [out])
 
