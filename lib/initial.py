@@ -45,5 +45,6 @@ def linear(
         return _uniform(rng, np.sqrt(2.0 / (inputs + outputs)), (outputs, inputs))
     if outputs == inputs:
         q, r = np.linalg.qr(rng.standard_normal((outputs, inputs)))
-        return (q * np.sign(np.diag(r))).astype("float32")  # the signs make it uniformly distributed
+        # The signs make it uniformly distributed.
+        return (q * np.sign(np.diag(r))).astype("float32")
     return _uniform(rng, np.sqrt(1.0 / inputs), (outputs, inputs))

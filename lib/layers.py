@@ -67,9 +67,7 @@ class TransposedConv:
 
     def __init__(self, p: Parameters, name: str, inputs: int, outputs: int, kernel: int = 3):
         taps = kernel * kernel
-        self.w = p.new(
-            f"{name}.w", initial.transposed_convolution(p.rng, (inputs, outputs, taps))
-        )
+        self.w = p.new(f"{name}.w", initial.transposed_convolution(p.rng, (inputs, outputs, taps)))
         self.b = p.new(f"{name}.b", np.zeros(outputs))
         self._transposed = CorrelateInputs(kernel, kernel, taps, stride=2)
 
@@ -114,9 +112,7 @@ class GatedLayer:
           . . .
     """
 
-    def __init__(
-        self, p: Parameters, name: str, inputs: int, width: int, kernel: int, first: bool
-    ):
+    def __init__(self, p: Parameters, name: str, inputs: int, width: int, kernel: int, first: bool):
         k, centre = kernel, kernel // 2
         self.first = first
         self.vertical = Conv(

@@ -53,9 +53,7 @@ class Parameters(Mapping):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter."""
-        return {
-            name: tuple(v.get_value(borrow=True).shape) for name, v in self._shared.items()
-        }
+        return {name: tuple(v.get_value(borrow=True).shape) for name, v in self._shared.items()}
 
     def count(self) -> int:
         """How many numbers there are in all."""

@@ -24,7 +24,9 @@ from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
 from lib.ops.likelihood import bernoulli_log_likelihood
 from lib.parameters import Parameters
 
-FEATURES = 32  # channels of the upsampling decoder's output, and of the layers behind it in gated-pixelvae
+FEATURES = (
+    32  # channels of the upsampling decoder's output, and of the layers behind it in gated-pixelvae
+)
 
 
 @dataclass(frozen=True)
@@ -275,4 +277,3 @@ class MnistModel:
         z = q.sample(noise)
         log_p = bernoulli_log_likelihood(self.decode(x, z), x) + standard_log_density(z)
         return log_p - q.log_density(z)
-

@@ -51,8 +51,11 @@ def test_a_run_leaves_what_others_read(run):
     config = json.loads((run / "config.json").read_text())
     assert config["settings"]["data"]["name"] == "digits"
     assert config["settings"]["data"]["checksum"]
-    assert (run / "metrics.csv").read_text().splitlines()[0].startswith(
-        "iteration,split,bound,reconstruction,kl,alpha,seconds"
+    assert (
+        (run / "metrics.csv")
+        .read_text()
+        .splitlines()[0]
+        .startswith("iteration,split,bound,reconstruction,kl,alpha,seconds")
     )
     results = json.loads((run / "results.json").read_text())
     for split in ("valid", "test"):

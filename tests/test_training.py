@@ -198,7 +198,10 @@ def test_long_stretches_between_evaluations_are_checkpointed_too(tmp_path, monke
     monkeypatch.setattr(
         Run,
         "save_checkpoint",
-        lambda self, arrays, header: (saved.append(header["iteration"]), original(self, arrays, header)),
+        lambda self, arrays, header: (
+            saved.append(header["iteration"]),
+            original(self, arrays, header),
+        ),
     )
     run_for(tmp_path, 3, eval_every=3)
     assert saved == [0, 1, 2, 3]

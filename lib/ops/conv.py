@@ -134,8 +134,13 @@ class Correlate(_Correlation):
         x, w, bias, acc = inputs
         has_bias, has_acc = (int(present(v)) for v in node.inputs[2:])
         return _C_CORRELATE % dict(
-            locals(), y=outputs[0], T=c_type(node.inputs[0]), fail=sub["fail"], p=sub["params"],
-            bias=bias if has_bias else "NULL", acc=acc if has_acc else "NULL",
+            locals(),
+            y=outputs[0],
+            T=c_type(node.inputs[0]),
+            fail=sub["fail"],
+            p=sub["params"],
+            bias=bias if has_bias else "NULL",
+            acc=acc if has_acc else "NULL",
         )
 
 
@@ -200,8 +205,13 @@ class CorrelateInputs(_Correlation):
         gy, w, height, width, bias, acc = inputs
         has_bias, has_acc = (int(present(v)) for v in node.inputs[4:])
         return _C_CORRELATE_INPUTS % dict(
-            locals(), gx=outputs[0], T=c_type(node.inputs[0]), fail=sub["fail"], p=sub["params"],
-            bias=bias if has_bias else "NULL", acc=acc if has_acc else "NULL",
+            locals(),
+            gx=outputs[0],
+            T=c_type(node.inputs[0]),
+            fail=sub["fail"],
+            p=sub["params"],
+            bias=bias if has_bias else "NULL",
+            acc=acc if has_acc else "NULL",
         )
 
 

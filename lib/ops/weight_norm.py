@@ -47,7 +47,11 @@ class WeightNorm(NativeOp):
     def c_code(self, node, name, inputs, outputs, sub):
         v, g = inputs
         return _C_WEIGHT_NORM % dict(
-            locals(), w=outputs[0], T=c_type(node.inputs[0]), fail=sub["fail"], p=sub["params"],
+            locals(),
+            w=outputs[0],
+            T=c_type(node.inputs[0]),
+            fail=sub["fail"],
+            p=sub["params"],
             op=type(self).__name__,
         )
 
@@ -81,7 +85,9 @@ class WeightNormGradient(NativeOp):
         outputs[1][0] = inner / norm
 
     def grad(self, inputs, output_gradients):
-        raise NotImplementedError("second derivatives of weight normalisation are not needed by any model here")
+        raise NotImplementedError(
+            "second derivatives of weight normalisation are not needed by any model here"
+        )
 
     def c_support_code(self):
         return CHECK_CONTIGUOUS
@@ -89,7 +95,10 @@ class WeightNormGradient(NativeOp):
     def c_code(self, node, name, inputs, outputs, sub):
         (v, g, gw), (gv, gg) = inputs, outputs
         return _C_WEIGHT_NORM_GRADIENT % dict(
-            locals(), T=c_type(node.inputs[0]), fail=sub["fail"], p=sub["params"],
+            locals(),
+            T=c_type(node.inputs[0]),
+            fail=sub["fail"],
+            p=sub["params"],
             op=type(self).__name__,
         )
 
