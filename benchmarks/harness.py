@@ -1,0 +1,113 @@
+"""Worker processes, and taking turns between two of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from lib.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PAUSE = 0.2  # seconds between turns, in which the threads of the last one fall asleep
+
+
+def torch_python() -> str:
+    """The interpreter that has PyTorch: ``PIXELVAE_BENCH_PYTHON``, else ``.venv-bench``'s.
+
+    Raises UserError where there is none.
+    """
+    path = os.environ.get("PIXELVAE_BENCH_PYTHON") or str(ROOT / ".venv-bench/bin/python")
+    if not os.access(path, os.X_OK):
+        raise UserError(f"there is no {path}, which is to run PyTorch: make bench builds it")
+    return path
+
+
+def ours() -> list[str]:
+    """The command of a worker of this project."""
+    return [sys.executable, "-m", "benchmarks.worker"]
+
+
+def pytorch() -> list[str]:
+    """The command of a worker that runs PyTorch."""
+    return [torch_python(), "-m", "benchmarks.torch_worker"]
+
+
+class Worker:
+    """A process that speaks as in :mod:`benchmarks.protocol`; a context manager that ends it."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None):
+        self.started = time.perf_counter()
+        self._log = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+            cwd=ROOT, env={**os.environ, **(environment or {})}, text=True, bufsize=1,
+        )  # fmt: skip
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if any(exception):
+            self._process.kill()
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+        self._log.close()
+
+    def ask(self, **message) -> dict:
+        """The answer; raises UserError with the process's last words where it ended instead."""
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            self._process.wait()
+            self._log.seek(0)
+            last = self._log.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise UserError(f"a benchmark's process ended: {' '.join(last)}")
+        return json.loads(answer)
+
+    def repeat(self, times: int) -> list[float]:
+        """Seconds of each repetition."""
+        return self.ask(repeat=times)["seconds"]
+
+    def cpu_seconds(self) -> float:
+        """What all threads of the process have used so far."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def alternate(
+    commands: Sequence[Sequence[str]], jobs: Sequence[Mapping], turns: int, turn_seconds: float
+) -> tuple[list[list[float]], float]:
+    """Lets two workers do their jobs by turns: seconds of each repetition, for both; and idle CPU.
+
+    A turn lasts about ``turn_seconds``, one repetition at least; two before the first do not count.
+    Idle CPU is the share of a core that a worker used while it was not its turn: next to nothing,
+    or the numbers are worthless.
+    """
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(command)) for command in commands]
+        seconds: list[list[float]] = [[], []]
+        times = [1, 1]
+        for n, (worker, job) in enumerate(zip(workers, jobs)):
+            worker.ask(**job)
+            times[n] = max(1, round(turn_seconds / min(worker.repeat(2))))
+        idle_cpu = elapsed = 0.0
+        for _ in range(turns):
+            for n, worker in enumerate(workers):
+                time.sleep(PAUSE)
+                other = workers[1 - n]
+                before, start = other.cpu_seconds(), time.perf_counter()
+                seconds[n] += worker.repeat(times[n])
+                idle_cpu += other.cpu_seconds() - before
+                elapsed += time.perf_counter() - start
+    return seconds, idle_cpu / elapsed

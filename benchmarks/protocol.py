@@ -1,0 +1,42 @@
+"""What a worker process says and is told: one JSON object a line, on its standard input and output.
+
+Told ``{"job": …, "weights": …, …}`` it gets ready, told ``{"repeat": k}`` it does its job k times;
+both may come in one message. It answers with the seconds of each repetition, and with its memory
+(MiB, now and at its peak). In between it is blocked, reading a pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+
+def serve(jobs: Mapping[str, Callable]) -> None:
+    """Obeys until the input ends.
+
+    A job takes the message's other entries and returns the function that is to be repeated.
+    """
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever else is printed must not get between the answers
+    repeat = None
+    for line in sys.stdin:
+        message, seconds = json.loads(line), []
+        times = message.pop("repeat", 0)
+        if message:
+            repeat = jobs[message.pop("job")](**message)
+        for _ in range(times):
+            start = time.perf_counter()
+            repeat()
+            seconds.append(time.perf_counter() - start)
+        # Its own memory, wherever the system keeps it; pages of libraries come and go.
+        memory = {"memory": _mib("RssAnon", "VmSwap"), "peak_memory": _mib("VmHWM")}
+        answers.write(json.dumps({"seconds": seconds, **memory}) + "\n")
+
+
+def _mib(*fields: str) -> float:
+    with open("/proc/self/status") as status:
+        kib = [int(line.split()[1]) for line in status if line.partition(":")[0] in fields]
+    return sum(kib) / 1024

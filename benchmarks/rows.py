@@ -1,0 +1,183 @@
+"""What is measured: the lines of the table in docs/performance.md."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.harness import Worker, alternate, ours, pytorch
+from lib.checkpoint import save_arrays
+from lib.console import say
+from models.mnist import MnistModel, Settings
+
+BATCH = 100
+PIXELS = 28 * 28
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure, and how much of what takes too long to be done in whole."""
+
+    turns: int = 7
+    turn_seconds: float = 2.0
+    samples: int = 500
+    naive_pixels: int = 4
+    steps: int = 1000
+
+
+QUICK = Effort(turns=2, turn_seconds=0.2, samples=100, naive_pixels=1, steps=100)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line: our value, the peer's, and how many times better ours is.
+
+    Wanted are a ratio of ``at_least``, or a value of ours of ``at_most``. ``details`` go into the
+    JSON file alone.
+    """
+
+    what: str
+    unit: str
+    ours: float
+    theirs: float | None = None
+    peer: str = "PyTorch"
+    ratio: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    details: dict = field(default_factory=dict)
+
+
+def side_by_side(
+    what: str,
+    settings: Settings,
+    job: str,
+    at_least: float | None = None,
+    peer: str = "PyTorch",
+    peer_job: str | None = None,
+    *,
+    effort: Effort,
+) -> list[Result]:
+    """Two workers that take turns: medians of all repetitions."""
+    names = [job, peer_job or job]
+    commands = [ours(), pytorch() if peer == "PyTorch" else ours()]
+    # What a job is told besides the files, and how much of the whole it does then.
+    sizes = {
+        "importance": ({"samples": effort.samples}, effort.samples),
+        "cached_sampling": ({"pixels": PIXELS}, 1),
+        "naive_sampling": ({"pixels": effort.naive_pixels}, effort.naive_pixels / PIXELS),
+    }
+    told, parts = zip(*(sizes.get(name, ({}, 1)) for name in names))
+    with _files(settings) as files:
+        messages = [{"job": name, **files, **more} for name, more in zip(names, told)]
+        seconds, idle = alternate(commands, messages, effort.turns, effort.turn_seconds)
+    if idle > 0.02:
+        say(f"{what}: the worker that waited used {idle:.0%} of a core, which spoils the numbers")
+    own, other = (median(s) / part for s, part in zip(seconds, parts))
+    details = {"seconds": seconds, "parts": parts, "idle CPU": round(idle, 4)}
+    if job == "importance":
+        values = ("passes/s", 1 / own, 1 / other)
+    else:
+        values = ("s", own, other)
+    return [Result(what, *values, peer, other / own, at_least, details=details)]
+
+
+def first_step(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
+    """From the start of a process to the end of its first training step."""
+    with _files(settings) as files, tempfile.TemporaryDirectory() as cache:
+        flags = {"THEANO_FLAGS": f"{os.environ['THEANO_FLAGS']},base_compiledir={cache}"}
+        empty = _first_step(ours(), files, flags)
+        full = _first_step(ours(), files, flags)
+        theirs = _first_step(pytorch(), files)
+    return [
+        Result(f"{what}, compile cache empty", "s", empty, theirs, at_most=120),
+        Result(f"{what}, compile cache full", "s", full, theirs, at_most=30),
+    ]
+
+
+def _first_step(command, files, environment=None) -> float:
+    start = time.perf_counter()
+    with Worker(command, environment) as worker:
+        worker.ask(job=_STEP, **files, repeat=1)
+        return time.perf_counter() - start
+
+
+def peak_memory(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
+    """The most memory that a process held while it compiled and trained."""
+    peaks = []
+    with _files(settings) as files:
+        for command in (ours(), pytorch()):
+            with Worker(command) as worker:
+                peaks.append(worker.ask(job=_STEP, **files, repeat=3)["peak_memory"])
+    return [Result(what, "MiB", *peaks, ratio=peaks[1] / peaks[0])]
+
+
+def memory_growth(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
+    """What a process holds more after many steps than after the first hundred."""
+    with _files(settings) as files, Worker(ours()) as worker:
+        before = worker.ask(job=_STEP, **files, repeat=100)["memory"]
+        after = worker.ask(repeat=effort.steps)["memory"]
+    details = {"steps": effort.steps, "MiB before and after": [before, after]}
+    return [Result(what, "MiB", after - before, at_most=1, details=details)]
+
+
+@contextmanager
+def _files(settings: Settings) -> Iterator[dict]:
+    """Paths of untrained weights and of a batch: what every job is told."""
+    model = MnistModel(settings, seed=0)
+    rng = np.random.RandomState(0)
+    images = (rng.random_sample((BATCH, *model.image_shape)) < 0.13).astype("uint8")
+    noise = rng.standard_normal((BATCH, model.latent_dim)).astype("float32")
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: str(Path(folder, f"{name}.npz")) for name in ("weights", "inputs")}
+        header = {"kind": "weights", "model": model.header()}
+        save_arrays(files["weights"], model.parameters.arrays(), header)
+        np.savez(files["inputs"], images=images, noise=noise)
+        yield files
+
+
+def _noup(layers: int, width: int, latent_dim: int = 16) -> Settings:
+    return Settings("gated-pixelvae-noup", layers, width, latent_dim)
+
+
+_UP = Settings("gated-pixelvae", layers=4, dim_pix=16, latent_dim=16)
+_VAE = Settings("conv-vae", latent_dim=16)
+_PAPER = _noup(12, 32, latent_dim=64)
+_SMALL = Settings("gated-pixelvae-noup", layers=1, dim_pix=4, latent_dim=4, filter_size=3)
+
+_STEP = "training_step"
+_STEPS = {
+    "L0-D16": ("L = 0, D = 16", _noup(0, 16)),
+    "L0-D32": ("L = 0, D = 32", _noup(0, 32)),
+    "L4-D16": ("L = 4, D = 16", _noup(4, 16), 1),
+    "L4-D32": ("L = 4, D = 32", _noup(4, 32)),
+    "L12-D16": ("L = 12, D = 16", _noup(12, 16)),
+    "L12-D32": ("L = 12, D = 32", _noup(12, 32), 1),
+    "gated-pixelvae": ("`gated-pixelvae`, L = 4, D = 16", _UP),
+    "conv-vae": ("`conv-vae`", _VAE, 1),
+}
+_PASSES = "importance weighting, decoder passes"
+_CACHED = ("100 samples, cached", _PAPER, "cached_sampling")
+
+#: The functions that measure, by the names that the command line knows; each takes the effort.
+ROWS = {
+    **{
+        f"step-{name}": partial(side_by_side, f"training step, {what}", model, _STEP, *more)
+        for name, (what, model, *more) in _STEPS.items()
+    },
+    "bound": partial(side_by_side, "bound of 100 images", _PAPER, "bound", 1),
+    "importance": partial(side_by_side, _PASSES, _PAPER, "importance"),
+    "sampling": partial(side_by_side, *_CACHED, 100, "here, naive", "naive_sampling"),
+    "sampling-torch": partial(side_by_side, *_CACHED, 50, "PyTorch", "naive_sampling"),
+    "first-step": partial(first_step, "from the start to the first training step", _PAPER),
+    "memory": partial(peak_memory, "peak memory of training", _PAPER),
+    "growth": partial(memory_growth, "memory growth over 1,000 training steps", _SMALL),
+}

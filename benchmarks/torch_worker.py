@@ -1,0 +1,75 @@
+"""The same jobs, done by PyTorch in its own environment: ``python -m benchmarks.torch_worker``."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from benchmarks.protocol import serve
+from benchmarks.torch_twin import Twin
+
+
+def _open(weights: str, inputs: str):
+    with np.load(inputs) as file:
+        return Twin.load(weights), torch.from_numpy(file["images"]), torch.from_numpy(file["noise"])
+
+
+def training_step(weights: str, inputs: str):
+    twin, images, noise = _open(weights, inputs)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
+
+    def repeat() -> None:
+        optimizer.zero_grad()
+        reconstruction, kl = twin.terms(images.float(), torch.randn_like(noise))
+        loss = (reconstruction + 1e-4 * kl).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_value_(twin.parameters(), 1.0)
+        optimizer.step()
+        loss.item()
+
+    return repeat
+
+
+def bound(weights: str, inputs: str):
+    twin, images, noise = _open(weights, inputs)
+
+    @torch.inference_mode()
+    def repeat() -> None:
+        twin.terms(images.float(), torch.randn_like(noise))
+
+    return repeat
+
+
+def importance(weights: str, inputs: str, samples: int):
+    twin, images, noise = _open(weights, inputs)
+
+    @torch.inference_mode()
+    def repeat() -> None:
+        x = images[:1].float()
+        mean, log_sigma = twin.encode(x)
+        batches = torch.randn(samples, noise.shape[1]).split(len(images))
+        logs = [twin.log_weights(x, mean, log_sigma, batch) for batch in batches]
+        torch.cat(logs).double().logsumexp(0).item()
+
+    return repeat
+
+
+def naive_sampling(weights: str, inputs: str, pixels: int):
+    twin, images, z = _open(weights, inputs)
+    uniform = torch.rand(images.shape)
+
+    @torch.inference_mode()
+    def repeat() -> None:
+        x, width = torch.zeros(images.shape), images.shape[3]
+        for pixel in range(pixels):
+            i, j = divmod(pixel, width)
+            logits = twin.decode(x, z)[:, :, i, j]
+            x[:, :, i, j] = (uniform[:, :, i, j] < torch.sigmoid(logits)).float()
+
+    return repeat
+
+
+JOBS = (training_step, bound, importance, naive_sampling)
+
+if __name__ == "__main__":
+    serve({job.__name__: job for job in JOBS})

@@ -1,0 +1,123 @@
+"""The jobs, done by this project: ``python -m benchmarks.worker``; see :mod:`benchmarks.protocol`.
+
+Every job takes the model as a weights file, and ``inputs``, an .npz file of images (N, 1, H, W) and
+noise (N, K).
+"""
+
+from __future__ import annotations
+
+from itertools import count
+
+import numpy as np
+
+from benchmarks.protocol import serve
+from experiments.mnist_pixelvae import PRESETS, load
+
+
+class Images:
+    """The images as the test set of a data set."""
+
+    def __init__(self, images: np.ndarray):
+        self._images = images
+
+    def size(self, split: str) -> int:
+        return len(self._images)
+
+    def images(self, split: str, start: int, stop: int) -> np.ndarray:
+        return self._images[start:stop]
+
+    def batches(self, split: str, batch_size: int):
+        for start in range(0, len(self._images), batch_size):
+            yield self._images[start : start + batch_size]
+
+
+def _open(weights: str, inputs: str):
+    model, _ = load(weights)
+    with np.load(inputs) as file:
+        return model, file["images"], file["noise"]
+
+
+def training_step(weights: str, inputs: str):
+    """One step of the experiment's training, its noise included."""
+    from lib.training import Recipe, TrainingStep, draw_noise
+
+    model, images, _ = _open(weights, inputs)
+    paper = PRESETS["paper"]
+
+    def schedule(t: int) -> dict:
+        alpha = min(1.0, t / paper["kl_warmup"])
+        return {"learning_rate": paper["learning_rate"], "alpha": alpha}
+
+    recipe = Recipe(paper["iterations"], len(images), paper["eval_every"], 0, schedule, 1.0)
+    step, iterations = TrainingStep(model, recipe), count(1)
+
+    def repeat() -> None:
+        t = next(iterations)
+        step(images, draw_noise(model, 0, "training", t, len(images)), schedule(t))
+
+    return repeat
+
+
+def bound(weights: str, inputs: str):
+    """The bound of all images, as one batch."""
+    from lib.evaluation import Bound
+
+    model, images, _ = _open(weights, inputs)
+    evaluate, dataset = Bound(model, 0, len(images)), Images(images)
+    return lambda: evaluate(dataset, "test")
+
+
+def importance(weights: str, inputs: str, samples: int):
+    """The importance-weighted likelihood of one image with that many samples."""
+    from lib.evaluation import ImportanceWeighted
+
+    model, images, _ = _open(weights, inputs)
+    evaluate, dataset = ImportanceWeighted(model, 0, len(images)), Images(images)
+    return lambda: evaluate(dataset, "test", samples, images=1)
+
+
+class _Enough(Exception):
+    pass
+
+
+def _sampling(weights: str, inputs: str, method: str, pixels: int):
+    import theano.tensor as T
+
+    from lib import noise as random_noise
+    from lib.sampling import Sampler, bernoulli
+
+    model, images, z = _open(weights, inputs)
+    x, latent = T.tensor4("x"), T.matrix("z")
+    uniform = random_noise.uniform(0, "sample pixels", 0, images.shape)
+    drawn = count(1)
+
+    def draw(logits, noise):
+        if next(drawn) % pixels == 0:
+            raise _Enough
+        return bernoulli(logits, noise)
+
+    sampler = Sampler(x, model.decode(x, latent), [latent], draw, method=method)
+
+    def repeat() -> None:
+        try:
+            sampler(uniform, z)
+        except _Enough:
+            pass
+
+    return repeat
+
+
+def cached_sampling(weights: str, inputs: str, pixels: int):
+    """As many images as there is noise, by the cached sampler, up to that pixel."""
+    return _sampling(weights, inputs, "cached", pixels)
+
+
+def naive_sampling(weights: str, inputs: str, pixels: int):
+    """The first pixels of as many images as there is noise, one full pass each."""
+    return _sampling(weights, inputs, "naive", pixels)
+
+
+JOBS = (training_step, bound, importance, cached_sampling, naive_sampling)
+
+if __name__ == "__main__":
+    serve({job.__name__: job for job in JOBS})
