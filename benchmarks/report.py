@@ -46,7 +46,7 @@ def _processor() -> str:
 
 
 def _torch() -> str:
-    script = "import torch; print(torch.__version__, 'threads:', torch.get_num_threads(), sep='; ')"
+    script = "import torch; print(f'{torch.__version__}; threads: {torch.get_num_threads()}')"
     done = subprocess.run([torch_python(), "-c", script], capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"{torch_python()} cannot import torch: make bench installs it")
