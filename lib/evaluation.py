@@ -7,6 +7,7 @@ gives the same numbers, and two models are compared on the same noise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import theano
@@ -63,7 +64,7 @@ class Bound:
 
     def __init__(self, model: Model, seed: int, batch_size: int = 100):
         self._model, self._seed, self._batch_size = model, seed, batch_size
-        self._function = None
+        self._function: Any = None
 
     def _compile(self):
         images = T.tensor4("images", dtype="uint8")

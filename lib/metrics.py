@@ -57,7 +57,8 @@ def restore_metrics(path: PathLike, columns: Sequence[str], iteration: int | Non
 
     Later rows and a torn last line go; extra `columns` that the file lacks are added.
     """
-    columns, rows = [*COLUMNS, *columns], []
+    columns = [*COLUMNS, *columns]
+    rows: list[dict[str, Any]] = []
     if iteration is not None and os.path.exists(path):
         saved, rows = _read(path)
         columns = list(dict.fromkeys([*saved, *columns]))

@@ -57,10 +57,22 @@ class Model(Protocol):
     """
 
     parameters: Parameters
-    image_shape: tuple[int, int, int]
-    levels: int
-    unit: Unit
-    noise_shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    @property
+    def levels(self) -> int:
+        """How many values a pixel can have."""
+
+    @property
+    def unit(self) -> Unit:
+        """What its numbers are reported in."""
+
+    @property
+    def noise_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of each noise for one image; empty for a model without latents."""
 
     def header(self) -> dict:
         """What a weights file says about the model, enough to build it again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import theano
@@ -16,7 +17,8 @@ class MovingStatistics:
     """Sets a model's moving statistics to averages over batches; compiled at the first call."""
 
     def __init__(self, model) -> None:
-        self._model, self._function = model, None
+        self._model: Any = model
+        self._function: Any = None
 
     def _compile(self) -> None:
         images, noise = T.tensor4("images", dtype="uint8"), noise_variables(self._model)
@@ -33,7 +35,7 @@ class MovingStatistics:
         """Averages over batches of images (N, C, H, W) with their noise; each counts alike."""
         if self._function is None:
             self._compile()
-        total, count = 0.0, 0
+        total, count = np.zeros(()), 0
         for images, noise in batches:
             total = total + np.asarray(self._function(images, *noise), "float64")
             count += 1

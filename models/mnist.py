@@ -14,6 +14,7 @@ Where the released code and the paper differ, ``docs/fidelity.md`` says which on
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import theano.tensor as T
 
@@ -223,6 +224,7 @@ class MnistModel:
             self._encoder = Encoder(p, s.latent_dim, s.height, s.width)
         upsampling = s.model in ("conv-vae", "pixelvae", "gated-pixelvae")
         self._decoder = Decoder(p, s.latent_dim, s.height, s.width) if upsampling else None
+        self._pixels: Any
         if s.model == "conv-vae":
             self._pixels = IndependentPixels(p, s)
         elif s.model == "pixelvae":

@@ -36,7 +36,7 @@ class Cache:
         self._left, self._width = window.left, width
         padded = window.left + width + window.right
         self._slots = np.zeros((window.rows, images, padded, channels), dtype)
-        self._newest = None
+        self._newest: np.ndarray = np.empty(0)
 
     def row(self, i: int) -> np.ndarray:
         """(N, W, C)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
@@ -32,7 +32,9 @@ class Network:
     def __init__(self, plan: Plan, x, outputs, fixed: dict, images: np.ndarray, groups: int):
         self._plan, self._values, self._groups = plan, fixed, groups
         self._size = images.shape[0], images.shape[3]
-        self._fixed, self._caches, self._sees = {}, {}, {}
+        self._fixed: dict = {}
+        self._caches: dict = {}
+        self._sees: dict = {}
         self._row_jobs: list = []
         self._pixel_jobs: list = [[] for _ in range(groups + 1)]
 
@@ -129,8 +131,9 @@ class Network:
     # The two kinds of steps.
 
     def _bind_pointwise(self, step: Step) -> None:
-        operands, compute = step.rule.operands, step.rule.compute
-        self._declare(step.output, step.rule.connect(*map(self._see, operands)))
+        rule: Any = step.rule
+        operands, compute = rule.operands, rule.compute
+        self._declare(step.output, rule.connect(*map(self._see, operands)))
         if step.by_row:
             rows = [self._store(v).row for v in operands]
             self._every_row(step, lambda i: compute(*[read(i) for read in rows]))
@@ -141,7 +144,8 @@ class Network:
             )
 
     def _bind_convolution(self, step: Step) -> None:
-        x, w, bias, acc, offsets = step.rule
+        rule: Any = step.rule
+        x, w, bias, acc, offsets = rule
         weights = self._values[w]
         sees = np.zeros((self._groups, len(weights)), bool)
         if HERE in offsets:
@@ -153,7 +157,7 @@ class Network:
         kernel = strips(self._caches[x], offsets, weights)
         bias = None if bias is None else self._values[bias]
         if step.by_row:
-            terms = [RowConvolution(kernel, bias)]
+            terms: list = [RowConvolution(kernel, bias)]
             terms += [] if acc is None else [self._store(acc).row]
             self._every_row(step, lambda i: _sum(term(i) for term in terms))
             return

@@ -142,4 +142,4 @@ class _FullPasses:
         """Nothing is kept."""
 
 
-METHODS = {"cached": _Cached, "naive": _Naive}
+METHODS: dict[str, Callable] = {"cached": _Cached, "naive": _Naive}
