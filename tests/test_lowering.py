@@ -14,8 +14,12 @@ from theano.tensor.nnet.corr import BaseCorrMM
 
 from lib.ops import lowering
 from lib.ops._native import NativeOp
+from lib.ops.batch_norm import BatchNorm, BatchNormGradient
 from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
+from lib.ops.elu import Elu, EluGradient
+from lib.ops.embedding import Embed, EmbedGradient
 from lib.ops.gate import Gate, GateGradient
+from lib.ops.likelihood import Categorical, CategoricalGradient
 from lib.ops.weight_norm import WeightNorm, WeightNormGradient
 from models.mnist import MnistModel, Settings
 
@@ -98,10 +102,46 @@ def test_weight_norms(lowered, taps):
     agree(WeightNormGradient(taps), v, g, rng.standard_normal((5, 3, taps)))
 
 
+def test_batch_norms(lowered):
+    rng = np.random.RandomState(0)
+    x, g = rng.standard_normal((2, 3, 4, 5, 6))
+    scale, offset, mean, variance = rng.rand(4, 4)
+    agree(BatchNorm(), x, scale, offset)
+    agree(BatchNormGradient(), x, scale, mean, variance, g)
+
+
+def test_elus(lowered):
+    rng = np.random.RandomState(0)
+    x, g = 3 * rng.standard_normal((2, 3, 4, 5, 6))
+    agree(Elu(), x)
+    agree(EluGradient(), x, g)
+
+
+def test_pixels_of_many_levels(lowered):
+    rng = np.random.RandomState(0)
+    x, table = rng.randint(7, size=(3, 2, 4, 5)).astype("float64"), rng.standard_normal((7, 6))
+    agree(Embed(), x, table)
+    agree(EmbedGradient(), x, table, rng.standard_normal((3, 12, 4, 5)))
+    logits, norms = 100 * rng.standard_normal((3, 14, 4, 5)), 300 + rng.rand(3, 2, 4, 5)
+    agree(Categorical(), logits, x)
+    agree(CategoricalGradient(), logits, x, norms, rng.standard_normal(3))
+
+
+def test_no_operation_is_left_out():
+    def concrete(kind):
+        below = kind.__subclasses__()
+        return set().union(*map(concrete, below)) if below else {kind}
+
+    assert concrete(NativeOp) == set(lowering._MEANINGS)
+
+
 def test_single_precision_stays_single(lowered):
     a = Arrays(GEOMETRIES["vstack 5x5"], "float32")
     agree(Gate(), a.gy, np.ones((1, a.gy.shape[1]), "float32"), rtol=1e-6)
     agree(WeightNorm(7), a.w, a.b, rtol=1e-6)
+    agree(BatchNorm(), a.gy, a.b, a.b, rtol=1e-6)
+    agree(Elu(), a.gy, rtol=1e-6)
+    agree(Categorical(), a.gy, np.ones((3, 2, *a.gy.shape[2:]), "float32"), rtol=1e-6)
 
 
 def _model_function(model):

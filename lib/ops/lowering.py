@@ -15,8 +15,12 @@ from theano import gof
 from theano.compile import optdb
 from theano.tensor.nnet import abstract_conv
 
+from lib.ops.batch_norm import EPSILON, BatchNorm, BatchNormGradient
 from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights, present
+from lib.ops.elu import Elu, EluGradient
+from lib.ops.embedding import Embed, EmbedGradient
 from lib.ops.gate import Gate, GateGradient
+from lib.ops.likelihood import Categorical, CategoricalGradient
 from lib.ops.weight_norm import WeightNorm, WeightNormGradient
 
 
@@ -45,7 +49,7 @@ def _kernels(op, w):
 
 def _plus(y, bias, acc):
     if present(bias):
-        y += bias.dimshuffle("x", 0, "x", "x")
+        y += _channels(bias)
     return y + acc if present(acc) else y
 
 
@@ -91,10 +95,89 @@ def _weight_norm_gradient(op, v, g, gw):
     return [gv, inner / norm]
 
 
+def _channels(v):
+    return v.dimshuffle("x", 0, "x", "x")
+
+
+def _inverse_deviation(variance):
+    return 1 / T.sqrt(variance + T.constant(EPSILON, dtype=variance.dtype))
+
+
+def _batch_norm(op, x, scale, offset):
+    mean, variance = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
+    factor = scale * _inverse_deviation(variance)
+    return [(x - _channels(mean)) * _channels(factor) + _channels(offset), mean, variance]
+
+
+def _batch_norm_gradient(op, x, scale, mean, variance, g):
+    inverse = _inverse_deviation(variance)
+    normed = (x - _channels(mean)) * _channels(inverse)
+    goffset, gscale = g.sum(axis=(0, 2, 3)), (g * normed).sum(axis=(0, 2, 3))
+    count = T.cast(x.shape[0] * x.shape[2] * x.shape[3], x.dtype)
+    centred = g - _channels(goffset / count) - normed * _channels(gscale / count)
+    return [_channels(scale * inverse) * centred, gscale, goffset]
+
+
+def _elu(op, x):
+    return [T.switch(x > 0, x, T.expm1(T.minimum(x, 0)))]
+
+
+def _elu_gradient(op, y, g):
+    return [T.switch(y > 0, g, g * (y + 1))]
+
+
+def _embed(op, x, table):
+    vectors = table[T.cast(x, "int64").flatten()].reshape((*_shape(x), table.shape[1]))
+    n, colors, height, width = _shape(x)
+    whole = (n, table.shape[1] * colors, height, width)
+    return [vectors.dimshuffle(0, 4, 1, 2, 3).reshape(whole)]
+
+
+def _embed_gradient(op, x, table, g):
+    n, colors, height, width = _shape(x)
+    vectors = g.reshape((n, table.shape[1], colors, height, width)).dimshuffle(0, 2, 3, 4, 1)
+    rows = T.zeros_like(table)[T.cast(x, "int64").flatten()]
+    return [T.inc_subtensor(rows, vectors.reshape((-1, table.shape[1])))]
+
+
+def _per_level(logits, x):
+    """Logits as (N, levels, C, H, W), and where in them the pixels' own levels are."""
+    n, colors, height, width = _shape(x)
+    levels = logits.shape[1] // colors
+    chosen = T.eq(T.arange(levels).dimshuffle("x", 0, "x", "x", "x"), x.dimshuffle(0, "x", 1, 2, 3))
+    return logits.reshape((n, levels, colors, height, width)), chosen
+
+
+def _categorical(op, logits, x):
+    per_level, chosen = _per_level(logits, x)
+    top = per_level.max(axis=1, keepdims=True)
+    norms = T.log(T.exp(per_level - top).sum(axis=1)) + top[:, 0]
+    log_p = T.switch(chosen, per_level, 0).sum(axis=1) - norms
+    return [log_p.sum(axis=(1, 2, 3)), norms]
+
+
+def _categorical_gradient(op, logits, x, norms, g):
+    per_level, chosen = _per_level(logits, x)
+    gradient = chosen - T.exp(per_level - norms.dimshuffle(0, "x", 1, 2, 3))
+    return [(g.dimshuffle(0, "x", "x", "x", "x") * gradient).reshape(logits.shape)]
+
+
+def _shape(x):
+    return [x.shape[i] for i in range(x.ndim)]
+
+
 _MEANINGS = {
+    BatchNorm: _batch_norm,
+    BatchNormGradient: _batch_norm_gradient,
+    Categorical: _categorical,
+    CategoricalGradient: _categorical_gradient,
     Correlate: _correlate,
     CorrelateInputs: _correlate_inputs,
     CorrelateWeights: _correlate_weights,
+    Elu: _elu,
+    EluGradient: _elu_gradient,
+    Embed: _embed,
+    EmbedGradient: _embed_gradient,
     Gate: _gate,
     GateGradient: _gate_gradient,
     WeightNorm: _weight_norm,
