@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Section 4.1 and table 1: PixelVAE on binarized MNIST.
 
-    python experiments/mnist_pixelvae.py train --model gated-pixelvae-noup --out runs/noup
-    python experiments/mnist_pixelvae.py evaluate runs/noup --importance-samples 5000 --images 100
-    python experiments/mnist_pixelvae.py sample runs/noup
-    python experiments/mnist_pixelvae.py reconstruct runs/noup
+python experiments/mnist_pixelvae.py train --model gated-pixelvae-noup --out runs/noup
+python experiments/mnist_pixelvae.py evaluate runs/noup --importance-samples 5000 --images 100
+python experiments/mnist_pixelvae.py sample runs/noup
+python experiments/mnist_pixelvae.py reconstruct runs/noup
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ PRESETS = {
 }  # fmt: skip
 
 
-def parse(arguments: list[str]):
-    """The command line; no word means ``train``."""
-    words = ("train", "evaluate", "sample", "reconstruct")
-    if not arguments or (arguments[0] not in words and arguments[0] not in ("-h", "--help")):
-        arguments = ["train", *arguments]
+def parse(words: list[str]):
+    """The command line; no command means ``train``."""
+    known = ("train", "evaluate", "sample", "reconstruct", "-h", "--help")
+    if not words or words[0] not in known:
+        words = ["train", *words]
     parser = ArgumentParser(prog="mnist_pixelvae.py", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -98,7 +98,7 @@ def parse(arguments: list[str]):
     p.add_argument("--out", metavar="FILE.png")
     p.set_defaults(function=reconstruct)
 
-    arguments = parser.parse_args(arguments)
+    arguments = parser.parse_args(words)
     if arguments.command == "train":
         for name, value in PRESETS[arguments.preset].items():
             if getattr(arguments, name) is None:
@@ -196,19 +196,6 @@ def load(path: str):
     return model, header
 
 
-def open_data(name: str | None, header: dict, model):
-    """The data set asked for, or the one that the weights were trained on; its images must fit the model."""
-    from datasets import open_dataset
-
-    dataset = open_dataset(name or header["config"]["settings"]["data"]["name"])
-    if dataset.image_shape != model.image_shape or dataset.levels != model.levels:
-        raise UserError(
-            f"{dataset.name} has {dataset.levels}-level images of {dataset.image_shape}; these weights "
-            f"are for {model.levels} levels and {model.image_shape}"
-        )
-    return dataset
-
-
 def report(model, split: str, bound, weighted=None, samples: int | None = None) -> dict:
     """The numbers as JSON (the format of results.json)."""
     numbers = {
@@ -247,6 +234,7 @@ def describe(numbers: dict) -> str:
 
 
 def evaluate(arguments) -> None:
+    from experiments.weights import open_data
     from lib.evaluation import Bound, ImportanceWeighted
 
     model, header = load(arguments.weights)
@@ -280,7 +268,7 @@ def sample(arguments) -> None:
 
 
 def reconstruct(arguments) -> None:
-    from experiments.weights import beside
+    from experiments.weights import beside, open_data
     from lib.evaluation import limit
     from lib.pictures import save_grid, side_by_side
     from lib.sampling import reconstruct_images

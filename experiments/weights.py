@@ -25,3 +25,20 @@ def beside(path: str, name: str) -> Path:
     """Where a picture goes by default: into the run's folder, or the folder of the weights file."""
     folder = Path(path)
     return (folder if folder.is_dir() else folder.parent) / name
+
+
+def open_data(name: str | None, header: dict, model, source: str | None = None):
+    """The data set asked for, or the one that the weights were trained on; it must fit the model.
+
+    ``source`` is the folder with its source files, where it is not the usual one. Raises UserError.
+    """
+    from datasets import open_dataset
+
+    name = name or header["config"]["settings"]["data"]["name"]
+    dataset = open_dataset(name, source and Path(source))
+    if dataset.image_shape != model.image_shape or dataset.levels != model.levels:
+        raise UserError(
+            f"{dataset.name} has {dataset.levels}-level images of {dataset.image_shape}; these "
+            f"weights are for {model.levels} levels and {model.image_shape}"
+        )
+    return dataset

@@ -183,7 +183,7 @@ def train(model: Model, dataset, recipe: Recipe, run: Run) -> int:
             progress.iteration = t
             progress.count += 1
             progress.sums = [a + b for a, b in zip(progress.sums, values[1:].tolist())]
-            bar.update(1, bound=float(values[1:].sum()))
+            bar.update(1, bound=float(values[1:].sum()) / model.unit.nats)
             if t % recipe.eval_every == 0 or t == recipe.iterations:
                 clock.stamp()
                 step.sync()

@@ -89,13 +89,12 @@ def _tuples(value):
     return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
 
 
-def split_gaussian(outputs, bounded: bool = False, floor=0) -> Gaussian:
+def split_gaussian(outputs, k: int, bounded: bool = False, floor=0) -> Gaussian:
     """A layer's output (N, 2K, ...) as mean and s, with sigma = ½ (softsign(s) + 1), at least
     ``floor``.
 
     ``bounded``: mean = 2 softsign(m / 2), which keeps a prior within ± 2.
     """
-    k = outputs.shape[1] // 2
     mean, s = outputs[:, :k], outputs[:, k:]
     if bounded:
         mean = 2 * mean / (2 + abs(mean))
@@ -276,17 +275,17 @@ class HierarchicalModel:
 
     def posteriors(self, x, norm=None) -> list[Gaussian]:
         """q(z₁|x), and q(z₂|x) where there are two levels; moments that need no z."""
-        norm = norm or self._known
+        norm, k = norm or self._known, self.settings.latents
         h, outputs = self._bottom.encode(self._embed(x), norm)
-        posteriors = [split_gaussian(outputs)]
+        posteriors = [split_gaussian(outputs, k[0])]
         if self.two_levels:
-            posteriors.append(split_gaussian(self._top.encode(h, norm)[1]))
+            posteriors.append(split_gaussian(self._top.encode(h, norm)[1], k[1]))
         return posteriors
 
     def prior(self, z1, z2, norm=None, floor=0) -> Gaussian:
         """p(z₁|z₂) at each position of the maps, given those before it in raster order."""
         outputs = self._top.decode(z1, z2, norm or self._known)
-        return split_gaussian(outputs, bounded=True, floor=floor)
+        return split_gaussian(outputs, self.settings.latents[0], bounded=True, floor=floor)
 
     def decode(self, x, z1, norm=None):
         """What parametrises p(x|z₁), (N, O, H, W): with ``draw``, values of one colour at one
@@ -298,7 +297,8 @@ class HierarchicalModel:
         outputs = self._bottom.decode(self._embed(x), z1, norm or self._known)
         if self.settings.pixel_decoder == "pixelcnn":
             return outputs
-        p, middle = split_gaussian(outputs, bounded=True), self.settings.levels / 2
+        p = split_gaussian(outputs, self.settings.channels, bounded=True)
+        middle = self.settings.levels / 2
         mean, log_sigma = middle + middle / 2 * p.mean, p.log_sigma + np.log(middle / 2)
         return T.concatenate([mean, log_sigma], axis=1)
 

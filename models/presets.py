@@ -138,3 +138,23 @@ TRAINING = {
     "mnist_256": Training(100, 250_000, (5_000,), eval_every=2_500),
     "tiny": Training(8, 600, (200, 400), 100, learning_rate=2e-3, statistics=20, eval_every=200),
 }
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model's sizes, and how it is trained."""
+
+    settings: Settings
+    training: Training
+
+    def one_level(self) -> Preset:
+        """With one latent, which takes over what the top one had: length and warm-up."""
+        return Preset(
+            replace(one_level(self.settings), name=f"{self.settings.name}, one level"),
+            replace(self.training, warmups=self.training.warmups[-1:]),
+        )
+
+
+def choose(*names: str) -> dict[str, Preset]:
+    """Presets by name."""
+    return {name: Preset(SETTINGS[name], TRAINING[name]) for name in names}

@@ -222,7 +222,7 @@ def test_gaussian_parameters():
     outputs = np.float32([-3e8, -4, -1, 0, 1, 4, 3e8])
     both = np.concatenate([outputs, outputs])[None, :, None, None]
     x = T.tensor4()
-    parts = [split_gaussian(x, bounded=True, floor=floor) for floor in (0, 0.6)]
+    parts = [split_gaussian(x, len(outputs), bounded=True, floor=floor) for floor in (0, 0.6)]
     f = theano.function([x], [v for p in parts for v in (p.mean, p.log_sigma)])
     mean, log_sigma, _, floored = (v[0, :, 0, 0] for v in f(both))
     wide = outputs.astype("float64")

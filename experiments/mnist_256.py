@@ -1,0 +1,24 @@
+#!/usr/bin/env python
+"""The one-level model on MNIST with 256 grey levels.
+
+python experiments/mnist_256.py train --out runs/mnist_256
+python experiments/mnist_256.py evaluate runs/mnist_256
+python experiments/mnist_256.py sample runs/mnist_256
+python experiments/mnist_256.py reconstruct runs/mnist_256
+python experiments/mnist_256.py vary runs/mnist_256
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments.hierarchical import Experiment  # noqa: E402
+from models.mnist_256 import PRESETS  # noqa: E402
+
+EXPERIMENT = Experiment("mnist_256.py", __doc__, PRESETS, data=lambda settings: "mnist")
+
+if __name__ == "__main__":
+    sys.exit(EXPERIMENT.main(sys.argv[1:]))
