@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import lib  # noqa: F401  (repairs Fuel before it is imported)
-from datasets import binarized_mnist, digits, imagenet64, mnist
+from datasets import binarized_mnist, digits, imagenet64, lsun_bedrooms, mnist
 from datasets.base import SPLITS, Dataset
 from datasets.conversion import Recipe, open_recipe
 from datasets.download import Unavailable
@@ -21,7 +21,16 @@ from lib.errors import UserError
 __all__ = ["RECIPES", "SPLITS", "Dataset", "Recipe", "find_recipe", "open_dataset"]
 
 RECIPES = {
-    module.RECIPE.name: module.RECIPE for module in (binarized_mnist, mnist, digits, imagenet64)
+    recipe.name: recipe
+    for recipe in (
+        binarized_mnist.RECIPE,
+        mnist.RECIPE,
+        mnist.RECIPE_256,
+        digits.RECIPE,
+        imagenet64.RECIPE,
+        lsun_bedrooms.RECIPE,
+        lsun_bedrooms.RECIPE_32,
+    )
 }
 
 

@@ -25,7 +25,7 @@ def _list(arguments: argparse.Namespace) -> None:
 def _state(recipe: Recipe) -> str:
     if recipe.path.exists():
         return "converted"
-    sources = find(recipe.files, [source_folder(recipe.name), download_folder(recipe.name)])
+    sources = find(recipe.files, [source_folder(recipe.folder), download_folder(recipe.folder)])
     if len(sources) == len(recipe.files):
         return "source here"
     return "to download" if all(file.urls for file in recipe.files) else "no source"

@@ -43,16 +43,19 @@ class UnusableFile(UserError):
 
 
 def hdf5_part(
-    path: Path, split: str, source: str, subset: slice | None = None, in_memory: bool = True
+    path: Path,
+    split: str,
+    source: str,
+    subset: slice | None = None,
+    in_memory: bool = True,
+    kind: type[H5PYDataset] = H5PYDataset,
 ) -> H5PYDataset:
     """One source of one split of a converted file; `subset` takes part of the split."""
     with _damage(path):
         with h5py.File(path, "r") as file:
             if source == LABELS and LABELS not in file:
                 raise UserError(f"{path.stem} has no labels: choose a data set that has")
-        return H5PYDataset(
-            str(path), (split,), subset=subset, sources=(source,), load_in_memory=in_memory
-        )
+        return kind(str(path), (split,), subset=subset, sources=(source,), load_in_memory=in_memory)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ class Recipe:
         Called with the converted file's path, a split and a source; gives Fuel's data set of it.
     estimate_s
         About how long the conversion takes, in seconds.
+    stored_as
+        The data set whose sources and converted file are those of this one, which then differs in
+        `part` alone.
     """
 
     name: str
@@ -84,6 +90,12 @@ class Recipe:
     files: Sequence[SourceFile] = ()
     part: Callable[[Path, str, str], Any] = hdf5_part
     estimate_s: float | None = None
+    stored_as: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder with the sources, and of the converted file."""
+        return self.stored_as or self.name
 
     @property
     def resumable(self) -> bool:
@@ -93,7 +105,7 @@ class Recipe:
     @property
     def path(self) -> Path:
         """Where the converted file is, or is to be."""
-        return converted_folder() / f"{self.name}.hdf5"
+        return converted_folder() / f"{self.folder}.hdf5"
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,7 @@ def prepare(recipe: Recipe, source: Path | None = None, replace: bool = False) -
     """
     if source and not recipe.files:
         raise UserError(f"{recipe.name} needs no --source: leave it out")
-    folders = [source] if source else [source_folder(recipe.name), download_folder(recipe.name)]
+    folders = [source] if source else [source_folder(recipe.folder), download_folder(recipe.folder)]
     sources = find(recipe.files, folders)
     missing = [file for file in recipe.files if file.name not in sources]
     if source and missing:
@@ -133,7 +145,7 @@ def prepare(recipe: Recipe, source: Path | None = None, replace: bool = False) -
     if header:
         return header
     for file in missing:
-        sources[file.name] = download(file, download_folder(recipe.name), folders[0])
+        sources[file.name] = download(file, download_folder(recipe.folder), folders[0])
     target = Path(os.path.realpath(recipe.path))  # a symbolic link stays one
     with user_errors(f"cannot create the folder {target.parent}"):
         target.parent.mkdir(parents=True, exist_ok=True)

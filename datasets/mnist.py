@@ -1,11 +1,15 @@
 """MNIST (LeCun et al. 1998): 28×28 images with 256 grey values, and labels.
 
+`mnist_256` is the same data: grey values v/255 in [0, 1] times 256, floored (and 1 to 255), which
+is v again.
+
 The 60,000 training images are split as is usual: the last 10,000 are the validation split. The
 converted file keeps Fuel's own two splits, so that `fuel.datasets.MNIST` reads it too.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 from functools import partial
@@ -77,4 +81,11 @@ RECIPE = Recipe(
     ],
     part=_part,
     estimate_s=5,
+)
+
+RECIPE_256 = dataclasses.replace(
+    RECIPE,
+    name="mnist_256",
+    about="the same, as the paper's 256-level models name it",
+    stored_as="mnist",
 )

@@ -135,7 +135,7 @@ BAD_MEMBER = {
     ),
     "huge": (
         dict(name="x.png", content=picture(np.zeros((9000, 9000), np.uint8))),
-        "has 9000×9000 pixels, not 64×64",
+        "has 9000×9000 pixels, which is too many",
     ),
 }
 

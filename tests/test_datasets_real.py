@@ -166,3 +166,11 @@ def test_fuels_own_classes_read_the_files(binarized, grey):
     config.data_path = os.environ["FUEL_DATA_PATH"]
     assert MNIST(("train",)).num_examples == 60000
     assert BinarizedMNIST(("train",)).num_examples == 50000
+
+
+def test_mnist_256_is_the_grey_values(grey):
+    named = open_dataset("mnist_256")
+    assert (named.name, named.levels, named.checksum) == ("mnist_256", 256, grey.checksum)
+    v = np.arange(256)
+    np.testing.assert_array_equal(np.minimum(255, v * 256 // 255), v)  # floor(v/255 · 256)
+    np.testing.assert_array_equal(named.images("valid"), grey.images("valid"))

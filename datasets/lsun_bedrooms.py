@@ -1,0 +1,145 @@
+"""LSUN bedrooms (Yu et al. 2015): 3,033,042 training and 300 validation photographs, as 64×64.
+
+Source: the published LMDB folders `bedroom_train_lmdb` and `bedroom_val_lmdb`, whose values are
+JPEG or WebP files. Each photograph is cropped to the square in its centre, which becomes 64×64
+pixels by the mean over areas (Pillow's BOX filter). Then duplicates are dropped from the training
+images: see :mod:`datasets.deduplicate`. `lsun_bedrooms_32` is the 2×2 mean of that, taken while
+reading. There is no test split: "test" is the validation split.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import lmdb
+import numpy as np
+from fuel.datasets import H5PYDataset
+from PIL import Image
+
+from datasets.base import IMAGES
+from datasets.conversion import Recipe
+from datasets.deduplicate import distinct
+from datasets.sources import SourceFile
+from datasets.streaming import Split, channels_first, decode, halve, streamed_part, write_images
+from lib.console import say
+from lib.errors import UserError
+from lib.files import atomic_write, user_errors
+
+_SIZE = 64
+_SHAPE = (3, _SIZE, _SIZE)
+_FOLDERS = {"train": "bedroom_train_lmdb", "valid": "bedroom_val_lmdb"}
+DROPPED = "duplicates_dropped"  # attribute of the converted file: how many training images
+
+
+def _convert(folder: Path, path: Path) -> None:
+    """Decode everything, find the duplicates, write the rest: each done once, interrupted or not."""
+    decoded, kept = path.with_name("decoded.hdf5"), path.with_name("distinct.npy")
+    lmdbs = {split: (folder / name).resolve() for split, name in _FOLDERS.items()}
+    sizes = {split: _size(source) for split, source in lmdbs.items()}
+    write_images(
+        decoded,
+        _SHAPE,
+        {split: Split(sizes[split], partial(_images, source)) for split, source in lmdbs.items()},
+    )
+    with h5py.File(decoded, "r") as file:
+        images, count = file[IMAGES], sizes["train"]
+        if not kept.exists():
+            with atomic_write(kept) as out:
+                np.save(out, distinct(images, count))
+        numbers = np.load(kept)
+        dropped = count - len(numbers)
+        say(f"{dropped} of {count} training images are duplicates of others, and dropped")
+        write_images(
+            path,
+            _SHAPE,
+            {
+                "train": Split(len(numbers), lambda start: (images[i] for i in numbers[start:])),
+                "valid": Split(
+                    sizes["valid"],
+                    lambda start: (images[count + i] for i in range(start, sizes["valid"])),
+                ),
+            },
+            {DROPPED: dropped},
+        )
+
+
+def square(image: Image.Image) -> Image.Image:
+    """The square in the centre of a picture as 64×64 pixels, by the mean over areas."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return image.resize((_SIZE, _SIZE), Image.Resampling.BOX, box)
+
+
+def _images(path: Path, start: int) -> Iterator[np.ndarray]:
+    """Images number `start` and following of an LMDB, in the order of its keys."""
+    with _reading(path) as transaction:
+        cursor = transaction.cursor()
+        for number, key in enumerate(cursor.iternext(keys=True, values=False)):
+            if number < start:
+                continue
+            try:
+                image = decode(cursor.value(), "JPEG", "WEBP")
+                if min(image.size) < _SIZE:
+                    raise ValueError(f"has {image.width}×{image.height} pixels, fewer than 64×64")
+            except ValueError as problem:
+                raise UserError(
+                    f"{path}: the image with key {key[:40]!r} {problem}: get the LMDB again"
+                ) from problem
+            yield channels_first(square(image))
+
+
+def _size(path: Path) -> int:
+    with _reading(path) as transaction:
+        entries = transaction.stat()["entries"]
+    if not entries:
+        raise UserError(f"{path} has no images: get it again")
+    return entries
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """A transaction that reads an LMDB; the folder may be read-only."""
+    content = path / "data.mdb"
+    with user_errors(f"cannot read {content}"):
+        size = content.stat().st_size
+    try:
+        with lmdb.open(str(path), readonly=True, lock=False, readahead=False) as environment:
+            # LMDB maps the file into memory, where reading behind its end kills the process.
+            if size < (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]:
+                raise UserError(f"{path} is truncated: get it again")
+            with environment.begin() as transaction:
+                yield transaction
+    except lmdb.Error as problem:
+        raise UserError(f"{path} is damaged or no LMDB ({problem}): get it again") from problem
+
+
+class _Halved(H5PYDataset):
+    """Images of half the height and width, taken while reading."""
+
+    def get_data(self, state: Any = None, request: Any = None) -> tuple[np.ndarray]:
+        (images,) = super().get_data(state, request)
+        return (halve(images),)
+
+
+RECIPE = Recipe(
+    name="lsun_bedrooms",
+    about="LSUN bedrooms, 64×64, colour, no duplicates (test: the validation split)",
+    levels=256,
+    convert=_convert,
+    files=[SourceFile(name, name, large=True) for name in _FOLDERS.values()],
+    part=streamed_part,
+)
+RECIPE_32 = dataclasses.replace(
+    RECIPE,
+    name="lsun_bedrooms_32",
+    about="the same, 32×32",
+    part=partial(streamed_part, kind=_Halved),
+    stored_as="lsun_bedrooms",
+)
