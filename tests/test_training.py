@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import theano
+from compiled import threads
 
 import lib.training
 from lib.errors import UserError
@@ -167,6 +168,20 @@ def test_three_steps_are_those_of_adam_written_in_numpy():
         np.testing.assert_allclose(
             model.parameters.arrays()[name], value, rtol=0, atol=2e-4, err_msg=name
         )
+
+
+def test_the_number_of_threads_does_not_change_a_bit():
+    results = []
+    for count in (1, 2, 3):
+        step = TrainingStep(MnistModel(SETTINGS, seed=7), recipe(3))
+        data = Images().training_stream(5, 0)
+        with threads(count):
+            for t in (1, 2, 3):
+                images = next(data)
+                noise = draw_noise(step._model, 0, "test", t, len(images))
+                step(images, noise, {"learning_rate": 0.01, "alpha": 0.5})
+        results.append(step.state()["packed"].tobytes())
+    assert len(set(results)) == 1
 
 
 def test_a_cost_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
