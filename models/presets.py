@@ -123,7 +123,7 @@ _SETTINGS += [
         pixel_kernels=(3,),
         latent_width=32,
         latent_kernels=(3, 1),
-        embed=4,
+        embed=0,
         batch=8,
     ),
 ]
@@ -136,7 +136,7 @@ TRAINING = {
     "64px_big": Training(48, 400_000, (1_000, 10_000), 500, (0.5, 180_000)),
     "64px_big_onelevel": Training(48, 400_000, (50_000,), decay=(0.5, 180_000)),
     "mnist_256": Training(100, 250_000, (5_000,), eval_every=2_500),
-    "tiny": Training(8, 600, (200, 400), 100, learning_rate=2e-3, statistics=20, eval_every=200),
+    "tiny": Training(8, 800, (200, 800), 100, learning_rate=3e-3, statistics=20, eval_every=200),
 }
 
 

@@ -13,9 +13,11 @@ import theano.tensor as T
 from scipy.stats import norm
 
 from lib.errors import UserError
+from lib.ops.gaussian import Gaussian
 from lib.ops.likelihood import categorical_log_likelihood, discretised_gaussian_log_likelihood
 from lib.training import draw_noise
-from models.hierarchical import Gaussian, HierarchicalModel, Settings, split_gaussian
+from models.hierarchical import HierarchicalModel, Settings
+from models.levels import split_gaussian
 from models.presets import one_level
 
 GREY = Settings(
