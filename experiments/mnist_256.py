@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments.hierarchical import Experiment  # noqa: E402
 from models.mnist_256 import PRESETS  # noqa: E402
 
-EXPERIMENT = Experiment("mnist_256.py", __doc__, PRESETS, data=lambda settings: "mnist")
+EXPERIMENT = Experiment("mnist_256.py", __doc__, PRESETS, data=lambda settings: "mnist_256")
 
 if __name__ == "__main__":
     sys.exit(EXPERIMENT.main(sys.argv[1:]))

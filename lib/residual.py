@@ -8,8 +8,8 @@ function of the :class:`BatchNorm` layer and its maps, which says whose statisti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Callable
 
 import numpy as np
 
