@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from experiments import figures
 from experiments.weights import load_weights, open_data
@@ -116,7 +117,7 @@ class Experiment:
 
         preset = chosen_preset(self.presets[options.preset], options)
         name = options.data or self.data(preset.settings)
-        dataset = open_dataset(name, options.source and Path(options.source))
+        dataset = open_dataset(name, Path(options.source) if options.source else None)
         settings, training = fitted(preset.settings, dataset), preset.training
         config = {
             "settings": {
@@ -192,7 +193,8 @@ def chosen_preset(preset: Preset, options) -> Preset:
     for what in ("pixel_decoder", "top_decoder"):
         if getattr(options, what) == "gaussian":
             name = f"{settings.name}, gaussian {what.split('_')[0]} decoder"
-            settings = replace(settings, name=name, **{what: "gaussian"})
+            changed: dict[str, Any] = {what: "gaussian"}
+            settings = replace(settings, name=name, **changed)
     changes = {
         "batch": options.batch_size,
         "iterations": options.iterations,

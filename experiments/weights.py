@@ -35,7 +35,7 @@ def open_data(name: str | None, header: dict, model, source: str | None = None):
     from datasets import open_dataset
 
     name = name or header["config"]["settings"]["data"]["name"]
-    dataset = open_dataset(name, source and Path(source))
+    dataset = open_dataset(name, Path(source) if source else None)
     if dataset.image_shape != model.image_shape or dataset.levels != model.levels:
         raise UserError(
             f"{dataset.name} has {dataset.levels}-level images of {dataset.image_shape}; these "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import theano
@@ -95,7 +96,8 @@ class _Sizes:
     """Shapes of a graph's variables, by evaluating Theano's expressions for them in Python."""
 
     def __init__(self, graph, shapes: Mapping):
-        self._shape_of, self._shapes, self._known = graph.shape_feature.shape_of, shapes, {}
+        self._shape_of, self._shapes = graph.shape_feature.shape_of, shapes
+        self._known: dict[Any, Any] = {}
 
     def of(self, variable) -> tuple[int, ...]:
         return tuple(int(self._value(size)) for size in self._shape_of[variable])
