@@ -27,9 +27,9 @@ PIXELS = 28 * 28
 class Effort:
     """How long to measure, and how much of what takes too long to be done in whole."""
 
-    turns: int = 7
-    turn_seconds: float = 2.0
-    samples: int = 500
+    turns: int = 5
+    turn_seconds: float = 1.5
+    samples: int = 300
     naive_pixels: int = 4
     steps: int = 1000
 
