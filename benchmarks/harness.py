@@ -69,10 +69,10 @@ class Worker:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            self._process.wait()
+            status = self._process.wait()
             self._log.seek(0)
             last = self._log.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise UserError(f"a benchmark's process ended: {' '.join(last)}")
+            raise UserError(f"a benchmark's process ended, status {status}: {' '.join(last)}")
         return json.loads(answer)
 
     def repeat(self, times: int) -> list[float]:
