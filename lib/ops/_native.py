@@ -41,7 +41,10 @@ class NativeOp(gof.Op):
         return ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
     def c_code_cache_version(self):
-        return (1, _digest(os.path.join(HEADERS, self.header), __file__, inspect.getfile(type(self))))
+        return (
+            1,
+            _digest(os.path.join(HEADERS, self.header), __file__, inspect.getfile(type(self))),
+        )
 
     def as_tensor(self, x, ndim: int):
         """An input as a float variable of that many dimensions."""
