@@ -27,6 +27,8 @@ def run_script(body: str, *arguments: str, **options) -> subprocess.CompletedPro
         "from lib.console import ArgumentParser, main, positive_int\n"
         "from lib.errors import UserError\n"
         "def run(arguments):\n" + "".join(f"    {line}\n" for line in body.splitlines()) + ""
+        # A shell that starts the tests in the background lets them, and what they start, ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.exit(main(run, sys.argv[1:]))\n"
     )
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
