@@ -8,7 +8,7 @@ bit for bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -92,15 +92,17 @@ class TrainingStep:
             on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
         )
 
-    def _views(self) -> dict:
-        views, start = {}, 0
+    def _parts(self, vector) -> Iterator[tuple]:
+        """Each of the model's variables with its part of the packed vector (NumPy or symbolic), in its shape."""
+        start = 0
         for variable in self._variables:
             shape = variable.get_value(borrow=True).shape
             end = start + int(np.prod(shape))
-            view = self._packed[start:end].reshape(shape)
-            views[variable] = T.patternbroadcast(view, variable.broadcastable)
+            yield variable, vector[start:end].reshape(shape)
             start = end
-        return views
+
+    def _views(self) -> dict:
+        return {v: T.patternbroadcast(p, v.broadcastable) for v, p in self._parts(self._packed)}
 
     def __call__(self, images: np.ndarray, noise, scalars: Mapping[str, float]) -> np.ndarray:
         """One update. Returns the cost, then batch means in nats in the order of ``names``."""
@@ -109,12 +111,8 @@ class TrainingStep:
 
     def sync(self) -> None:
         """Copies the packed vector into the model's own parameters."""
-        packed, start = self._packed.get_value(), 0
-        for variable in self._variables:
-            shape = variable.get_value(borrow=True).shape
-            end = start + int(np.prod(shape))
-            variable.set_value(packed[start:end].reshape(shape))
-            start = end
+        for variable, part in self._parts(self._packed.get_value()):
+            variable.set_value(part)
 
     def state(self) -> dict[str, np.ndarray]:
         """All arrays a checkpoint needs."""
