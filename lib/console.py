@@ -101,6 +101,14 @@ def positive_float(text: str) -> float:
     return value
 
 
+def fraction(text: str) -> float:
+    """Argument type: a number above 0 and below 1."""
+    value = positive_float(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"must be below 1, not {text!r}")
+    return value
+
+
 def _parse_int(text: str, least: int) -> int:
     try:
         value = int(text)

@@ -36,6 +36,8 @@ class Recipe:
     clip_entry bounds each entry of the gradient (MNIST); clip_norm its global norm (the hierarchical models).
     statistics_batches: how many training batches a model's moving statistics are averaged over before an evaluation;
     0 for models that have none.
+    average_decay: evaluate (and keep as the best) the exponential moving average of the weights with this decay,
+    rather than the last ones. It starts faster: the decay is at most (1 + t) / (10 + t) at iteration t.
     """
 
     iterations: int
@@ -47,6 +49,7 @@ class Recipe:
     clip_norm: float | None = None
     evaluation_batch: int = 100
     statistics_batches: int = 0
+    average_decay: float | None = None
 
 
 class TrainingStep:
@@ -80,7 +83,18 @@ class TrainingStep:
             [gradient], [self._packed], self._scalars["learning_rate"], 0.9, 0.999, 1e-8
         )
         # Adam's own state, in the order Lasagne makes it: the moments, then the step.
-        self._adam = [v for v in updates if v is not self._packed]
+        adam = [v for v in updates if v is not self._packed]
+        self._state = {"packed": self._packed, **{f"adam.{i}": v for i, v in enumerate(adam)}}
+        self._evaluated = self._packed
+        if recipe.average_decay is not None:
+            self._evaluated = theano.shared(self._packed.get_value(), name="averaged")
+            self._state["averaged"] = self._evaluated
+            t = updates[adam[-1]]
+            weight = T.maximum(1 - recipe.average_decay, 9 / (10 + t))
+            newest = T.cast(weight, theano.config.floatX) * (
+                updates[self._packed] - self._evaluated
+            )
+            updates[self._evaluated] = self._evaluated + newest
 
         outputs = [cost, terms.reconstruction.mean()] + [kl.mean() for kl in terms.kls.values()]
         self.names = ["reconstruction", *terms.kls]
@@ -110,24 +124,21 @@ class TrainingStep:
         return np.array(self._step(images, *noise, *values), "float64")
 
     def sync(self) -> None:
-        """Copies the packed vector into the model's own parameters."""
-        for variable, part in self._parts(self._packed.get_value()):
+        """Copies the packed vector, or its average where the recipe asks for one, into the model's parameters."""
+        for variable, part in self._parts(self._evaluated.get_value()):
             variable.set_value(part)
 
     def state(self) -> dict[str, np.ndarray]:
         """All arrays a checkpoint needs."""
-        arrays = {f"adam.{i}": np.asarray(v.get_value()) for i, v in enumerate(self._adam)}
-        return {**arrays, "packed": np.asarray(self._packed.get_value())}
+        return {name: np.asarray(v.get_value()) for name, v in self._state.items()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Sets what :meth:`state` gave. Raises UserError where sizes differ."""
-        targets = {f"adam.{i}": v for i, v in enumerate(self._adam)}
-        targets["packed"] = self._packed
-        for name, variable in targets.items():
+        for name, variable in self._state.items():
             shape = variable.get_value(borrow=True).shape
             if name not in arrays or arrays[name].shape != shape:
                 raise UserError(f"this checkpoint does not fit the model: {name} is not {shape}")
-        for name, variable in targets.items():
+        for name, variable in self._state.items():
             variable.set_value(arrays[name].astype(variable.dtype))
         self.sync()
 
