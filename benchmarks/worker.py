@@ -11,7 +11,7 @@ from itertools import count
 import numpy as np
 
 from benchmarks.protocol import serve
-from experiments.mnist_pixelvae import PRESETS, load
+from experiments.mnist_pixelvae import PRESETS, load, schedule_of
 
 
 class Images:
@@ -43,11 +43,7 @@ def training_step(weights: str, inputs: str):
 
     model, images, _ = _open(weights, inputs)
     paper = PRESETS["paper"]
-
-    def schedule(t: int) -> dict:
-        alpha = min(1.0, t / paper["kl_warmup"])
-        return {"learning_rate": paper["learning_rate"], "alpha": alpha}
-
+    schedule = schedule_of(paper)
     recipe = Recipe(paper["iterations"], len(images), paper["eval_every"], 0, schedule, 1.0)
     step, iterations = TrainingStep(model, recipe), count(1)
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -29,7 +31,7 @@ from models import MNIST_MODELS  # noqa: E402
 
 # The paper's recipe and sizes; a recipe that gets further on few cores (smaller batches, a learning rate that falls,
 # averaged weights) at a size that they can train; and one for some minutes on a laptop's CPU.
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "paper": dict(
         layers=12, dim_pix=32, latent_dim=64, filter_size=5, iterations=200_000, batch_size=100,
         learning_rate=1e-3, kl_warmup=10_000, eval_every=500, decay_after=None, average_decay=None,
@@ -117,6 +119,23 @@ def parse(words: list[str]):
     return arguments
 
 
+def schedule_of(training: Mapping[str, Any]) -> Callable[[int], dict[str, float]]:
+    """The learning rate and α at iteration t, from a preset's ``learning_rate``, ``decay_after`` and ``kl_warmup``.
+
+    Neither depends on how long the training will be, so that it can be prolonged.
+    """
+
+    def schedule(t: int) -> dict[str, float]:
+        after = training["decay_after"]
+        falling = min(1.0, after / t) ** 0.5 if after else 1.0
+        return {
+            "learning_rate": training["learning_rate"] * falling,
+            "alpha": min(1.0, t / training["kl_warmup"]),
+        }
+
+    return schedule
+
+
 def train(arguments) -> int:
     from datasets import open_dataset
     from lib.backend import summary
@@ -154,16 +173,9 @@ def train(arguments) -> int:
             f"L = {settings.layers}, D = {settings.dim_pix}, K = {model.latent_dim}, on {dataset.name}"
         )
 
-        def schedule(t: int) -> dict[str, float]:
-            falling = min(1.0, arguments.decay_after / t) ** 0.5 if arguments.decay_after else 1.0
-            return {
-                "learning_rate": arguments.learning_rate * falling,
-                "alpha": min(1.0, t / arguments.kl_warmup),
-            }
-
         recipe = Recipe(
             arguments.iterations, arguments.batch_size, arguments.eval_every, arguments.seed,
-            schedule, clip_entry=1.0, average_decay=arguments.average_decay,
+            schedule_of(training), clip_entry=1.0, average_decay=arguments.average_decay,
         )  # fmt: skip
         status = run_training(model, dataset, recipe, run)
         if status == 0:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments import mnist_pixelvae
+from experiments.mnist_pixelvae import PRESETS, schedule_of
 from lib.checkpoint import load_arrays, save_arrays
 from lib.console import main
 
@@ -116,6 +117,14 @@ def test_a_finished_run_can_be_prolonged(run, tmp_path):
     assert header["iteration"] == 4
 
 
+def test_the_schedules_of_the_presets():
+    paper, few = (schedule_of(PRESETS[name]) for name in ("paper", "few-cores"))
+    assert paper(1_000) == {"learning_rate": 1e-3, "alpha": 0.1}
+    assert paper(200_000) == {"learning_rate": 1e-3, "alpha": 1.0}
+    assert few(5_000)["learning_rate"] == 2e-3
+    assert few(20_000)["learning_rate"] == 1e-3  # half, at four times the iterations
+
+
 @pytest.mark.parametrize(
     "arguments, says",
     [
@@ -127,6 +136,7 @@ def test_a_finished_run_can_be_prolonged(run, tmp_path):
         (["train", "--batch-size", "0"], "--batch-size"),
         (["train", "--iterations", "many"], "--iterations"),
         (["train", "--learning-rate", "nan"], "--learning-rate"),
+        (["train", "--average-decay", "1"], "--average-decay"),
         (["train", "--preset", "huge"], "--preset"),
         (["train", "--data", "imagenet1"], "imagenet1"),
         (["train", "--frobnicate"], "--frobnicate"),

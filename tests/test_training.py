@@ -62,7 +62,7 @@ def compile_once():
     steps, original = {}, TrainingStep.__init__
 
     def make(self, model, recipe):
-        key = (recipe.clip_entry, recipe.clip_norm)
+        key = (recipe.clip_entry, recipe.clip_norm, recipe.average_decay)
         if key not in steps:
             original(self, model, recipe)
             steps[key] = self
@@ -70,9 +70,9 @@ def compile_once():
             return
         self.__dict__.update(steps[key].__dict__)
         self._model, self._variables = model, list(model.parameters.values())
-        values = [v.get_value().ravel() for v in self._variables]
+        packed = np.concatenate([v.get_value().ravel() for v in self._variables])
         fresh = {name: np.zeros_like(v) for name, v in self.first.items()}
-        self.restore({**fresh, "packed": np.concatenate(values)})
+        self.restore({**fresh, "packed": packed, "averaged": packed})
 
     patch = pytest.MonkeyPatch()
     patch.setattr(TrainingStep, "__init__", make)
@@ -168,6 +168,32 @@ def test_three_steps_are_those_of_adam_written_in_numpy():
         np.testing.assert_allclose(
             model.parameters.arrays()[name], value, rtol=0, atol=2e-4, err_msg=name
         )
+
+
+def test_the_averaged_weights_are_what_is_evaluated(tmp_path):
+    model = MnistModel(SETTINGS, seed=7)
+    step = TrainingStep(model, recipe(20, average_decay=0.7))
+    data = Images().training_stream(5, 0)
+    average = step.state()["packed"].astype("float64")
+    for t in range(1, 21):
+        images = next(data)
+        step(images, draw_noise(model, 0, "test", t, len(images)), recipe(1).schedule(t))
+        decay = min(0.7, (1 + t) / (10 + t))  # 0.7 from iteration 20 on
+        average = decay * average + (1 - decay) * step.state()["packed"]
+    state = step.state()
+    np.testing.assert_allclose(state["averaged"], average, rtol=0, atol=1e-6)
+    assert abs(state["averaged"] - state["packed"]).max() > 1e-3
+    step.sync()
+    values = [v.ravel() for v in model.parameters.arrays().values()]
+    np.testing.assert_array_equal(np.concatenate(values), state["averaged"])
+
+
+def test_averaged_weights_go_on_bit_for_bit(tmp_path):
+    _, whole, _, rows = run_for(tmp_path / "whole", 8, average_decay=0.7)
+    run_for(tmp_path / "parts", 3, average_decay=0.7)
+    _, parts, _, parts_rows = run_for(tmp_path / "parts", 8, average_decay=0.7)
+    np.testing.assert_array_equal(parts["averaged"], whole["averaged"])
+    assert parts_rows == rows
 
 
 def test_the_number_of_threads_does_not_change_a_bit():
