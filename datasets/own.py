@@ -32,8 +32,10 @@ def open_npz(path: Path) -> Dataset:
         try:
             with np.load(file, allow_pickle=False) as npz:
                 arrays = {name: npz[name] for name in npz.files if name in _NAMES}
-        except (MemoryError, OSError):
+        except OSError:
             raise
+        except MemoryError as problem:  # a few bytes can claim, or unpack to, any size
+            raise UserError(f"{path} needs more memory than there is: make it smaller") from problem
         except Exception as problem:  # parsers raise what they like on bytes without sense
             raise UserError(f"{path} is damaged or no .npz file: write it again") from problem
     images = {split: _images(path, split, arrays) for split in SPLITS}
