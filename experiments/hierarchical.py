@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from lib import console
 from lib.console import ArgumentParser, non_negative_int, positive_float, positive_int, say
 from lib.errors import UserError
 from models.hierarchical import BATCH_NORMS, DECODERS, Settings
-from models.presets import Preset
+from models.presets import Preset, Training
 
-WORDS = ("train", "evaluate", "sample", "reconstruct", "vary")
+WORDS = ("train", "evaluate", "sample", "reconstruct", "vary", "replay")
 # Columns of metrics.csv beside those of every model.
 COLUMNS = ("kl1", "kl2", "alpha1", "alpha2", "sigma_floor")
 
@@ -70,6 +70,10 @@ class Experiment:
         p.add_argument("--resume", dest="resume", action="store_true", default=True)
         p.add_argument("--no-resume", dest="resume", action="store_false")
         p.add_argument("--tensorboard", action="store_true", help="write event files too")
+        p.add_argument(
+            "--on-nan", choices=("stop", "skip"), default="stop",
+            help="what to do with a step that is not finite",
+        )  # fmt: skip
         p.set_defaults(function=self.train)
 
         p = _add_word(commands, "evaluate", evaluate, "bits/dim and its parts, and nats an image")
@@ -100,6 +104,10 @@ class Experiment:
         p.add_argument("--scenes", type=positive_int, default=1, help="noises that are varied")
         _add_picture(p)
 
+        p = commands.add_parser("replay", help="look at the step that was not finite")
+        p.add_argument("report", metavar="RUN|TROUBLE.npz")
+        p.set_defaults(function=replay)
+
         options = parser.parse_args(arguments)
         if options.command == "train":
             settings = self.presets[options.preset].settings
@@ -111,7 +119,6 @@ class Experiment:
         from datasets import open_dataset
         from lib.backend import summary
         from lib.runs import Run, environment_record
-        from lib.training import Recipe
         from lib.training import train as run_training
         from models.hierarchical import HierarchicalModel
 
@@ -134,11 +141,7 @@ class Experiment:
             model = HierarchicalModel(settings, seed=options.seed)
             count = model.parameters.count()
             say(f"{settings.name}: {count:,} parameters, latents {model.noise_shapes}")
-            recipe = Recipe(
-                training.iterations, training.batch, training.eval_every, options.seed,
-                training.schedule, clip_norm=5.0, evaluation_batch=training.batch,
-                statistics_batches=training.statistics,
-            )  # fmt: skip
+            recipe = recipe_of({**vars(training), "seed": options.seed}, options.on_nan)
             status = run_training(model, dataset, recipe, run)
             if status == 0:
                 self._finish(run, dataset)
@@ -157,6 +160,29 @@ class Experiment:
         run.write_json("results.json", results)
         figures.draw_all(model, dataset, run)
         say(f"results, samples, reconstructions and variations are in {run.folder}")
+
+
+def recipe_of(settings: Mapping[str, Any], on_nan: str = "stop"):
+    """The :class:`lib.training.Recipe` of a preset's training with a ``seed``, or of a run's settings."""
+    from lib.training import Recipe
+
+    training = Training(**{field.name: settings[field.name] for field in fields(Training)})
+    return Recipe(
+        training.iterations, training.batch, training.eval_every, settings["seed"],
+        training.schedule, clip_norm=5.0, evaluation_batch=training.batch,
+        statistics_batches=training.statistics, on_nan=on_nan,
+    )  # fmt: skip
+
+
+def replay(options) -> None:
+    from experiments.weights import show_report
+    from models.hierarchical import HierarchicalModel
+
+    show_report(
+        options.report,
+        lambda header: HierarchicalModel(Settings.from_header(header["model"])),
+        recipe_of,
+    )
 
 
 def _add_word(commands, word: str, function: Callable, about: str):

@@ -49,7 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def parse(words: list[str]):
     """The command line; no command means ``train``."""
-    known = ("train", "evaluate", "sample", "reconstruct", "-h", "--help")
+    known = ("train", "evaluate", "sample", "reconstruct", "replay", "-h", "--help")
     if not words or words[0] not in known:
         words = ["train", *words]
     parser = ArgumentParser(prog="mnist_pixelvae.py", description=__doc__.splitlines()[0])
@@ -77,6 +77,8 @@ def parse(words: list[str]):
     p.add_argument("--resume", dest="resume", action="store_true", default=True)
     p.add_argument("--no-resume", dest="resume", action="store_false")
     p.add_argument("--tensorboard", action="store_true", help="write event files too")
+    p.add_argument("--on-nan", choices=("stop", "skip"), default="stop",
+                   help="what to do with a step that is not finite")  # fmt: skip
     p.set_defaults(function=train)
 
     p = commands.add_parser("evaluate", help="bound and importance-weighted likelihood")
@@ -109,6 +111,10 @@ def parse(words: list[str]):
     p.add_argument("--out", metavar="FILE.png")
     p.set_defaults(function=reconstruct)
 
+    p = commands.add_parser("replay", help="look at the step that was not finite")
+    p.add_argument("report", metavar="RUN|TROUBLE.npz")
+    p.set_defaults(function=replay)
+
     arguments = parser.parse_args(words)
     if arguments.command == "train":
         for name, value in PRESETS[arguments.preset].items():
@@ -136,11 +142,20 @@ def schedule_of(training: Mapping[str, Any]) -> Callable[[int], dict[str, float]
     return schedule
 
 
+def recipe_of(training: Mapping[str, Any], on_nan: str = "stop"):
+    """The :class:`lib.training.Recipe` of a preset with a ``seed``, or of the settings in a run's config."""
+    from lib.training import Recipe
+
+    return Recipe(
+        training["iterations"], training["batch_size"], training["eval_every"], training["seed"],
+        schedule_of(training), clip_entry=1.0, average_decay=training["average_decay"], on_nan=on_nan,
+    )  # fmt: skip
+
+
 def train(arguments) -> int:
     from datasets import open_dataset
     from lib.backend import summary
     from lib.runs import Run, environment_record
-    from lib.training import Recipe
     from lib.training import train as run_training
     from models.mnist import MnistModel, Settings
 
@@ -172,12 +187,7 @@ def train(arguments) -> int:
             f"{settings.model}: {model.parameters.count():,} parameters, "
             f"L = {settings.layers}, D = {settings.dim_pix}, K = {model.latent_dim}, on {dataset.name}"
         )
-
-        recipe = Recipe(
-            arguments.iterations, arguments.batch_size, arguments.eval_every, arguments.seed,
-            schedule_of(training), clip_entry=1.0, average_decay=arguments.average_decay,
-        )  # fmt: skip
-        status = run_training(model, dataset, recipe, run)
+        status = run_training(model, dataset, recipe_of(training, arguments.on_nan), run)
         if status == 0:
             finish(run, dataset)
         return status
@@ -307,6 +317,17 @@ def reconstruct(arguments) -> None:
     out = arguments.out or beside(arguments.weights, "reconstructions.png")
     save_grid(out, side_by_side(originals, again), model.levels, columns=10)
     print(out)
+
+
+def replay(arguments) -> None:
+    from experiments.weights import show_report
+    from models.mnist import MnistModel, Settings
+
+    show_report(
+        arguments.report,
+        lambda header: MnistModel(Settings(**header["model"])),
+        recipe_of,
+    )
 
 
 if __name__ == "__main__":

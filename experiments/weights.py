@@ -1,7 +1,8 @@
-"""What all experiments do with the weights they are given: a run's folder, or a weights file."""
+"""What all experiments do with what a run left: its weights, or the report of a step that was not finite."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lib.checkpoint import load_arrays
@@ -42,3 +43,21 @@ def open_data(name: str | None, header: dict, model, source: str | None = None):
             f"weights are for {model.levels} levels and {model.image_shape}"
         )
     return dataset
+
+
+def show_report(path: str, model_of: Callable, recipe_of: Callable) -> None:
+    """Takes a reported step again and prints what is not finite.
+
+    ``path`` is the report or its run's folder; the functions make the model of the report's header, and the recipe of
+    the settings in it. Raises UserError where the report is damaged, or of another kind of model.
+    """
+    from lib.training import TrainingStep
+    from lib.trouble import load_report, replay
+
+    arrays, header = load_report(path)
+    try:
+        model, recipe = model_of(header), recipe_of(header["config"]["settings"])
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is the report of another kind of model") from None
+    for line in replay(TrainingStep(model, recipe), arrays, header):
+        print(line)

@@ -1,8 +1,8 @@
 """Named arrays and a JSON header in one `.npz` file, written whole or not at all, never trusted.
 
 The file is an ordinary uncompressed `.npz` (`numpy.load` reads it) in which the array `header`
-holds the UTF-8 bytes of a JSON object with at least `"format": 1`, `"kind"`, "weights" or
-"checkpoint", and the names of all other arrays as `"arrays"`: one damaged byte in a zip's
+holds the UTF-8 bytes of a JSON object with at least `"format": 1`, `"kind"`, one of
+:data:`KINDS`, and the names of all other arrays as `"arrays"`: one damaged byte in a zip's
 directory can hide members.
 """
 
@@ -23,7 +23,7 @@ from lib.errors import UserError
 from lib.files import PathLike, atomic_write, to_json, user_errors
 
 FORMAT = 1
-KINDS = ("weights", "checkpoint")
+KINDS = ("weights", "checkpoint", "report")
 MAX_HEADER_BYTES = 1 << 20
 
 _HEADER = "header"

@@ -12,7 +12,7 @@ from typing import Any
 from lib.errors import UserError
 from lib.files import PathLike, atomic_write, user_errors
 
-COLUMNS = ("iteration", "split", "bound", "reconstruction", "kl", "alpha", "seconds")
+COLUMNS = ("iteration", "split", "bound", "reconstruction", "kl", "alpha", "seconds", "skipped")
 
 
 def read_metrics(path: PathLike) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from lib.errors import UserError
 from lib.files import PathLike, to_json, user_errors, write_json
 from lib.metrics import append_row, read_metrics, restore_metrics
 from lib.scalars import ScalarWriter
+from lib.trouble import REPORT
 
 _PACKAGES = ("numpy", "scipy", "Theano", "Lasagne", "fuel", "h5py", "pillow")
 
@@ -34,11 +35,17 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, config: Mapping[str, Any], lock: int, scalars: ScalarWriter | None
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        lock: int,
+        columns: Sequence[str],
+        scalars: ScalarWriter | None,
     ) -> None:
         self.folder = folder
         self.config = config
         self._lock = lock
+        self._columns = columns
         self._scalars = scalars
 
     @classmethod
@@ -80,7 +87,7 @@ class Run:
             write_json(folder / "config.json", config)
             restore_metrics(folder / "metrics.csv", columns, iteration)
             scalars = ScalarWriter(folder, after=iteration) if tensorboard else None
-            return cls(folder, config, lock, scalars)
+            return cls(folder, config, lock, columns, scalars)
         except BaseException:
             os.close(lock)
             raise
@@ -98,6 +105,32 @@ class Run:
                 self._scalars.close()
         finally:
             os.close(self._lock)
+
+    def check_folder(self) -> None:
+        """Raise `UserError` where the folder is not the one that was opened, or is gone."""
+        with user_errors(f"cannot write to the folder {self.folder}"):
+            if not os.path.samestat(os.fstat(self._lock), os.stat(self.path("lock"))):
+                raise UserError(
+                    f"cannot write to the folder {self.folder}: another folder has taken its place"
+                )
+
+    def recreate(self) -> None:
+        """Make the folder again after it was deleted: locked, with settings, empty `metrics.csv`.
+
+        Raises
+        ------
+        UserError
+            It cannot be made, or another training has made it since.
+        """
+        with user_errors(f"cannot make the folder {self.folder} again"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock, self._lock = self._lock, _acquire_lock(self.folder)
+            os.close(lock)
+        write_json(self.path("config.json"), self.config)
+        restore_metrics(self.path("metrics.csv"), self._columns, None)
+        if self._scalars is not None:
+            self._scalars.close()
+            self._scalars = ScalarWriter(self.folder, after=None)
 
     def path(self, name: str) -> Path:
         """Path of a file of this run, such as `samples.png`."""
@@ -135,6 +168,11 @@ class Run:
             raise RuntimeError("save a checkpoint first: weights without one are never overwritten")
         header = {**header, "kind": "weights", "config": self.config}
         save_arrays(self.path("best.npz"), arrays, header)
+
+    def save_report(self, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+        """Write `trouble.npz`, a step that was not finite; `kind` and `config` are added."""
+        header = {**header, "kind": "report", "config": self.config}
+        save_arrays(self.path(REPORT), arrays, header)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of this run, such as `results.json`."""

@@ -25,8 +25,12 @@ from lib.evaluation import Bound
 from lib.model import Model, noise_variables
 from lib.moving import MovingStatistics
 from lib.runs import Run
+from lib.saving import Saver
+from lib.trouble import NotFinite, report_arrays
 
 CHECKPOINT_SECONDS = 300  # beside the checkpoint at every evaluation
+ON_NAN = ("stop", "skip")
+MAX_SKIPS = 100  # in a row: more are no accident
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Recipe:
     0 for models that have none.
     average_decay: evaluate (and keep as the best) the exponential moving average of the weights with this decay,
     rather than the last ones. It starts faster: the decay is at most (1 + t) / (10 + t) at iteration t.
+    on_nan: "stop" at the first step that is not finite, or "skip" it, its update taken back.
     """
 
     iterations: int
@@ -50,6 +55,7 @@ class Recipe:
     evaluation_batch: int = 100
     statistics_batches: int = 0
     average_decay: float | None = None
+    on_nan: str = "stop"
 
 
 class TrainingStep:
@@ -73,7 +79,7 @@ class TrainingStep:
         cost, terms = model.objective(x, noise, self._scalars)
 
         gradients = theano.grad(cost, self._variables)
-        gradient = T.concatenate([g.flatten() for g in gradients])
+        raw = gradient = T.concatenate([g.flatten() for g in gradients])
         if recipe.clip_entry is not None:
             gradient = T.clip(gradient, -recipe.clip_entry, recipe.clip_entry)
         if recipe.clip_norm is not None:
@@ -95,12 +101,13 @@ class TrainingStep:
                 updates[self._packed] - self._evaluated
             )
             updates[self._evaluated] = self._evaluated + newest
+        self._before = self.state()
 
         outputs = [cost, terms.reconstruction.mean()] + [kl.mean() for kl in terms.kls.values()]
         self.names = ["reconstruction", *terms.kls]
         self._step = theano.function(
             [images, *noise.values(), *self._scalars.values()],
-            [T.cast(o, theano.config.floatX) for o in outputs],
+            [T.cast(o, theano.config.floatX) for o in outputs] + [theano.Out(raw, borrow=True)],
             updates=updates,
             givens=self._views(),
             on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
@@ -119,9 +126,33 @@ class TrainingStep:
         return {v: T.patternbroadcast(p, v.broadcastable) for v, p in self._parts(self._packed)}
 
     def __call__(self, images: np.ndarray, noise, scalars: Mapping[str, float]) -> np.ndarray:
-        """One update. Returns the cost, then batch means in nats in the order of ``names``."""
-        values = [np.asarray(scalars[name], theano.config.floatX) for name in self._scalars]
-        return np.array(self._step(images, *noise, *values), "float64")
+        """One update. Returns the cost, then batch means in nats in the order of ``names``.
+
+        Raises NotFinite where cost, a term, the gradient or the new parameters are not finite (or their squares
+        too large for float32); nothing is changed then.
+        """
+        given = [np.asarray(scalars[name], theano.config.floatX) for name in self._scalars]
+        for name, variable in self._state.items():
+            np.copyto(self._before[name], variable.get_value(borrow=True))
+        *outputs, gradient = self._step(images, *noise, *given)
+        values = np.array(outputs, "float64")
+        # Not in the graph, whose C code may be compiled to take all numbers for finite. A product with itself is
+        # finite only if each entry is, and takes less time than looking at each.
+        packed = self._packed.get_value(borrow=True)
+        with np.errstate(all="ignore"):
+            finite = np.isfinite([*values, gradient @ gradient, packed @ packed]).all()
+        if not finite:
+            for name, variable in self._state.items():
+                variable.set_value(self._before[name])
+            raise NotFinite(dict(zip(["cost", *self.names], values)), self._by_name(gradient))
+        return values
+
+    def _by_name(self, vector: np.ndarray) -> dict[str, np.ndarray]:
+        return {variable.name: np.array(part) for variable, part in self._parts(vector)}
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The trained parameters as they are, not averaged, by name."""
+        return self._by_name(self._packed.get_value(borrow=True))
 
     def sync(self) -> None:
         """Copies the packed vector, or its average where the recipe asks for one, into the model's parameters."""
@@ -157,8 +188,11 @@ def train(model: Model, dataset, recipe: Recipe, run: Run) -> int:
     Every ``eval_every`` iterations and at the end: the bound (α = 1) on the whole validation set, a row for
     training and one for validation in metrics.csv, the best weights by validation bound, a checkpoint.
 
+    A step that is not finite stops the training or is skipped, as the recipe says; trouble.npz in the run's folder
+    then holds all that takes the step again. Where saving fails, training goes on and the next save tries again.
+
     Returns 0 when done, else the exit status of the signal that stopped it, 130 or 143 (the run is saved then).
-    Raises UserError when the cost is no longer finite.
+    Raises UserError when a step is not finite, or when the last save failed.
     """
     bound = Bound(model, recipe.seed, recipe.evaluation_batch)
     statistics = MovingStatistics(model) if recipe.statistics_batches else None
@@ -172,43 +206,73 @@ def train(model: Model, dataset, recipe: Recipe, run: Run) -> int:
         progress = _State(**header["state"])
         say(f"going on from iteration {progress.iteration}")
     else:
-        _checkpoint(run, step, progress)
+        run.save_checkpoint(step.state(), progress.header())
+    saver = Saver(run)
 
     stream = dataset.training_stream(recipe.batch_size, recipe.seed, start=progress.iteration)
     clock = _Clock(progress)
+    skips = 0  # in a row
     with Progress(recipe.iterations, progress.iteration) as bar, GracefulStop() as stop:
         while progress.iteration < recipe.iterations and not stop.requested:
             t = progress.iteration + 1
             images = next(stream)
             noise = draw_noise(model, recipe.seed, "training", t, len(images))
             scalars = recipe.schedule(t)
-            values = step(images, noise, scalars)
-            if not np.isfinite(values).all():
-                raise UserError(
-                    f"the cost is {values[0]} at iteration {t} ("
-                    + ", ".join(f"{n} {v:.4g}" for n, v in zip(step.names, values[1:]))
-                    + f"); the last checkpoint is kept in {run.folder}"
-                )
+            try:
+                values = step(images, noise, scalars)
+            except NotFinite as trouble:
+                skips += 1
+                if skips == 1:
+                    _report(run, model, step, t, images, noise, scalars, trouble)
+                if recipe.on_nan == "stop" or skips > MAX_SKIPS:
+                    raise _stopped(run, t, trouble, skips) from None
+                if skips == 1:
+                    bar.write(f"iteration {t} is skipped: {trouble}")
+                progress.skipped += 1
+                bar.update(1)
+            else:
+                skips = 0
+                progress.count += 1
+                progress.sums = [a + b for a, b in zip(progress.sums, values[1:].tolist())]
+                bar.update(1, bound=float(values[1:].sum()) / model.unit.nats)
             progress.iteration = t
-            progress.count += 1
-            progress.sums = [a + b for a, b in zip(progress.sums, values[1:].tolist())]
-            bar.update(1, bound=float(values[1:].sum()) / model.unit.nats)
-            if t % recipe.eval_every == 0 or t == recipe.iterations:
-                clock.stamp()
+            evaluate = t % recipe.eval_every == 0 or t == recipe.iterations
+            if not evaluate and clock.since_checkpoint() <= CHECKPOINT_SECONDS:
+                continue
+            clock.stamp()
+            if saver.folder_made_again(step.state(), progress.header()):
+                progress.best = None
+            if evaluate:
                 step.sync()
                 if statistics is not None:
                     statistics(_next_batches(model, dataset, recipe, t))
-                _evaluate(model, dataset, bound, recipe, run, progress, step.names, scalars, bar)
+                _evaluate(model, dataset, bound, recipe, saver, progress, step, scalars, bar)
                 clock.restart()
-                _checkpoint(run, step, progress)
-            elif clock.since_checkpoint() > CHECKPOINT_SECONDS:
-                clock.stamp()
-                _checkpoint(run, step, progress)
+            saver.checkpoint(step.state(), progress.header())
         if stop.requested:
             clock.stamp()
-            _checkpoint(run, step, progress)
+            saver.checkpoint(step.state(), progress.header())
     step.sync()
+    saver.finish()
     return stop.exit_status
+
+
+def _report(run, model, step, iteration, images, noise, scalars, trouble) -> None:
+    header = {
+        "model": model.header(), "iteration": iteration, "scalars": dict(scalars), "trouble": str(trouble),
+    }  # fmt: skip
+    try:
+        run.save_report(report_arrays(step.state(), images, noise), header)
+    except UserError as problem:
+        say(f"no report of the trouble at iteration {iteration}: {problem}")
+
+
+def _stopped(run: Run, iteration: int, trouble: NotFinite, skips: int) -> UserError:
+    which = f"iteration {iteration} is" if skips == 1 else f"the last {skips} iterations are"
+    return UserError(
+        f'{which} not finite: {trouble}; the last checkpoint is kept. "replay {run.folder}" looks at the step, '
+        "--on-nan skip leaves such steps out"
+    )
 
 
 def _next_batches(model: Model, dataset, recipe: Recipe, iteration: int):
@@ -227,6 +291,11 @@ class _State:
     best: float | None  # validation bound, nats
     count: int  # iterations since the last evaluation, and the sums of their terms
     sums: list[float]
+    skipped: int = 0  # iterations since the last evaluation that were not finite
+
+    def header(self) -> dict:
+        """For a checkpoint."""
+        return {"iteration": self.iteration, "state": vars(self).copy()}
 
 
 class _Clock:
@@ -248,36 +317,34 @@ class _Clock:
         self._last = now
 
 
-def _checkpoint(run: Run, step: TrainingStep, state: _State) -> None:
-    run.save_checkpoint(step.state(), {"iteration": state.iteration, "state": vars(state).copy()})
-
-
-def _evaluate(model, dataset, bound, recipe, run, state, names, scalars, bar) -> None:
-    means = [s / state.count for s in state.sums]
+def _evaluate(model, dataset, bound, recipe, saver, state, step, scalars, bar) -> None:
+    means = [s / state.count if state.count else np.nan for s in state.sums]
     result = bound(dataset, "valid")
     unit, value = model.unit, result.mean("bound")
     schedule = {k: v for k, v in scalars.items() if k != "learning_rate"}
-    trained, valid = {n: m / unit.nats for n, m in zip(names, means)}, result.measured_in(unit)
-    _log(run, state, "train", trained, schedule)
-    _log(run, state, "valid", valid.means(), {k: 1.0 for k in schedule if k.startswith("alpha")})
+    trained = {n: m / unit.nats for n, m in zip(step.names, means)}
+    valid = result.measured_in(unit)
+    _log(saver, state, "train", trained, {**schedule, "skipped": state.skipped})
+    alphas = {k: 1.0 for k in schedule if k.startswith("alpha")}
+    _log(saver, state, "valid", valid.means(), alphas)
     parts = [f"{n} {valid.mean(n):.{unit.digits}f}" for n in valid.values if n != "bound"]
     bar.write(
         f"iteration {state.iteration}: bound {sum(trained.values()):.{unit.digits}f} train, "
         f"{valid.mean('bound'):.{unit.digits}f} valid ({', '.join(parts)}) {unit.name}"
+        + (f"; {state.skipped} iterations skipped" if state.skipped else "")
     )
-    if state.best is None or value < state.best:
+    if np.isfinite(value) and (state.best is None or value < state.best):
         state.best = value
-        run.save_best(
+        saver.best(
             model.parameters.arrays(),
             {"model": model.header(), "iteration": state.iteration, "valid_bound": value},
         )
-    state.count, state.sums = 0, [0.0] * len(names)
+    state.count, state.sums, state.skipped = 0, [0.0] * len(step.names), 0
 
 
-def _log(run: Run, state: _State, split: str, terms: Mapping[str, float], schedule) -> None:
+def _log(saver: Saver, state: _State, split: str, terms: Mapping[str, float], more) -> None:
     kls = {n: v for n, v in terms.items() if n not in ("bound", "reconstruction", "kl")}
     kl = terms["kl"] if "kl" in terms else sum(kls.values())
-    row = {"reconstruction": terms["reconstruction"], "kl": kl, **kls, **schedule}
+    row = {"reconstruction": terms["reconstruction"], "kl": kl, **kls, **more}
     row["bound"] = row["reconstruction"] + kl
-    run.scalars(state.iteration, {f"{split}/{name}": value for name, value in row.items()})
-    run.log({"iteration": state.iteration, "split": split, "seconds": state.seconds, **row})
+    saver.log({"iteration": state.iteration, "split": split, "seconds": state.seconds, **row})

@@ -254,7 +254,7 @@ def test_a_row_that_does_not_fit_on_the_disk_leaves_no_trace(tmp_path):
         run.log({"iteration": 30, "split": "valid"})
 
     with Run.open(tmp_path, CONFIG) as run:
-        whole = len(before) + len(b"30,valid,,,,,\n")
+        whole = len(before) + len(b"30,valid,,,,,,\n")
         for limit in range(len(before), whole):
             assert in_child(log_with_limit, limit) == 2
             assert path.read_bytes() == before
