@@ -1,7 +1,7 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
 
-.PHONY: setup train test bench lint docker
+.PHONY: setup train test coverage fuzz bench lint docker
 
 setup: .venv/ready
 
@@ -10,6 +10,12 @@ train: setup
 
 test: setup
 	$(python) -m pytest
+
+coverage: setup
+	$(python) -m pytest --cov
+
+fuzz: setup
+	$(python) tests/fuzzing.py
 
 bench: setup .venv-bench/ready
 	$(python) -m benchmarks

@@ -76,6 +76,8 @@ def test_versions_stand_in_one_place():
     [
         ("train", "python experiments/mnist_pixelvae.py train --preset quick --data auto --out"),
         ("test", "python -m pytest"),
+        ("coverage", "python -m pytest --cov"),
+        ("fuzz", "python tests/fuzzing.py"),
         ("bench", "python -m benchmarks"),
         ("lint", "python -m ruff check ."),
         ("docker", "docker build --tag pixelvae ."),

@@ -1,0 +1,155 @@
+"""Likelihoods at the ends of what numbers can hold, and sums over a whole test set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import theano
+import theano.tensor as T
+from compiled import BOTH, apply
+from scipy.special import logsumexp
+
+from lib.evaluation import Bound, Evaluation, LogSumExp
+from lib.model import Terms
+from lib.ops.gaussian import Gaussian
+from lib.ops.likelihood import (
+    Categorical,
+    CategoricalGradient,
+    discretised_gaussian_log_likelihood,
+)
+from models import MNIST_MODELS
+from models.mnist import MnistModel, Settings
+
+
+@pytest.mark.parametrize("mode", BOTH)
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e30])
+def test_saturated_softmax_and_its_gradient_are_finite(mode, size):
+    """One level takes all; images that are all of it, and all of another."""
+    logits = np.zeros((2, 8, 1, 3), "float32")
+    logits[:, 7], logits[:, 0] = size, -size
+    x = np.stack([np.full((1, 1, 3), 7), np.zeros((1, 1, 3))]).astype("float32")
+    log_p, norms = apply(Categorical(), logits, x, mode=mode)
+    np.testing.assert_allclose(log_p, [0, -6 * size], rtol=1e-6)
+    g = np.ones(2, "float32")
+    gradient = apply(CategoricalGradient(), logits, x, norms, g, mode=mode)
+    assert np.isfinite(gradient).all()
+    np.testing.assert_allclose(gradient[:, 7, 0], [[0] * 3, [-1] * 3], atol=1e-6)
+    np.testing.assert_allclose(gradient[1, 0, 0], 1, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def discretised():
+    mean, log_sigma, x = (T.ftensor4(name) for name in ("mean", "log_sigma", "x"))
+    log_p = discretised_gaussian_log_likelihood(Gaussian(mean, log_sigma), x, 256)
+    gradients = theano.grad(log_p.sum(), [mean, log_sigma])
+    return theano.function([mean, log_sigma, x], [log_p, *gradients], mode="FAST_COMPILE")
+
+
+@pytest.mark.parametrize("log_sigma", [-12.0, -7.0, 0.0, 7.0, 20.0, 40.0])
+@pytest.mark.parametrize("pixel", [0, 255])
+def test_narrow_and_wide_pixels_stay_finite(discretised, log_sigma, pixel):
+    """Images of nothing but the first or last level, wherever the mean is."""
+    mean = np.array([-1e3, 0, 0.5, 100, 254.5, 255, 1e3], "float32").reshape(-1, 1, 1, 1)
+    log_p, *gradients = discretised(
+        mean, np.full_like(mean, log_sigma), np.full_like(mean, float(pixel))
+    )
+    assert np.isfinite(log_p).all() and all(np.isfinite(g).all() for g in gradients)
+    assert (log_p <= 1e-6).all()
+
+
+@pytest.mark.parametrize("top", [0.0, -1e4, 1e4])
+def test_one_sample_that_outweighs_all_others(top):
+    values = np.full(5000, top - 900.0)
+    for place in (0, 2500, 4999):  # in the first batch, between, in the last
+        some = values.copy()
+        some[place] = top
+        total = LogSumExp()
+        for part in np.split(some, 50):
+            total.add(part.astype("float32"))
+        assert total.value() == pytest.approx(logsumexp(some), abs=1e-9)
+        assert total.value() == pytest.approx(top, abs=1e-9)
+
+
+class Images:
+    """10,000 test images of one pixel; the pixel is the image's number."""
+
+    def size(self, split):
+        return 10_000
+
+    def batches(self, split, batch_size):
+        numbers = np.arange(10_000)
+        for start in range(0, 10_000, batch_size):
+            part = numbers[start : start + batch_size]
+            yield np.stack([part // 256, part % 256], 1).astype("uint8").reshape(-1, 1, 1, 2)
+
+
+class Known:
+    """A model whose nats an image are known: 80 to 100, as float32 of the image's number."""
+
+    noise_shapes: dict = {}
+    parameters: dict = {}
+
+    def terms(self, x, noise):
+        number = 256 * x[:, 0, 0, 0] + x[:, 0, 0, 1]
+        return Terms(T.cast(80 + 20 * T.sqr(T.sin(number)), "float32"), {})
+
+
+def test_the_mean_over_a_test_set_loses_nothing():
+    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+        evaluation = Bound(Known(), seed=0)(Images(), "test")
+    truth = 80 + 20 * np.sin(np.arange(10_000.0)) ** 2
+    # Each image is rounded once, to 2⁻¹⁸ at most; what is summed is not rounded again.
+    np.testing.assert_allclose(evaluation.values["bound"], truth, atol=1e-3)
+    assert evaluation.mean("bound") == pytest.approx(truth.mean(), abs=1e-5)
+    exact = np.float64(evaluation.values["bound"].astype("longdouble").mean())
+    assert evaluation.mean("bound") == pytest.approx(exact, rel=1e-14)
+    # Far from 0, where the sum in single precision would be off by some 0.1.
+    values = Evaluation({"x": 1e4 + evaluation.values["bound"]})
+    assert values.mean("x") == pytest.approx(1e4 + exact, rel=1e-13)
+
+
+def tiny(name: str) -> MnistModel:
+    return MnistModel(Settings(name, 1, 2, 2, 3, height=4, width=4), seed=0)
+
+
+@pytest.mark.parametrize("name", ["conv-vae", "gated-pixelvae-noup"])
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
+def test_blank_and_full_images_have_finite_bounds(name, scale):
+    """Whole models, with weights as training leaves them and with weights far too large."""
+    model = tiny(name)
+    x, noise = T.tensor4("x"), T.matrix("noise")
+    terms = model.terms(x, {"z": noise})
+    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+        function = theano.function([x, noise], terms.reconstruction)
+    for variable in model.parameters.values():
+        if variable.name and variable.name.split(".")[0] != "encoder":
+            variable.set_value(variable.get_value() * np.float32(scale))
+    images = np.stack([np.zeros((1, 4, 4)), np.ones((1, 4, 4))]).astype("float32")
+    assert np.isfinite(function(images, np.ones((2, 2), "float32"))).all()
+
+
+# -- Theano's own checks ------------------------------------------------------------------------
+
+
+def objective(model, x, noise):
+    schedule = {name: T.constant(np.float32(0.5)) for name in ("alpha",)}
+    cost, _ = model.objective(x, noise, schedule)
+    return [cost, *theano.grad(cost, list(model.parameters.trainable.values()))]
+
+
+@pytest.mark.parametrize("name", MNIST_MODELS)
+def test_theano_finds_no_fault_in_the_models(name):
+    """DebugMode: C against NumPy, optimised against plain, views, memory that is reused, and strides."""
+    model = tiny(name)
+    x = T.tensor4("x")
+    noise = {n: T.matrix(n) for n in model.noise_shapes}
+    mode = theano.compile.debugmode.DebugMode(
+        check_py_code=True, stability_patience=2, require_matching_strides=False
+    )
+    function = theano.function([x, *noise.values()], objective(model, x, noise), mode=mode)
+    rng = np.random.RandomState(0)
+    outputs = function(
+        rng.randint(0, 2, (2, 1, 4, 4)).astype("float32"),
+        *[rng.standard_normal((2, *s)).astype("float32") for s in model.noise_shapes.values()],
+    )
+    assert all(np.isfinite(output).all() for output in outputs)
