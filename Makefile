@@ -1,7 +1,7 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
 
-.PHONY: setup train test coverage fuzz bench lint docker
+.PHONY: setup train test coverage fuzz bench results lint docker
 
 setup: .venv/ready
 
@@ -19,6 +19,9 @@ fuzz: setup
 
 bench: setup .venv-bench/ready
 	$(python) -m benchmarks
+
+results: setup
+	$(python) experiments/results.py
 
 lint: setup
 	$(python) -m ruff check .

@@ -46,6 +46,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
+WEIGHTS_HELP = "a run's folder, a weights file, or the name of trained weights in pretrained/"
+
 
 def parse(words: list[str]):
     """The command line; no command means ``train``."""
@@ -82,11 +84,11 @@ def parse(words: list[str]):
     p.set_defaults(function=train)
 
     p = commands.add_parser("evaluate", help="bound and importance-weighted likelihood")
-    p.add_argument("weights", metavar="RUN|WEIGHTS.npz")
+    p.add_argument("weights", metavar="RUN|WEIGHTS.npz|NAME", help=WEIGHTS_HELP)
     p.add_argument("--data", help="default: what the weights were trained on")
     p.add_argument("--split", choices=("train", "valid", "test"), default="test")
     p.add_argument("--importance-samples", type=positive_int, metavar="S")
-    p.add_argument("--images", type=positive_int, metavar="M", help="only the first M images")
+    p.add_argument("--images", type=positive_int, metavar="M", help="only M images, evenly spaced")
     p.add_argument("--samples", type=positive_int, default=1, help="posterior samples of the bound")
     p.add_argument("--batch-size", type=positive_int, default=100)
     p.add_argument("--seed", type=non_negative_int, default=0)
@@ -94,7 +96,7 @@ def parse(words: list[str]):
     p.set_defaults(function=evaluate)
 
     p = commands.add_parser("sample", help="a picture of samples (figure 9)")
-    p.add_argument("weights", metavar="RUN|WEIGHTS.npz")
+    p.add_argument("weights", metavar="RUN|WEIGHTS.npz|NAME", help=WEIGHTS_HELP)
     p.add_argument("--count", type=positive_int, default=100)
     p.add_argument("--seed", type=non_negative_int, default=0)
     p.add_argument("--sampler", choices=("cached", "naive"), default="cached")
@@ -102,7 +104,7 @@ def parse(words: list[str]):
     p.set_defaults(function=sample)
 
     p = commands.add_parser("reconstruct", help="originals beside reconstructions (figure 10)")
-    p.add_argument("weights", metavar="RUN|WEIGHTS.npz")
+    p.add_argument("weights", metavar="RUN|WEIGHTS.npz|NAME", help=WEIGHTS_HELP)
     p.add_argument("--data", help="default: what the weights were trained on")
     p.add_argument("--split", choices=("train", "valid", "test"), default="test")
     p.add_argument("--count", type=positive_int, default=50)
@@ -195,6 +197,7 @@ def train(arguments) -> int:
 
 def finish(run, dataset) -> None:
     """Evaluates the best weights on the validation and the test set, and draws the pictures."""
+    from datasets.spread import Spread
     from lib.evaluation import Bound
     from lib.pictures import save_grid, side_by_side
     from lib.sampling import reconstruct_images, sample_images
@@ -208,7 +211,7 @@ def finish(run, dataset) -> None:
     run.write_json("results.json", results)
     save_grid(run.path("samples.png"), sample_images(model, 100, seed=0), model.levels)
     if model.latent_dim:
-        originals = dataset.images("test", 0, min(50, dataset.size("test")))
+        originals = Spread(dataset, "test", min(50, dataset.size("test"))).images("test")
         pairs = side_by_side(originals, reconstruct_images(model, originals, seed=0))
         save_grid(run.path("reconstructions.png"), pairs, model.levels, columns=10)
     say(f"results, samples and reconstructions are in {run.folder}")
@@ -269,18 +272,21 @@ def describe(numbers: dict) -> str:
 
 
 def evaluate(arguments) -> None:
+    from datasets.spread import Spread
     from experiments.weights import open_data
     from lib.evaluation import Bound, ImportanceWeighted
 
     model, header = load(arguments.weights)
     dataset = open_data(arguments.data, header, model)
+    if arguments.images:
+        dataset = Spread(dataset, arguments.split, arguments.images)
     bound = Bound(model, arguments.seed, arguments.batch_size)(
-        dataset, arguments.split, arguments.images, arguments.samples
+        dataset, arguments.split, samples=arguments.samples
     )
     weighted = None
     if arguments.importance_samples and model.latent_dim:
         weighted = ImportanceWeighted(model, arguments.seed, arguments.batch_size)(
-            dataset, arguments.split, arguments.importance_samples, arguments.images
+            dataset, arguments.split, arguments.importance_samples
         )
     elif arguments.importance_samples:
         say(f"{model.settings.model} has no latent: its likelihood is exact")
@@ -303,8 +309,8 @@ def sample(arguments) -> None:
 
 
 def reconstruct(arguments) -> None:
+    from datasets.spread import Spread
     from experiments.weights import beside, open_data
-    from lib.evaluation import limit
     from lib.pictures import save_grid, side_by_side
     from lib.sampling import reconstruct_images
 
@@ -312,7 +318,7 @@ def reconstruct(arguments) -> None:
     if not model.latent_dim:
         raise UserError(f"{model.settings.model} has no latent, so there is nothing to reconstruct")
     dataset = open_data(arguments.data, header, model)
-    originals = dataset.images(arguments.split, 0, limit(dataset, arguments.split, arguments.count))
+    originals = Spread(dataset, arguments.split, arguments.count).images(arguments.split)
     again = reconstruct_images(model, originals, arguments.seed, arguments.sampler)
     out = arguments.out or beside(arguments.weights, "reconstructions.png")
     save_grid(out, side_by_side(originals, again), model.levels, columns=10)

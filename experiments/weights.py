@@ -8,14 +8,24 @@ from pathlib import Path
 from lib.checkpoint import load_arrays
 from lib.errors import UserError
 
+#: Where the repository's trained weights lie, one ``NAME.npz`` a model.
+PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
+
 
 def load_weights(path: str) -> tuple[dict, dict]:
-    """Arrays and header of ``path``: a run's folder (its best.npz) or a weights file.
+    """Arrays and header of ``path``: a run's folder (its best.npz), a weights file or a name from ``pretrained/``.
 
     Raises UserError where there are none, or the file is damaged.
     """
     file = Path(path)
-    if file.is_dir():
+    if _is_name(path):
+        file = PRETRAINED / f"{path}.npz"
+        if not file.exists():
+            known = ", ".join(sorted(p.stem for p in PRETRAINED.glob("*.npz"))) or "none yet"
+            raise UserError(
+                f"{path} is no run's folder and no weights file here, and not the name of trained weights ({known})"
+            )
+    elif file.is_dir():
         file = file / "best.npz"
         if not file.exists():
             raise UserError(f"{path} holds no best.npz yet: train first, to the first evaluation")
@@ -23,9 +33,19 @@ def load_weights(path: str) -> tuple[dict, dict]:
 
 
 def beside(path: str, name: str) -> Path:
-    """Where a picture goes by default: into the run's folder, or the folder of the weights file."""
+    """Where a picture goes by default: into the run's folder, or the folder of the weights file.
+
+    A picture of trained weights that were named goes into the current folder, under their name.
+    """
+    if _is_name(path):
+        return Path(f"{path}-{name}")
     folder = Path(path)
     return (folder if folder.is_dir() else folder.parent) / name
+
+
+def _is_name(path: str) -> bool:
+    """Whether it can only be a name from ``pretrained/``: a bare word that is no file or folder here."""
+    return Path(path).name == path and not Path(path).suffix and not Path(path).exists()
 
 
 def open_data(name: str | None, header: dict, model, source: str | None = None):

@@ -1,0 +1,128 @@
+"""The trained weights give the numbers that the repository promises, and these lie where the paper's claims are.
+
+The numbers are those of ``results/``. Part of the test set, evenly spaced, is evaluated here; all of it with
+``pytest -m whole``.
+"""
+
+import hashlib
+import json
+from functools import lru_cache
+
+import pytest
+
+from datasets import RECIPES, open_dataset
+from datasets.sources import source_folder
+from datasets.spread import Spread
+from experiments.mnist_pixelvae import load
+from experiments.results import ORDERINGS, PAPER, ROOT, read_records
+from lib.evaluation import Bound
+
+RECORDS = read_records(ROOT)
+TOLERANCE = 2e-3  # nats: float32 sums in another order, as with other threads or another BLAS
+
+models = pytest.mark.parametrize("name", PAPER)
+orderings = pytest.mark.parametrize("better, worse", ORDERINGS)
+
+
+def recorded(name):
+    if name not in RECORDS:
+        pytest.skip(f"no weights of {name} are shipped yet")
+    return RECORDS[name]
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    folder = source_folder("binarized_mnist")
+    if not folder.is_dir() and not RECIPES["binarized_mnist"].path.exists():
+        pytest.skip(f"no {folder}: PIXELVAE_DATA names no folder with binarized_mnist")
+    return open_dataset("binarized_mnist")
+
+
+@lru_cache(maxsize=None)
+def bound(name):
+    """The compiled bound of shipped weights, shared by all tests."""
+    model, _ = load(str(ROOT / RECORDS[name]["weights"]["file"]))
+    return Bound(model, seed=0)
+
+
+@lru_cache(maxsize=None)
+def on_subset(name, dataset):
+    return bound(name)(Spread(dataset, "test", RECORDS[name]["subset"]["images"]), "test")
+
+
+@models
+def test_the_weights_are_those_of_the_record(name):
+    weights = recorded(name)["weights"]
+    data = (ROOT / weights["file"]).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == weights["sha256"]
+    assert len(data) == weights["bytes"]
+
+
+@models
+def test_part_of_the_test_set_has_the_promised_bound(name, dataset):
+    promised = recorded(name)["subset"]
+    measured = on_subset(name, dataset)
+    for part in ("bound", "reconstruction", "kl"):
+        if part in promised:
+            assert measured.mean(part) == pytest.approx(promised[part]["mean"], abs=TOLERANCE)
+    # Evenly spaced images stand for the whole test set.
+    whole = RECORDS[name]["test"]["bound"]
+    assert abs(promised["bound"]["mean"] - whole["mean"]) < 3 * promised["bound"]["se"]
+
+
+@pytest.mark.whole
+@models
+def test_the_whole_test_set_has_the_promised_bound(name, dataset):
+    record = recorded(name)
+    measured = bound(name)(dataset, "test").mean("bound")
+    assert measured == pytest.approx(record["test"]["bound"]["mean"], abs=TOLERANCE)
+    assert measured <= PAPER[name].bound + record["paper"]["band"]
+
+
+@models
+def test_the_gap_to_the_paper_is_within_the_band(name):
+    record = recorded(name)
+    assert record["test"]["images"] == 10_000 and record["data"]["name"] == "binarized_mnist"
+    gap = record["test"]["bound"]["mean"] - PAPER[name].bound
+    assert record["paper"]["bound"] == PAPER[name].bound
+    assert gap == pytest.approx(record["paper"]["gap"], abs=0.006)
+    # The band is no wider than two standard errors, rounded up to a tenth.
+    assert 0 <= record["paper"]["band"] - gap <= 2 * record["test"]["bound"]["se"] + 0.1
+
+
+@models
+def test_importance_weighting_only_lowers_the_bound(name):
+    record = recorded(name)
+    if "weighted" not in record:
+        assert name == "gated-pixelcnn" and record["test"]["bound"]["exact"]
+        return
+    gain = record["weighted"]["gain"]
+    assert gain["mean"] > 2 * gain["se"] > 0
+
+
+@orderings
+def test_the_papers_order_holds_for_the_whole_test_set(better, worse):
+    a, b = (recorded(name)["test"]["bound"] for name in (better, worse))
+    assert b["mean"] - a["mean"] > 2 * (a["se"] ** 2 + b["se"] ** 2) ** 0.5
+
+
+@orderings
+def test_the_papers_order_holds_image_by_image(better, worse, dataset):
+    recorded(better), recorded(worse)
+    a, b = (on_subset(name, dataset).values["bound"] for name in (better, worse))
+    difference = b - a
+    assert difference.mean() > 3 * difference.std(ddof=1) / len(difference) ** 0.5
+
+
+def test_one_autoregressive_layer_cuts_the_kl_sharply():
+    file = ROOT / "results" / "figure4" / "figure4.json"
+    if not file.exists():
+        pytest.skip("figure 4 has not been recorded yet")
+    runs = json.loads(file.read_text())
+    runs = runs["runs"] if isinstance(runs, dict) else runs
+    kls = {r["layers"]: r["test"]["kl"]["mean"] for r in runs if r["test"].get("kl")}
+    if not {0, 1} <= set(kls):
+        pytest.skip("figure 4 has no runs with 0 and with 1 layer yet")
+    drop = kls[0] - kls[1]
+    assert drop > 0.1 * kls[0]
+    assert drop > kls[1] - kls[max(kls)]  # more than all further layers together
