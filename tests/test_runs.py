@@ -243,6 +243,18 @@ def test_a_column_that_a_later_version_logs_is_added(tmp_path):
     assert [row["new"] for row in rows] == [None, None, 1.5] and "old" in rows[0]
 
 
+def test_a_run_from_before_a_column_existed_goes_on(tmp_path):
+    fill(tmp_path, checkpoint=20)
+    path = tmp_path / "metrics.csv"
+    lines = [line.rpartition(",") for line in path.read_text().splitlines()]
+    assert lines[0][2] == "skipped"
+    path.write_text("".join(f"{line[0]}\n" for line in lines))
+    with Run.open(tmp_path, CONFIG) as run:
+        run.log({"iteration": 30, "split": "train", "skipped": 2})
+        rows = run.read_metrics()
+    assert [row["skipped"] for row in rows] == [None, None, 2]
+
+
 def test_a_row_that_does_not_fit_on_the_disk_leaves_no_trace(tmp_path):
     fill(tmp_path)
     path = tmp_path / "metrics.csv"
