@@ -11,13 +11,18 @@ from scipy.special import logsumexp
 
 from lib.evaluation import Bound, Evaluation, LogSumExp
 from lib.model import Terms
+from lib.ops.batch_norm import BatchNorm
+from lib.ops.conv import Correlate
+from lib.ops.elu import Elu
+from lib.ops.embedding import Embed
+from lib.ops.gate import Gate
 from lib.ops.gaussian import Gaussian
 from lib.ops.likelihood import (
     Categorical,
     CategoricalGradient,
     discretised_gaussian_log_likelihood,
 )
-from models import MNIST_MODELS
+from lib.ops.weight_norm import WeightNorm
 from models.mnist import MnistModel, Settings
 
 
@@ -131,25 +136,37 @@ def test_blank_and_full_images_have_finite_bounds(name, scale):
 # -- Theano's own checks ------------------------------------------------------------------------
 
 
-def objective(model, x, noise):
-    schedule = {name: T.constant(np.float32(0.5)) for name in ("alpha",)}
-    cost, _ = model.objective(x, noise, schedule)
-    return [cost, *theano.grad(cost, list(model.parameters.trainable.values()))]
-
-
-@pytest.mark.parametrize("name", MNIST_MODELS)
-def test_theano_finds_no_fault_in_the_models(name):
-    """DebugMode: C against NumPy, optimised against plain, views, memory that is reused, and strides."""
-    model = tiny(name)
-    x = T.tensor4("x")
-    noise = {n: T.matrix(n) for n in model.noise_shapes}
-    mode = theano.compile.debugmode.DebugMode(
-        check_py_code=True, stability_patience=2, require_matching_strides=False
-    )
-    function = theano.function([x, *noise.values()], objective(model, x, noise), mode=mode)
+def operations():
+    """Each operation with arrays it takes, in single precision as a training has it."""
     rng = np.random.RandomState(0)
-    outputs = function(
-        rng.randint(0, 2, (2, 1, 4, 4)).astype("float32"),
-        *[rng.standard_normal((2, *s)).astype("float32") for s in model.noise_shapes.values()],
+
+    def draw(*shape):
+        return rng.standard_normal(shape).astype("float32")
+
+    levels = rng.randint(0, 3, (2, 1, 3, 4)).astype("float32")
+    return {
+        "elu": (Elu(), [draw(2, 2, 3, 4)]),
+        "gate": (Gate(), [draw(2, 4, 3, 4), draw(2, 4)]),
+        "weight norm": (WeightNorm(4), [draw(3, 2, 4), draw(3)]),
+        "batch norm": (lambda *a: BatchNorm()(*a)[0], [draw(2, 3, 3, 4), draw(3), draw(3)]),
+        "embedding": (lambda t: Embed()(T.constant(levels), t), [draw(3, 2)]),
+        "categorical": (lambda a: Categorical()(a, T.constant(levels))[0], [draw(2, 3, 3, 4)]),
+        "convolution": (
+            lambda x, w, b: Correlate(3, 3, 4, 1)(x, w, b),
+            [draw(2, 2, 3, 4), draw(3, 2, 4), draw(3)],
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", operations())
+def test_theano_finds_no_fault_in_the_operations(name):
+    """DebugMode: C against NumPy, views, memory that is reused, for an operation and its gradient."""
+    operation, arrays = operations()[name]
+    inputs = [T.TensorType("float32", (False,) * a.ndim)() for a in arrays]
+    output = operation(*inputs)
+    mode = theano.compile.debugmode.DebugMode(
+        optimizer=None, check_py_code=True, require_matching_strides=False
     )
-    assert all(np.isfinite(output).all() for output in outputs)
+    gradients = theano.grad(output.sum(), inputs)
+    function = theano.function(inputs, [output, *gradients], mode=mode)
+    assert all(np.isfinite(result).all() for result in function(*arrays))
