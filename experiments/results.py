@@ -394,7 +394,6 @@ def _figure4(root: Path) -> Iterator[str]:
         yield "There is no record of it yet (`results/figure4/figure4.json`)."
         yield ""
         return
-    runs = runs["runs"] if isinstance(runs, dict) else runs
     yield text(
         """
         The paper finds that with few layers PixelVAE is far ahead of PixelCNN (4a), and that its KL drops sharply
@@ -407,13 +406,17 @@ def _figure4(root: Path) -> Iterator[str]:
     for run in runs:
         test = run["test"]
         rows.append([
-            f"`{run['model']}`", str(run["layers"]), f"{run['iterations']:,}", value(test["bound"]),
+            f"`{run['model']}`", str(run["autoregressive_layers"]), f"{run['iterations']:,}", value(test["bound"]),
             value(test["reconstruction"]), value(test["kl"]) if test.get("kl") else "",
         ])  # fmt: skip
-    yield from table(["model", "L", "iterations", "test bound", "reconstruction", "KL"], rows)
+    yield from table(
+        ["model", "autoregressive layers", "iterations", "test bound", "reconstruction", "KL"], rows
+    )
     yield ""
     yield "```sh"
-    yield "python experiments/mnist_layers.py --help"
+    for run in runs:
+        yield run["command"]
+    yield "python experiments/mnist_layers.py record runs/layers"
     yield "```"
     yield ""
 
@@ -449,6 +452,7 @@ def _figure5(root: Path) -> Iterator[str]:
     yield "```sh"
     for run in runs:
         yield run["command"]
+    yield "python experiments/mnist_latents.py record runs/latents"
     yield "```"
     yield ""
 

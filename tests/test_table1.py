@@ -218,7 +218,13 @@ def test_figures_are_made_from_their_records(tmp_path):
 
     numbers = {"bound": number(90), "kl": number(7.25), "reconstruction": number(82.75)}
     runs = [
-        {"model": "pixelvae", "layers": 1, "iterations": 1000, "valid": numbers, "test": numbers}
+        {
+            "model": "gated-pixelvae",
+            "autoregressive_layers": 1,
+            "iterations": 1000,
+            "command": "python y",
+            "test": numbers,
+        }
     ]
     latents = [{"model": "conv-vae", "iterations": 9, "k": 15, "valid_error": 0.2, "test_error": 0.229,
                 "bound": number(120), "command": "python x"}]  # fmt: skip
@@ -227,7 +233,7 @@ def test_figures_are_made_from_their_records(tmp_path):
         write_json(tmp_path / "results" / name / f"{name}.json", record)
         (tmp_path / "results" / name / f"{name}.png").touch()
     page = pages(tmp_path)[Path("docs/results.md")]
-    assert "| `pixelvae` | 1 | 1,000 | 90.00 ± 0.10 | 82.75 ± 0.10 | 7.25 ± 0.10 |" in page
+    assert "| `gated-pixelvae` | 1 | 1,000 | 90.00 ± 0.10 | 82.75 ± 0.10 | 7.25 ± 0.10 |" in page
     assert "22.9 %" in page and "| 15 |" in page and "../results/figure5/figure5.png" in page
 
 

@@ -1,0 +1,174 @@
+#!/usr/bin/env python
+"""Figure 5: digits in a latent space of two dimensions, PixelVAE against the convolutional VAE.
+
+python experiments/mnist_latents.py train --out runs/latents
+python experiments/mnist_latents.py record runs/latents
+python experiments/mnist_latents.py plot
+
+The fixed binarized MNIST has no labels and another order than MNIST. So the latent means are those of MNIST's own
+labelled images (50,000 / 10,000 / 10,000), each pixel binarized once with its grey value as the probability.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments.mnist_layers import finished_run  # noqa: E402
+from experiments.mnist_pixelvae import PRESETS  # noqa: E402
+from experiments.mnist_table1 import run_all  # noqa: E402
+from lib.console import ArgumentParser, main, positive_int, say  # noqa: E402
+from lib.errors import UserError  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ("conv-vae", "gated-pixelvae")
+NEIGHBOURS = (1, 3, 5, 10, 20, 30, 50, 100, 200)
+
+
+def parse(words: list[str]):
+    """The command line."""
+    parser = ArgumentParser(prog="mnist_latents.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    p = commands.add_parser("train", help="train both models with K = 2, then record and plot")
+    p.add_argument("--preset", choices=sorted(PRESETS), default="paper")
+    p.add_argument("--data", default="binarized_mnist")
+    p.add_argument("--out", default="runs/latents", help="a folder with one run a model")
+    p.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
+    p.add_argument("--into", type=Path, metavar="FOLDER", help="where to record (default: --out)")
+    p.add_argument("options", nargs="*", help="after --: more options for each training")
+    p.set_defaults(function=train)
+
+    p = commands.add_parser(
+        "record", help="errors of the classifiers as JSON, latent means, and the figure"
+    )
+    p.add_argument("out", metavar="RUNS")
+    p.add_argument("--into", type=Path, default=ROOT / "results" / "figure5", metavar="FOLDER")
+    p.set_defaults(function=record)
+
+    p = commands.add_parser("plot", help="the figure, from the record alone")
+    p.add_argument("--into", type=Path, default=ROOT / "results" / "figure5", metavar="FOLDER")
+    p.set_defaults(function=plot)
+    return parser.parse_args(words)
+
+
+def train(arguments) -> int:
+    """Trains both models, then records and plots."""
+    script = str(ROOT / "experiments" / "mnist_pixelvae.py")
+    commands = [
+        [sys.executable, script, "train", "--model", model, "--preset", arguments.preset, "--latent-dim", "2",
+         "--data", arguments.data, "--out", str(Path(arguments.out) / model), *arguments.options]
+        for model in MODELS
+    ]  # fmt: skip
+    status = run_all(commands, arguments.jobs)
+    if not status:
+        arguments.into = arguments.into or Path(arguments.out)
+        record(arguments)
+    return status
+
+
+def labelled_images(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """MNIST's images, binarized with a fixed seed: uint8 (N, 1, 28, 28); and their digits, uint8 (N,)."""
+    from datasets import open_dataset
+    from lib.noise import uniform
+
+    mnist = open_dataset("mnist")
+    grey = mnist.images(split)
+    draws = uniform(0, f"binarize {split}", 0, grey.shape)
+    return (draws < grey / np.float32(255)).astype("uint8"), mnist.labels(split)
+
+
+def latent_means(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
+    """Means of q(z|x): float32 (N, K)."""
+    import theano
+    import theano.tensor as T
+
+    x = T.tensor4("x", dtype="uint8")
+    encode = theano.function([x], model.encode(T.cast(x, theano.config.floatX)).mean)
+    return np.concatenate(
+        [encode(images[n : n + batch_size]) for n in range(0, len(images), batch_size)]
+    )
+
+
+def neighbour_errors(latents, labels) -> dict[str, float]:
+    """Errors, from 0 to 1, of the k-nearest-neighbour classifier of the training images, k chosen on validation.
+
+    Both arguments have the keys train, valid and test: arrays (N, K) and (N,). Returns k, valid_error, test_error.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    def error(k: int, split: str) -> float:
+        classifier = KNeighborsClassifier(k).fit(latents["train"], labels["train"])
+        return float(np.mean(classifier.predict(latents[split]) != labels[split]))
+
+    errors = {k: error(k, "valid") for k in NEIGHBOURS if k <= len(labels["train"])}
+    best = min(errors, key=lambda k: errors[k])
+    return {"k": best, "valid_error": errors[best], "test_error": error(best, "test")}
+
+
+def record(arguments) -> None:
+    """Writes ``figure5.json`` and the test set's latent means, and draws them.
+
+    Raises UserError without finished runs.
+    """
+    from experiments.mnist_pixelvae import load
+    from lib.files import atomic_write, write_json
+
+    runs, images = [], {split: labelled_images(split) for split in ("train", "valid", "test")}
+    labels = {split: pair[1] for split, pair in images.items()}
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    for name in MODELS:
+        folder = Path(arguments.out) / name
+        run = finished_run(folder)
+        model, _ = load(str(folder))
+        if model.latent_dim != 2:
+            raise UserError(
+                f"{folder} has {model.latent_dim} latent dimensions, and figure 5 has two"
+            )
+        latents = {split: latent_means(model, pair[0]) for split, pair in images.items()}
+        run.update(neighbour_errors(latents, labels), bound=run["test"]["bound"])
+        say(f"{name}: k = {run['k']}, test error {100 * run['test_error']:.1f} %")
+        with atomic_write(arguments.into / f"{name}.npz") as file:
+            np.savez_compressed(
+                file,
+                latents=latents["test"].astype("float32"),
+                labels=labels["test"].astype("uint8"),
+            )
+        runs.append(run)
+    write_json(arguments.into / "figure5.json", runs)
+    plot(arguments)
+
+
+def plot(arguments) -> None:
+    """Draws figure 5 from the recorded errors and latent means; raises UserError where there are none."""
+    from matplotlib.figure import Figure
+
+    from lib.files import atomic_write, user_errors
+
+    path = arguments.into / "figure5.json"
+    with user_errors(f"cannot read {path}"):
+        runs = json.loads(path.read_text())
+    figure = Figure(figsize=(6 * len(runs), 5.5))
+    for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
+        path = arguments.into / f"{run['model']}.npz"
+        with user_errors(f"cannot read {path}"), np.load(path, allow_pickle=False) as arrays:
+            points, digits = arrays["latents"], arrays["labels"]
+        drawn = axes.scatter(*points.T, c=digits, cmap="tab10", vmin=-0.5, vmax=9.5, s=2)
+        axes.set(
+            title=f"{run['model']}: {100 * run['test_error']:.1f} % error", xlabel="z₁", ylabel="z₂"
+        )
+    figure.colorbar(drawn, ticks=range(10), label="digit")
+    figure.tight_layout()
+    with atomic_write(arguments.into / "figure5.png") as file:
+        figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
+    print(arguments.into / "figure5.png")
+
+
+if __name__ == "__main__":
+    options = parse(sys.argv[1:])
+    sys.exit(main(options.function, options))

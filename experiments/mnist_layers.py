@@ -1,0 +1,161 @@
+#!/usr/bin/env python
+"""Figure 4: PixelVAE against PixelCNN with few autoregressive layers, all trained equally long.
+
+python experiments/mnist_layers.py train --layers 0 1 2 3 4 --out runs/layers
+python experiments/mnist_layers.py record runs/layers
+python experiments/mnist_layers.py plot
+
+The 7×7 input layer is autoregressive too: L = 0 has one such layer. None at all is the convolutional VAE, which has
+the same decoder and independent pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments.mnist_pixelvae import PRESETS  # noqa: E402
+from experiments.mnist_table1 import run_all, training_command  # noqa: E402
+from lib.console import ArgumentParser, main, non_negative_int, positive_int  # noqa: E402
+from lib.errors import UserError  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ("gated-pixelvae", "gated-pixelcnn")
+
+
+def parse(words: list[str]):
+    """The command line."""
+    parser = ArgumentParser(prog="mnist_layers.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    p = commands.add_parser(
+        "train", help="train the models, resumed where they stopped; then record and plot"
+    )
+    p.add_argument(
+        "--layers", type=non_negative_int, nargs="+", default=[0, 1, 2, 4, 6, 8, 10, 12, 14]
+    )
+    p.add_argument("--preset", choices=sorted(PRESETS), default="paper")
+    p.add_argument("--data", default="binarized_mnist")
+    p.add_argument("--out", default="runs/layers", help="a folder with one run a model and L")
+    p.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
+    p.add_argument("--into", type=Path, metavar="FOLDER", help="where to record (default: --out)")
+    p.add_argument("options", nargs="*", help="after --: more options for each training")
+    p.set_defaults(function=train)
+
+    p = commands.add_parser("record", help="what finished runs reached, as JSON, and the figure")
+    p.add_argument("out", metavar="RUNS")
+    p.add_argument("--into", type=Path, default=ROOT / "results" / "figure4", metavar="FOLDER")
+    p.set_defaults(function=record)
+
+    p = commands.add_parser("plot", help="the figure, from the record alone")
+    p.add_argument("--into", type=Path, default=ROOT / "results" / "figure4", metavar="FOLDER")
+    p.set_defaults(function=plot)
+    return parser.parse_args(words)
+
+
+def train(arguments) -> int:
+    """Trains the convolutional VAE and both models for each L, then records and plots."""
+    script = str(ROOT / "experiments" / "mnist_pixelvae.py")
+    wanted = [("conv-vae", None)] + [(m, layers) for layers in arguments.layers for m in MODELS]
+    commands = []
+    for model, layers in wanted:
+        name = model if layers is None else f"{model}-L{layers}"
+        command = [sys.executable, script, "train", "--model", model, "--preset", arguments.preset,
+                   "--data", arguments.data, "--out", str(Path(arguments.out) / name)]  # fmt: skip
+        command += [] if layers is None else ["--layers", str(layers)]
+        commands.append([*command, *arguments.options])
+    status = run_all(commands, arguments.jobs)
+    if not status:
+        arguments.into = arguments.into or Path(arguments.out)
+        record(arguments)
+    return status
+
+
+def finished_run(folder: Path) -> dict[str, Any]:
+    """What a finished run was and reached (nats an image): the fields of figures 4 and 5's records.
+
+    Raises UserError where its files are missing or make no sense.
+    """
+    from lib.metrics import read_metrics
+
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        results = json.loads((folder / "results.json").read_text())
+        settings = config["settings"]
+        return {
+            "model": settings["model"]["model"],
+            "layers": settings["model"]["layers"],
+            "iterations": settings["iterations"],
+            "best_iteration": results["iteration"],
+            "valid": results["valid"],
+            "test": results["test"],
+            "seconds": round(read_metrics(folder / "metrics.csv")[-1]["seconds"]),
+            "seed": settings["seed"],
+            "command": training_command(settings, config["environment"]["preset"]),
+        }
+    except (OSError, ValueError, KeyError, IndexError) as problem:
+        raise UserError(f"{folder} is no finished run: {problem}") from problem
+
+
+def record(arguments) -> None:
+    """Writes ``figure4.json`` from all finished runs in a folder, and draws it.
+
+    Raises UserError where there are none.
+    """
+    from lib.files import write_json
+
+    folders = sorted(path.parent for path in Path(arguments.out).glob("*/results.json"))
+    if not folders:
+        raise UserError(f"{arguments.out} holds no finished run")
+    runs = [finished_run(folder) for folder in folders]
+    for run in runs:
+        run["autoregressive_layers"] = 0 if run["model"] == "conv-vae" else run["layers"] + 1
+    runs.sort(key=lambda run: (run["model"] == "gated-pixelcnn", run["autoregressive_layers"]))
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.into / "figure4.json", runs)
+    plot(arguments)
+
+
+def plot(arguments) -> None:
+    """Draws figures 4a and 4b from ``figure4.json``; raises UserError where there is none."""
+    from matplotlib.figure import Figure
+
+    from lib.files import atomic_write, user_errors
+
+    path = arguments.into / "figure4.json"
+    with user_errors(f"cannot read {path}"):
+        runs = json.loads(path.read_text())
+    vae = [run for run in runs if run["model"] != "gated-pixelcnn"]
+    cnn = [run for run in runs if run["model"] == "gated-pixelcnn"]
+
+    def line(axes, chosen, value, label):
+        if chosen:
+            axes.errorbar(
+                [run["autoregressive_layers"] for run in chosen],
+                [run["test"][value]["mean"] for run in chosen],
+                [run["test"][value]["se"] for run in chosen],
+                marker="o", capsize=3, label=label,
+            )  # fmt: skip
+
+    figure = Figure(figsize=(10, 4))
+    left, right = figure.subplots(1, 2)
+    line(left, vae, "bound", "PixelVAE (upper bound)")
+    line(left, cnn, "bound", "PixelCNN")
+    line(right, [run for run in vae if "kl" in run["test"]], "kl", "KL")
+    line(right, vae, "reconstruction", "reconstruction")
+    for axes, title in ((left, "4a: −log p(x), test set"), (right, "4b: PixelVAE's bound, split")):
+        axes.set(xlabel="autoregressive layers", ylabel="nats an image", title=title)
+        axes.legend()
+    figure.tight_layout()
+    with atomic_write(arguments.into / "figure4.png") as file:
+        figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
+    print(arguments.into / "figure4.png")
+
+
+if __name__ == "__main__":
+    options = parse(sys.argv[1:])
+    sys.exit(main(options.function, options))

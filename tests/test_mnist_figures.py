@@ -1,0 +1,75 @@
+"""Figures 4 and 5: the classifier on a case that is known, and pictures drawn from records alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import mnist_latents, mnist_layers
+from lib.errors import UserError
+
+
+def test_neighbours_find_separate_groups_and_guess_where_nothing_is_to_be_seen():
+    rng = np.random.RandomState(0)
+    labels = {s: np.arange(n) % 4 for s, n in (("train", 400), ("valid", 200), ("test", 200))}
+    centres = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
+    apart = {s: centres[v] + rng.standard_normal((len(v), 2)) for s, v in labels.items()}
+    assert mnist_latents.neighbour_errors(apart, labels)["test_error"] < 0.01
+    mixed = {s: rng.standard_normal((len(v), 2)) for s, v in labels.items()}
+    assert 0.65 < mnist_latents.neighbour_errors(mixed, labels)["test_error"] < 0.85
+
+
+def test_the_number_of_neighbours_is_chosen_on_validation():
+    # One label in five is wrong in training alone: many neighbours are better than one.
+    rng = np.random.RandomState(1)
+    truth = {s: np.arange(n) % 2 for s, n in (("train", 1000), ("valid", 500), ("test", 500))}
+    latents = {s: 9.0 * v[:, None] + rng.standard_normal((len(v), 2)) for s, v in truth.items()}
+    labels = {
+        **truth,
+        "train": np.where(rng.random_sample(1000) < 0.2, 1 - truth["train"], truth["train"]),
+    }
+    chosen = mnist_latents.neighbour_errors(latents, labels)
+    assert chosen["k"] > 3 and chosen["test_error"] < 0.02
+
+
+def run(model: str, layers: int, autoregressive: int) -> dict:
+    value = {"mean": 90.0 - layers, "se": 0.2}
+    test = {"bound": value, "reconstruction": value}
+    if model != "gated-pixelcnn":
+        test["kl"] = value
+    return {"model": model, "layers": layers, "autoregressive_layers": autoregressive, "test": test}
+
+
+def test_figure_4_is_drawn_from_the_record_alone(tmp_path):
+    runs = [run("conv-vae", 4, 0), run("gated-pixelvae", 0, 1), run("gated-pixelcnn", 0, 1)]
+    (tmp_path / "figure4.json").write_text(json.dumps(runs))
+    mnist_layers.plot(mnist_layers.parse(["plot", "--into", str(tmp_path)]))
+    assert Image.open(tmp_path / "figure4.png").size[0] > 500
+
+
+def test_figure_5_is_drawn_from_the_record_alone(tmp_path):
+    runs = [{"model": name, "test_error": 0.1} for name in mnist_latents.MODELS]
+    (tmp_path / "figure5.json").write_text(json.dumps(runs))
+    for name in mnist_latents.MODELS:
+        np.savez(
+            tmp_path / f"{name}.npz", latents=np.eye(2, dtype="float32"), labels=np.uint8([0, 9])
+        )
+    mnist_latents.plot(mnist_latents.parse(["plot", "--into", str(tmp_path)]))
+    assert Image.open(tmp_path / "figure5.png").size[0] > 500
+
+
+@pytest.mark.parametrize("module", [mnist_layers, mnist_latents])
+def test_nothing_to_record_or_draw_is_one_line(module, tmp_path):
+    with pytest.raises(UserError, match="cannot read"):
+        module.plot(module.parse(["plot", "--into", str(tmp_path)]))
+
+
+def test_no_finished_run_is_one_line(tmp_path):
+    arguments = mnist_layers.parse(["record", str(tmp_path), "--into", str(tmp_path)])
+    with pytest.raises(UserError, match="no finished run"):
+        mnist_layers.record(arguments)
+    with pytest.raises(UserError, match="no finished run"):
+        mnist_layers.finished_run(tmp_path)
