@@ -95,7 +95,9 @@ def finished_run(folder: Path) -> dict[str, Any]:
             "test": results["test"],
             "seconds": round(read_metrics(folder / "metrics.csv")[-1]["seconds"]),
             "seed": settings["seed"],
-            "command": training_command(settings, config["environment"]["preset"]),
+            "command": training_command(
+                settings, config["environment"]["preset"], f"{folder.parent.name}/{folder.name}"
+            ),
         }
     except (OSError, ValueError, KeyError, IndexError) as problem:
         raise UserError(f"{folder} is no finished run: {problem}") from problem

@@ -14,7 +14,7 @@ from datasets import RECIPES, open_dataset
 from datasets.sources import source_folder
 from datasets.spread import Spread
 from experiments.mnist_pixelvae import load
-from experiments.results import ORDERINGS, PAPER, ROOT, read_records
+from experiments.records import ORDERINGS, PAPER, ROOT, read_records
 from lib.evaluation import Bound
 
 RECORDS = read_records(ROOT)

@@ -16,7 +16,8 @@ import pytest
 from datasets.spread import Spread
 from experiments import mnist_pixelvae, mnist_table1, weights
 from experiments.mnist_table1 import describe_run, keep_checkpoints, paper_gap, parse, run_all
-from experiments.results import BEGIN, END, ROOT, pages
+from experiments.records import ROOT
+from experiments.results import BEGIN, END, pages
 from lib.checkpoint import load_arrays
 from lib.errors import UserError
 from lib.files import write_json

@@ -1,0 +1,323 @@
+"""docs/results.md: every MNIST table and figure of the paper beside ours, from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from experiments.records import (
+    ORDERINGS,
+    PAPER,
+    PUBLISHED,
+    Record,
+    bound,
+    duration,
+    estimate,
+    read_json,
+    size,
+    table,
+    text,
+    value,
+)
+
+
+def results_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
+    """docs/results.md."""
+    yield "# MNIST: the paper's results beside ours"
+    yield ""
+    yield text(
+        """
+        Written by `make results` from the records in `results/`; no number here is typed by hand. All are nats an
+        image on the fixed binarization of MNIST, ± the standard error over images. ≤ is the bound with one posterior
+        sample an image, ≈ the importance-weighted estimate, = an exact likelihood.
+        """
+    )
+    yield ""
+    yield from _table1(records)
+    yield from _runs(records)
+    yield from _figure4(root)
+    yield from _figure5(root)
+    yield from _pictures(root, records)
+    yield from _differences(records)
+
+
+def _table1(records: Mapping[str, Record]) -> Iterator[str]:
+    yield "## Table 1"
+    yield ""
+    rows = []
+    for name, row in PAPER.items():
+        r = records.get(name)
+        ours = (
+            [bound(r), estimate(r), f"{r['paper']['gap']:+.2f}", size(r)]
+            if r
+            else ["", "", "", "not trained yet"]
+        )
+        rows.append([f"{row.title} (`{name}`)", str(row), *ours])
+    rows += [[title, number, "", "", "", ""] for title, number in PUBLISHED]
+    yield from table(
+        [
+            "model",
+            "paper, test",
+            "ours, test (10,000 images)",
+            "ours, importance-weighted",
+            "bound, ours − paper's",
+            "our size",
+        ],
+        rows,
+    )
+    yield ""
+    yield text(
+        """
+        The paper's sizes are L = 12, D = 32, K = 64 and its estimates are of S = 5,000 samples an image. The command
+        for a bound is `python experiments/mnist_pixelvae.py evaluate NAME`;
+        [pretrained/README.md](../pretrained/README.md) has all of them.
+        """
+    )
+    estimated = {name: r for name, r in records.items() if "weighted" in r}
+    if estimated:
+        yield ""
+        yield text(
+            """
+            Importance weighting takes long, so it was done on part of the test images, evenly spaced (the test set is
+            sorted by digit). What stands above is the bound of all images less the gain on that part, the mean of
+            bound − estimate of the same images, which varies far less from image to image than either:
+            """
+        )
+        yield ""
+        yield from table(
+            ["model", "S", "images", "bound there", "estimate there", "gain", "estimate for the test set"],
+            [
+                [f"`{name}`", f"{r['weighted']['importance_weighted']['samples']:,}",
+                 f"{r['weighted']['images']:,}", value(r["weighted"]["bound"]),
+                 value(r["weighted"]["importance_weighted"]), value(r["weighted"]["gain"]), estimate(r)]
+                for name, r in estimated.items()
+            ],
+        )  # fmt: skip
+    yield ""
+    compared = [(a, b) for a, b in ORDERINGS if a in records and b in records]
+    if compared:
+        yield text(
+            """
+            The paper's orderings, as differences of test bounds (± as if the two were measured on different images,
+            which overstates the error):
+            """
+        )
+        yield ""
+        rows = []
+        for a, b in compared:
+            x, y = (records[n]["test"]["bound"] for n in (a, b))
+            error = (x["se"] ** 2 + y["se"] ** 2) ** 0.5
+            rows.append(
+                [
+                    f"`{b}` − `{a}`",
+                    f"{PAPER[b].bound - PAPER[a].bound:.2f}",
+                    f"{y['mean'] - x['mean']:.2f} ± {error:.2f}",
+                ]
+            )
+        yield from table(["difference", "paper", "ours"], rows)
+        yield ""
+
+
+def _runs(records: Mapping[str, Record]) -> Iterator[str]:
+    if not records:
+        return
+    yield "## The trainings"
+    yield ""
+    yield from table(
+        ["model", "parameters", "best / asked iterations", "images seen", "time", "KL, test", "evaluation took"],
+        [
+            [f"`{name}`", f"{r['parameters']:,}",
+             f"{r['training']['best_iteration']:,} / {r['training']['iterations_asked']:,}",
+             f"{r['training']['iterations'] * r['training']['batch_size'] / 1e6:.2f} million",
+             duration(r["training"]["seconds"]), value(r["test"]["kl"]) if "kl" in r["test"] else "no latent",
+             duration(r["evaluation_seconds"])]
+            for name, r in records.items()
+        ],
+    )  # fmt: skip
+    yield ""
+    yield text(
+        """
+        Times are those of the training loop with its evaluations, one process of one thread each unless the record
+        says otherwise, on a machine with other work on its cores. Validation bounds on the way:
+        """
+    )
+    yield ""
+    for name, r in records.items():
+        steps = ", ".join(f"{int(t):,}: {b:.2f}" for t, b in r["training"]["valid_bounds"].items())
+        yield f"* `{name}`: {steps}"
+    yield ""
+    yield "```sh"
+    for r in records.values():
+        yield r["training"]["command"]
+    yield "```"
+    yield ""
+
+
+def _figure4(root: Path) -> Iterator[str]:
+    yield "## Figure 4: few autoregressive layers"
+    yield ""
+    runs = read_json(root / "results" / "figure4" / "figure4.json")
+    if not runs:
+        yield "There is no record of it yet (`results/figure4/figure4.json`)."
+        yield ""
+        return
+    yield text(
+        """
+        The paper finds that with few layers PixelVAE is far ahead of PixelCNN (4a), and that its KL drops sharply
+        from no autoregressive layer to one (4b).
+        """
+    )
+    yield ""
+    yield from _drawings(root, "figure4")
+    rows = []
+    for run in runs:
+        test = run["test"]
+        rows.append([
+            f"`{run['model']}`", str(run["autoregressive_layers"]), f"{run['iterations']:,}", value(test["bound"]),
+            value(test["reconstruction"]), value(test["kl"]) if test.get("kl") else "",
+        ])  # fmt: skip
+    yield from table(
+        ["model", "autoregressive layers", "iterations", "test bound", "reconstruction", "KL"], rows
+    )
+    yield ""
+    yield "```sh"
+    for run in runs:
+        yield run["command"]
+    yield "python experiments/mnist_layers.py record runs/layers"
+    yield "```"
+    yield ""
+
+
+def _figure5(root: Path) -> Iterator[str]:
+    yield "## Figure 5: two latent dimensions"
+    yield ""
+    runs = read_json(root / "results" / "figure5" / "figure5.json")
+    if not runs:
+        yield "There is no record of it yet (`results/figure5/figure5.json`)."
+        yield ""
+        return
+    yield text(
+        """
+        The test set's latent means by digit, and the error of a k-nearest-neighbour classifier on them, k chosen on
+        the validation set. The paper: 22.9 % for the convolutional VAE, 7.2 % for PixelVAE.
+        """
+    )
+    yield ""
+    yield from _drawings(root, "figure5")
+    yield from table(
+        ["model", "iterations", "k", "validation error", "test error", "bound"],
+        [
+            [f"`{run['model']}`", f"{run['iterations']:,}", str(run["k"]), percent(run["valid_error"]),
+             percent(run["test_error"]), value(run["bound"])]
+            for run in runs
+        ],
+    )  # fmt: skip
+    yield ""
+    yield "```sh"
+    for run in runs:
+        yield run["command"]
+    yield "python experiments/mnist_latents.py record runs/latents"
+    yield "```"
+    yield ""
+
+
+def percent(error: float) -> str:
+    """An error from 0 to 1."""
+    return f"{100 * error:.1f} %"
+
+
+def _sizes(records: Sequence[Record]) -> str:
+    """The smaller sizes beside the paper's, each with the models that have it."""
+    by_size: dict[str, list[str]] = {}
+    for r in records:
+        by_size.setdefault(size(r), []).append(f"`{r['model']}`")
+    ours = "; ".join(f"{', '.join(names)}: {what}" for what, names in by_size.items())
+    return f"The paper's models have L = 12, D = 32, K = 64. Ours are smaller: {ours}."
+
+
+def _drawings(root: Path, name: str) -> Iterator[str]:
+    for picture in sorted((root / "results" / name).glob("*.png")):
+        yield f"![{picture.stem}](../results/{name}/{picture.name})"
+        yield ""
+
+
+def _pictures(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
+    folder = root / "results" / "mnist"
+    for figure, word, kind in (
+        ("Figure 9: samples", "sample", "samples"),
+        ("Figure 10: reconstructions", "reconstruct", "reconstructions"),
+    ):
+        yield f"## {figure}"
+        yield ""
+        drawn = [name for name in records if (folder / f"{name}-{kind}.png").exists()]
+        if not drawn:
+            yield "There are no pictures yet."
+            yield ""
+            continue
+        if kind == "samples":
+            yield text(
+                """
+                Binary draws, seed 0. The paper shows a PixelVAE with a receptive field of 7 pixels and PixelCNNs of 7
+                and 11; these are the models of table 1 above.
+                """
+            )
+        else:
+            yield text(
+                """
+                Columns alternate: a test image, and a draw of the decoder from a posterior sample of its latent (seed
+                0).
+                """
+            )
+        yield ""
+        for name in drawn:
+            yield f"`python experiments/mnist_pixelvae.py {word} {name}`"
+            yield ""
+            yield f"![{kind} of {name}](../results/mnist/{name}-{kind}.png)"
+            yield ""
+
+
+def _differences(records: Mapping[str, Record]) -> Iterator[str]:
+    yield "## What differs from the paper"
+    yield ""
+    if not records:
+        yield "Nothing has been trained yet."
+        return
+    few = [r for r in records.values() if r["preset"] == "few-cores"]
+    if few:
+        seen = [r["training"]["iterations"] * r["training"]["batch_size"] / 1e6 for r in few]
+        last = sum(r["training"]["best_iteration"] == r["training"]["iterations"] for r in few)
+        yield text(
+            f"""
+            * **Size.** {_sizes(few)}
+            * **Length.** The paper's recipe is 200,000 iterations of 100 images, 20 million in all. The `few-cores`
+              models saw {min(seen):.1f} to {max(seen):.1f} million. {last} of these {len(few)} had their best
+              validation bound at their last evaluation, so part of each gap is time; these runs do not tell how much.
+            * **Recipe.** The one for few cores: small batches, a learning rate that falls as 1/√t, averaged weights,
+              and a shorter KL warm-up ([fidelity.md](fidelity.md)). The commands above say what differs from it.
+            """
+        )
+    if all("device: cpu" in r["training"]["backend"] for r in records.values()):
+        yield text(
+            """
+            * **Processor time.** No GPU was used. The trainings shared a CPU of two cores with other work, so the
+              times above are an upper limit of what a quiet machine needs.
+            """
+        )
+    if len({r["training"]["best_iteration"] for r in records.values()}) > 1:
+        yield text(
+            """
+            * **Unequal lengths.** The models were not trained equally long (table of the trainings), so the
+              differences between rows are not those of the models alone.
+            """
+        )
+    weighed = [
+        r["weighted"]["importance_weighted"]["samples"] for r in records.values() if "weighted" in r
+    ]
+    if weighed:
+        yield text(
+            f"""
+            * **Importance weighting.** S = {min(weighed):,} instead of 5,000 samples and part of the test set, evenly
+              spaced. Fewer samples can only make the estimate worse (larger) on average.
+            """
+        )
+    yield "* **One seed each.** The standard errors are over images and say nothing about another training's result."
