@@ -19,7 +19,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments.mnist_pixelvae import PRESETS  # noqa: E402
-from experiments.mnist_table1 import run_all, training_command  # noqa: E402
+from experiments.mnist_table1 import run_all  # noqa: E402
+from experiments.records import training_command  # noqa: E402
 from lib.console import ArgumentParser, main, non_negative_int, positive_int  # noqa: E402
 from lib.errors import UserError  # noqa: E402
 

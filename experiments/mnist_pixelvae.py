@@ -37,8 +37,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         learning_rate=1e-3, kl_warmup=10_000, eval_every=500, decay_after=None, average_decay=None,
     ),
     "few-cores": dict(
-        layers=4, dim_pix=16, latent_dim=32, filter_size=5, iterations=50_000, batch_size=40,
-        learning_rate=2e-3, kl_warmup=5_000, eval_every=1_250, decay_after=5_000, average_decay=0.999,
+        layers=8, dim_pix=16, latent_dim=32, filter_size=5, iterations=50_000, batch_size=16,
+        learning_rate=2e-3, kl_warmup=5_000, eval_every=3_125, decay_after=5_000, average_decay=0.999,
     ),
     "quick": dict(
         layers=2, dim_pix=16, latent_dim=16, filter_size=5, iterations=4_000, batch_size=50,

@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments.mnist_pixelvae import PRESETS  # noqa: E402
-from experiments.records import PAPER  # noqa: E402
+from experiments.records import PAPER, training_command  # noqa: E402
 from lib.console import ArgumentParser, GracefulStop, main, positive_int, say  # noqa: E402
 from lib.errors import UserError  # noqa: E402
 from models import MNIST_MODELS  # noqa: E402
@@ -212,23 +212,6 @@ def describe_run(header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
             "valid_bounds": {str(row["iteration"]): round(row["bound"], 2) for row in few},
         },
     }  # fmt: skip
-
-
-def training_command(settings: Mapping[str, Any], preset: str, out: str | None = None) -> str:
-    """The command that trains with these settings: the preset, and what differs from it.
-
-    ``out`` is the folder under runs/, the model's name by default.
-    """
-    model = settings["model"]["model"]
-    words = ["python experiments/mnist_pixelvae.py train", f"--model {model} --preset {preset}"]
-    words.append(f"--data {settings['data']['name']}")
-    chosen = {**settings["model"], **settings}
-    for name, value in PRESETS[preset].items():
-        if chosen[name] != value:
-            words.append(f"--{name.replace('_', '-')} {chosen[name]}")
-    if settings["seed"]:
-        words.append(f"--seed {settings['seed']}")
-    return " ".join([*words, f"--out runs/{out or model}"])
 
 
 def evaluation_commands(name: str, images: int, samples: int) -> dict[str, str]:

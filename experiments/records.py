@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.mnist_pixelvae import PRESETS
 from models import MNIST_MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,3 +123,20 @@ def estimate(record: Record) -> str:
 def duration(seconds: float) -> str:
     """In hours or minutes."""
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+
+
+def training_command(settings: Mapping[str, Any], preset: str, out: str | None = None) -> str:
+    """The command that trains with these settings: the preset, and what differs from it.
+
+    ``out`` is the folder under runs/, the model's name by default.
+    """
+    model = settings["model"]["model"]
+    words = ["python experiments/mnist_pixelvae.py train", f"--model {model} --preset {preset}"]
+    words.append(f"--data {settings['data']['name']}")
+    chosen = {**settings["model"], **settings}
+    for name, value in PRESETS[preset].items():
+        if chosen[name] != value:
+            words.append(f"--{name.replace('_', '-')} {chosen[name]}")
+    if settings["seed"]:
+        words.append(f"--seed {settings['seed']}")
+    return " ".join([*words, f"--out runs/{out or model}"])

@@ -21,10 +21,12 @@ from experiments.records import (  # noqa: E402
     bound,
     estimate,
     iterations,
+    read_json,
     read_records,
     size,
     table,
     text,
+    training_command,
     value,
     weighted,
 )
@@ -40,7 +42,7 @@ def pages(root: Path) -> dict[Path, str]:
     records = read_records(root)
     texts = {
         Path("docs/results.md"): "\n".join(results_page(root, records)) + "\n",
-        Path("pretrained/README.md"): "\n".join(weights_page(records)) + "\n",
+        Path("pretrained/README.md"): "\n".join(weights_page(root, records)) + "\n",
     }
     readme = root / "README.md"
     whole = readme.read_text(encoding="utf-8") if readme.exists() else ""
@@ -65,7 +67,7 @@ def write_pages(root: Path) -> list[Path]:
     return written
 
 
-def weights_page(records: Mapping[str, Record]) -> Iterator[str]:
+def weights_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
     """pretrained/README.md."""
     yield "# Trained weights"
     yield ""
@@ -121,7 +123,12 @@ def weights_page(records: Mapping[str, Record]) -> Iterator[str]:
     yield "python experiments/mnist_table1.py ship runs/conv-vae runs/pixelvae ...   # weights, records, this page"
     yield "```"
     yield ""
-    yield "`python experiments/mnist_table1.py train --preset few-cores` does all of it from nothing."
+    yield text(
+        """
+        `python experiments/mnist_table1.py train --preset few-cores` trains all five from nothing, with the preset's
+        own settings.
+        """
+    )
     yield ""
     yield "## Unfinished trainings"
     yield ""
@@ -133,8 +140,11 @@ def weights_page(records: Mapping[str, Record]) -> Iterator[str]:
     )
     yield ""
     yield "```sh"
-    yield "cp -r pretrained/checkpoints/NAME runs/NAME && cp pretrained/NAME.npz runs/NAME/best.npz"
-    yield "python experiments/mnist_pixelvae.py train --model NAME --preset few-cores --out runs/NAME"
+    for folder in sorted((root / "pretrained" / "checkpoints").glob("*/")):
+        config = read_json(folder / "config.json")
+        name = folder.name
+        yield f"cp -r pretrained/checkpoints/{name} runs/ && cp pretrained/{name}.npz runs/{name}/best.npz"
+        yield training_command(config["settings"], config["environment"]["preset"])
     yield "```"
 
 

@@ -16,7 +16,7 @@ import pytest
 from datasets.spread import Spread
 from experiments import mnist_pixelvae, mnist_table1, weights
 from experiments.mnist_table1 import describe_run, keep_checkpoints, paper_gap, parse, run_all
-from experiments.records import ROOT
+from experiments.records import ROOT, read_records
 from experiments.results import BEGIN, END, pages
 from lib.checkpoint import load_arrays
 from lib.errors import UserError
@@ -97,6 +97,17 @@ def test_the_recorded_command_trains_the_same_again(run, shipped):
     assert words[:2] == ["python", "experiments/mnist_pixelvae.py"]
     options = vars(mnist_pixelvae.parse(words[2:]))
     settings = json.loads((run / "config.json").read_text())["settings"]
+    flat = {**settings, **settings["model"], "data": settings["data"]["name"]}
+    same = set(flat) & set(options)
+    assert len(same) >= 14 and {n: options[n] for n in same} == {n: flat[n] for n in same}
+
+
+@pytest.mark.parametrize("name", read_records(ROOT))
+def test_the_recorded_command_is_that_of_the_shipped_weights(name):
+    record = read_records(ROOT)[name]
+    options = vars(mnist_pixelvae.parse(shlex.split(record["training"]["command"])[2:]))
+    _, header = load_arrays(ROOT / record["weights"]["file"], kind="weights")
+    settings = header["config"]["settings"]
     flat = {**settings, **settings["model"], "data": settings["data"]["name"]}
     same = set(flat) & set(options)
     assert len(same) >= 14 and {n: options[n] for n in same} == {n: flat[n] for n in same}
