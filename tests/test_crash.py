@@ -2,8 +2,10 @@
 
 import os
 import random
+import shutil
 import signal
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ def one_bound(monkeypatch):
     monkeypatch.setattr(lib.training, "Bound", shared)
 
 
-def start(folder):
+def start(folder, iterations=ITERATIONS, before=lambda: None):
     """Trains in a forked process; returns it and a pipe that tells each iteration's start."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -52,9 +54,9 @@ def start(folder):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
         os.close(reader)
-        status, *_ = run_for(
-            folder, ITERATIONS, Images(lambda i: os.write(writer, b"%d\n" % i)), eval_every=EVERY
-        )
+        before()
+        data = Images(lambda i: os.write(writer, b"%d\n" % i))
+        status, *_ = run_for(folder, iterations, data, eval_every=EVERY)
     finally:
         os._exit(status)
 
@@ -98,15 +100,62 @@ def test_killed_at_random_moments(tmp_path, one_bound):
             pass
         assert os.waitpid(pid, 0)[1] == 0
         _, arrays, header, rows = run_for(folder, ITERATIONS, eval_every=EVERY)
-    for name in whole:
-        np.testing.assert_array_equal(arrays[name], whole[name], err_msg=name)
+    same(tmp_path, arrays, whole)
     assert rows == whole_rows
     assert [row["iteration"] for row in rows] == [
         i for i in range(EVERY, ITERATIONS + 1, EVERY) for _ in range(2)
     ]
     assert header["state"]["best"] == whole_header["state"]["best"]
-    best = [load_arrays(tmp_path / name / "best.npz") for name in ("whole", "killed")]
-    assert best[0][1] == best[1][1]
-    for name in best[0][0]:
-        np.testing.assert_array_equal(best[0][0][name], best[1][0][name], err_msg=name)
     print(f"{KILLS} kills, {in_a_save} of them in a save")
+
+
+def same(folder, arrays, whole):
+    """Compares checkpoints, and the best weights in the folders "whole" and "killed"."""
+    best = [load_arrays(folder / name / "best.npz") for name in ("whole", "killed")]
+    assert best[0][1] == best[1][1]
+    for ours, truth in ((arrays, whole), (best[1][0], best[0][0])):
+        assert ours.keys() == truth.keys()
+        for name in truth:
+            np.testing.assert_array_equal(ours[name], truth[name], err_msg=name)
+
+
+def test_killed_before_each_step_of_each_save(tmp_path, one_bound):
+    """Each time a file or a folder is flushed or renamed, from the first settings to the last checkpoint."""
+    with threads(1):
+        _, whole, _, whole_rows = run_for(tmp_path / "whole", 2 * EVERY, eval_every=EVERY)
+        folder, kills = tmp_path / "killed", 0
+        while True:
+            shutil.rmtree(folder, ignore_errors=True)
+            pid, pipe = start(folder, 2 * EVERY, partial(kill_before, kills + 1))
+            while os.read(pipe, 4096):
+                pass
+            os.close(pipe)
+            status = os.waitpid(pid, 0)[1]
+            if not os.WIFSIGNALED(status):
+                break
+            kills += 1
+            if (folder / "checkpoint.npz").exists():
+                load_arrays(folder / "checkpoint.npz", kind="checkpoint")
+            _, arrays, _, rows = run_for(folder, 2 * EVERY, eval_every=EVERY)
+            same(tmp_path, arrays, whole)
+            assert rows == whole_rows, kills
+    assert os.WEXITSTATUS(status) == 0
+    # Settings, empty metrics, a checkpoint, then twice two rows, the best weights and a checkpoint.
+    assert kills == 3 * 3 + 2 * (2 + 2 * 3)
+    print(f"{kills} kills, one before each step")
+
+
+def kill_before(step):
+    """From now on the process is killed where it would flush or rename for that time."""
+    calls = []
+
+    def counted(original):
+        def call(*arguments):
+            calls.append(arguments)
+            if len(calls) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments)
+
+        return call
+
+    os.fsync, os.replace = counted(os.fsync), counted(os.replace)
