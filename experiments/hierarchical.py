@@ -17,8 +17,8 @@ from experiments.weights import load_weights, open_data
 from lib import console
 from lib.console import ArgumentParser, non_negative_int, positive_float, positive_int, say
 from lib.errors import UserError
-from models.hierarchical import BATCH_NORMS, DECODERS, Settings
 from models.presets import Preset, Training
+from models.settings import BATCH_NORMS, DECODERS, Settings
 
 WORDS = ("train", "evaluate", "sample", "reconstruct", "vary", "replay")
 # Columns of metrics.csv beside those of every model.
@@ -42,7 +42,7 @@ class Experiment:
     def main(self, arguments: list[str]) -> int:
         """The exit status of a command line without the program's name."""
         options = self.parse(arguments)
-        return console.main(options.function, options)
+        return console.main(console.run, options)
 
     def parse(self, arguments: list[str]) -> argparse.Namespace:
         """The command line; no word means ``train``."""
@@ -108,6 +108,8 @@ class Experiment:
         p.add_argument("report", metavar="RUN|TROUBLE.npz")
         p.set_defaults(function=replay)
 
+        for p in commands.choices.values():
+            console.add_device_options(p)
         options = parser.parse_args(arguments)
         if options.command == "train":
             settings = self.presets[options.preset].settings

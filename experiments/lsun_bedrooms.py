@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments.hierarchical import Experiment  # noqa: E402
-from models.hierarchical import Settings  # noqa: E402
 from models.lsun_bedrooms import PRESETS  # noqa: E402
+from models.settings import Settings  # noqa: E402
 
 
 def data(settings: Settings) -> str:

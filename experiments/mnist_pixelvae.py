@@ -19,11 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.console import (  # noqa: E402
     ArgumentParser,
+    add_device_options,
     fraction,
     main,
     non_negative_int,
     positive_float,
     positive_int,
+    run,
     say,
 )
 from lib.errors import UserError  # noqa: E402
@@ -117,6 +119,8 @@ def parse(words: list[str]):
     p.add_argument("report", metavar="RUN|TROUBLE.npz")
     p.set_defaults(function=replay)
 
+    for p in commands.choices.values():
+        add_device_options(p)
     arguments = parser.parse_args(words)
     if arguments.command == "train":
         for name, value in PRESETS[arguments.preset].items():
@@ -338,4 +342,4 @@ def replay(arguments) -> None:
 
 if __name__ == "__main__":
     options = parse(sys.argv[1:])
-    sys.exit(main(options.function, options))
+    sys.exit(main(run, options))

@@ -25,10 +25,12 @@ def parse(words: list[str]):
     parser.add_argument("preset", choices=list(SETTINGS))
     parser.add_argument("--batch-size", type=positive_int, default=2)
     parser.add_argument("--steps", type=positive_int, default=3)
+    console.add_device_options(parser)
+    parser.set_defaults(function=measure)
     return parser.parse_args(words)
 
 
-def run(options) -> None:
+def measure(options) -> None:
     import numpy as np
 
     from lib.backend import summary
@@ -56,4 +58,4 @@ def run(options) -> None:
 
 if __name__ == "__main__":
     parsed = parse(sys.argv[1:])
-    sys.exit(console.main(run, parsed))
+    sys.exit(console.main(console.run, parsed))

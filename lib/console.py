@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from lib.backend import device
 from lib.errors import UserError
 
 USAGE_STATUS = 2
@@ -78,6 +79,29 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the error and where to find help, and exit with status 2."""
         self.exit(_fail(f"{message} ({self.prog} --help lists what there is)"))
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device`` and ``--tf32``, which :func:`run` heeds."""
+    parser.add_argument(
+        "--device", choices=device.CHOICES,
+        help="auto (the default, or what PIXELVAE_DEVICE says) takes a GPU where one works",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tf32", action="store_true",
+        help="let a GPU's convolutions round their inputs to ten bits (from Ampere on)",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Calls ``options.function`` with the options, on the device that they name.
+
+    Raises UserError where that cannot be used.
+    """
+    line = device.use(options.device, options.tf32)
+    if line:
+        say(line)
+    return options.function(options)
 
 
 def positive_int(text: str) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.backend import device
 from lib.checkpoint import load_arrays, save_arrays
 from lib.errors import UserError
 from lib.files import PathLike, to_json, user_errors, write_json
@@ -185,7 +186,7 @@ class Run:
 
 
 def environment_record() -> dict[str, Any]:
-    """Versions, git commit (`+` where files differ from it) and machine, for `config.json`."""
+    """Versions, git commit (`+` where files differ from it), machine and device, for `config.json`."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -195,6 +196,7 @@ def environment_record() -> dict[str, Any]:
         "git_commit": _git_commit(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
+        **device.record(),
     }
 
 

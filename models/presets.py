@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from models.hierarchical import Settings
+from models.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -178,3 +178,26 @@ def test_report_names_versions_and_measures_the_product():
     assert "openmp=True" in report["THEANO_FLAGS"]
     assert float(re.search(r"([\d.]+) GFLOP/s", result.stdout).group(1)) > 1
     assert float(re.search(r"at most (\S+) from NumPy's", result.stdout).group(1)) < 1e-2
+
+
+def test_the_compile_cache_is_named_after_the_processor_that_the_flags_choose():
+    assert flags.march("-O2") is None
+    assert flags.march("-march=core2 -O2 -march=x86-64-v3") == "x86-64-v3"  # the last one counts for g++
+    own, chosen = flags.compiledir_format(), flags.compiledir_format("x86-64-v3")
+    assert chosen.endswith("_x86-64-v3")
+    assert own.rpartition("_")[0] == chosen.rpartition("_")[0]
+
+
+MARCH = """
+import theano
+from lib.ops.gate import Gate
+print(theano.config.compiledir.rpartition("_")[2], " ".join(Gate().c_compile_args()))
+"""
+
+
+def test_code_for_the_chosen_processor_only(tmp_path):
+    chosen = "base_compiledir=%s,gcc.cxxflags=-march=x86-64-v3" % tmp_path
+    name, arguments = output("import lib;" + MARCH, THEANO_FLAGS=chosen).split(None, 1)
+    assert name == "x86-64-v3" and "-march" not in arguments
+    name, arguments = output("import lib;" + MARCH, THEANO_FLAGS="").split(None, 1)
+    assert re.fullmatch("[0-9a-f]{8}", name) and "-march=native" in arguments

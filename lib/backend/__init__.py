@@ -12,10 +12,10 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from shutil import which
-from typing import NamedTuple, Optional
+from typing import Mapping, NamedTuple, Optional
 
 from lib import compat
-from lib.backend import blas, flags
+from lib.backend import blas, device, flags
 from lib.errors import UserError
 
 
@@ -24,6 +24,7 @@ class Backend(NamedTuple):
 
     threads: int  #: OpenMP threads of the compiled operations
     openblas: Optional[blas.OpenBLAS]  #: None where none was found, or Theano's flags name another
+    given: Mapping[str, str]  #: the user's own settings of Theano, which stand
 
 
 @lru_cache(maxsize=None)
@@ -33,7 +34,8 @@ def prepare() -> Backend:
     What the user says in ``THEANO_FLAGS`` or ``.theanorc`` stands. A second call changes nothing.
 
     Raises:
-        UserError: Theano was imported before, no C++ compiler is there, or a setting is bad.
+        UserError: Theano was imported before, no C++ compiler is there, a setting is bad, or Theano's flags ask for a
+            GPU that cannot be used.
     """
     if "theano" in sys.modules:
         raise UserError(
@@ -63,12 +65,16 @@ def prepare() -> Backend:
             "openmp": "True",
             "openmp_elemwise_minsize": "20000",
             "base_compiledir": flags.base_compiledir(),
-            "compiledir_format": flags.compiledir_format(),
+            "compiledir_format": flags.compiledir_format(
+                flags.march(given.get("gcc.cxxflags", ""))
+            ),
             "blas.ldflags": blas.FLAGS if openblas else "",
         },
         given,
     )
-    return Backend(threads, openblas)
+    if given.get("device", "").startswith("cuda"):
+        device.ready(given, given["device"])
+    return Backend(threads, openblas, given)
 
 
 def summary() -> str:
@@ -83,7 +89,7 @@ def summary() -> str:
         name = ldflags or "none (slow: install libopenblas, or SciPy from its wheel)"
     return (
         f"BLAS: {name}; OpenMP threads: {backend.threads}; "
-        f"device: {theano.config.device}, {theano.config.floatX}"
+        f"device: {device.describe()}, {theano.config.floatX}"
     )
 
 

@@ -1,4 +1,7 @@
-"""``python -m lib.backend``: what a bug report should say of the machine and its software."""
+"""``python -m lib.backend``: what a bug report should say of the machine and its software.
+
+It looks for a GPU as commands with ``--device auto`` do, and measures whichever device that gives.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,28 @@ from pathlib import Path
 from typing import Iterator
 
 import numpy as np
-import theano
 
-from lib.backend import prepare, summary
+from lib.backend import device, prepare, summary
+from lib.errors import UserError
 
 PACKAGES = ("Theano", "Lasagne", "fuel", "numpy", "scipy", "h5py", "pillow", "scikit-learn", "lmdb")
 
 
 def main() -> None:
     """Print the report to standard output."""
+    try:
+        said = device.use(None)
+    except UserError as refusal:
+        said = str(refusal)
     print(summary())
-    for name, value in report():
+    for name, value in report(said or "none asked for, or no NVIDIA driver"):
         print(f"{name:<22}{value}")
 
 
-def report() -> Iterator[tuple[str, str]]:
-    """Pairs of a name and what holds here; the last compiles and times a product."""
+def report(gpu: str) -> Iterator[tuple[str, str]]:
+    """Pairs of a name and what holds here, ``gpu`` among them; the last compiles and times a product."""
+    import theano
+
     backend = prepare()
     yield "python", f"{platform.python_version()} ({sys.executable})"
     yield "system", platform.platform()
@@ -37,15 +46,26 @@ def report() -> Iterator[tuple[str, str]]:
         yield package, _version(package)
     yield "OpenBLAS", backend.openblas.version if backend.openblas else "not in use"
     yield "BLAS loaded", " ".join(_loaded_blas())
+    yield "GPU", gpu
     yield "THEANO_FLAGS", os.environ["THEANO_FLAGS"]
     yield "compiledir", theano.config.compiledir
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PIXELVAE_DATA", "FUEL_DATA_PATH"):
+    for variable in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "PIXELVAE_DEVICE",
+        "PIXELVAE_CUDA",
+        "PIXELVAE_TF32",
+        "PIXELVAE_DATA",
+        "FUEL_DATA_PATH",
+    ):
         yield variable, os.environ.get(variable, "not set")
     yield "matrix product", matrix_product()
 
 
 def matrix_product(size: int = 1024) -> str:
     """Speed of a compiled product of square float32 matrices, and its distance from NumPy's."""
+    import theano
+
     left, right = np.random.RandomState(0).standard_normal((2, size, size)).astype("float32")
     x, y = theano.tensor.fmatrices("x", "y")
     product = theano.function([x, y], theano.tensor.dot(x, y))

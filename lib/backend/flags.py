@@ -9,7 +9,7 @@ import shlex
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Mapping
+from typing import Mapping, Optional
 
 from lib.errors import UserError
 
@@ -41,8 +41,9 @@ def given() -> dict[str, str]:
 def set_defaults(defaults: Mapping[str, str], given: Mapping[str, str]) -> None:
     """Put those defaults into ``THEANO_FLAGS`` that the user gave no value for."""
     settings = [f"{k}={shlex.quote(v)}" for k, v in defaults.items() if k.lower() not in given]
-    users = os.environ.get("THEANO_FLAGS")
-    os.environ["THEANO_FLAGS"] = ",".join(settings + ([users] if users else []))
+    before = os.environ.get("THEANO_FLAGS")
+    # The last one counts: of two calls the second.
+    os.environ["THEANO_FLAGS"] = ",".join(([before] if before else []) + settings)
 
 
 def base_compiledir() -> str:
@@ -64,11 +65,21 @@ def base_compiledir() -> str:
     )
 
 
-def compiledir_format() -> str:
+def march(cxxflags: str) -> Optional[str]:
+    """The processor that ``gcc.cxxflags`` name (``-march=x86-64-v3``: "x86-64-v3"), None where they name none."""
+    named = [flag.partition("=")[2] for flag in cxxflags.split() if flag.startswith("-march=")]
+    return named[-1] if named else None
+
+
+def compiledir_format(processor: Optional[str] = None) -> str:
     """The folder's name below that: one for each Python, NumPy and processor.
 
-    Homes are shared between machines, and code that was compiled for one may crash another.
+    Homes are shared between machines, and code that was compiled for one may crash another. ``processor`` is
+    that of ``-march`` where the user chose one; the code then runs on all that have its instructions.
     """
+    name = "compiledir_%(python_version)s_%(numpy_version)s_"
+    if processor:
+        return name + processor
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = "".join(
@@ -76,4 +87,4 @@ def compiledir_format() -> str:
         )
     except OSError:
         processor = platform.processor() or platform.machine()
-    return f"compiledir_%(python_version)s_%(numpy_version)s_{zlib.crc32(processor.encode()):08x}"
+    return f"{name}{zlib.crc32(processor.encode()):08x}"

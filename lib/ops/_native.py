@@ -11,6 +11,8 @@ import numpy as np
 import theano
 from theano import gof
 
+from lib.backend import flags
+
 HEADERS = os.path.join(os.path.dirname(__file__), "c")
 
 
@@ -36,9 +38,11 @@ class NativeOp(gof.Op):
         return [HEADERS]
 
     def c_compile_args(self):
-        # Vector code needs -O3 and the machine's own instructions, whatever Theano's flags are; NaN and
-        # infinity keep their meaning.
-        return ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
+        # Vector code needs -O3 and the machine's own instructions, unless Theano's flags name a processor;
+        # NaN and infinity keep their meaning.
+        named = flags.march(theano.config.gcc.cxxflags)
+        processor = [] if named else ["-march=native"]
+        return ["-O3", *processor, "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
     def c_code_cache_version(self):
         return (

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 
-import theano
 import theano.tensor as T
 from theano import gof
 from theano.compile import optdb
 from theano.tensor.nnet import abstract_conv
 
+from lib.backend import device
 from lib.ops.batch_norm import EPSILON, BatchNorm, BatchNormGradient
 from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights, present
 from lib.ops.elu import Elu, EluGradient
@@ -26,7 +26,7 @@ from lib.ops.weight_norm import WeightNorm, WeightNormGradient
 
 def native() -> bool:
     """Whether functions that are compiled now use the C++ operations."""
-    return os.environ.get("PIXELVAE_NATIVE") != "0" and theano.config.device == "cpu"
+    return os.environ.get("PIXELVAE_NATIVE") != "0" and not device.active()
 
 
 def _convolution(kind, op):
@@ -207,6 +207,6 @@ class _Lowering(gof.Optimizer):
 # Before shapes are inferred (0.1) and expressions simplified (1), so that both see Theano's own
 # operations, and long before the passes that choose a convolution (from 48.5) and the GPU's.
 optdb.register("lowering", _Lowering(), 0.05, "fast_run")
-if theano.config.device != "cpu":
+if device.active():
     # On a CPU, FAST_COMPILE runs NumPy alone: these operations have it, Theano's convolutions not.
     optdb.add_tags("lowering", "fast_compile")

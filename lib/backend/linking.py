@@ -1,0 +1,81 @@
+"""CUDA's libraries under the names that libgpuarray and Theano ask for, wherever their files lie.
+
+libgpuarray opens ``libcuda.so``, ``libnvrtc.so`` and ``libcublas.so``, which no driver and no wheel has: theirs end in
+a version. A library that is loaded already is found by the name it was given when it was linked, so a stand-in of
+that name, with nothing in it but its need of the real one, does for all of the process, without ``LD_LIBRARY_PATH``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import tempfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from lib.errors import UserError
+
+_OPENED = ("cuda", "nvrtc", "cublas")  # by libgpuarray
+_LINKED = ("cudnn", "gpuarray")  # by what Theano compiles: -lcudnn, -lgpuarray
+
+# libgpuarray writes two digits of the compute capability, so it would take 12.0 for 1.2. It is told 9.0 (see
+# lib.backend.cuda.compiled_for); cuDNN and cuBLAS ask the driver itself.
+_CODE = {
+    "cuda": """
+#include <dlfcn.h>
+extern "C" int cuDeviceGetAttribute(int *value, int attribute, int device) {
+  typedef int (*Function)(int *, int, int);
+  static Function real = (Function)dlsym(dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD), "cuDeviceGetAttribute");
+  const int major = 75, minor = 76;
+  int status = real(value, attribute, device), generation = 0;
+  if (status == 0 && (attribute == major || attribute == minor)) status = real(&generation, major, device);
+  if (generation > 9) *value = attribute == major ? 9 : 0;
+  return status;
+}
+"""
+}
+
+
+def link(libraries: Mapping[str, Path], base: str) -> Path:
+    """Loads a stand-in for each library that is opened by name; returns the folder with all names.
+
+    libraries: files by name, as :func:`lib.backend.cuda.find` loaded them. base: where the folder is made, once for
+    each set of libraries.
+
+    Raises UserError where the compiler fails.
+    """
+    key = zlib.crc32(repr([_CODE, sorted(libraries.items())]).encode())
+    folder = Path(base) / f"cuda_{key:08x}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=base) as temporary:
+            made = Path(temporary) / "names"
+            made.mkdir()
+            for name in _OPENED:
+                _compile(name, libraries[name], made / f"lib{name}.so")
+            for name in _LINKED:
+                (made / f"lib{name}.so").symlink_to(libraries[name].resolve())
+            try:
+                made.rename(folder)
+            except OSError:
+                if not folder.exists():  # else another process was faster
+                    raise
+    for name in _OPENED:
+        ctypes.CDLL(str(folder / f"lib{name}.so"))
+    return folder
+
+
+def _compile(name: str, real: Path, output: Path) -> None:
+    command = ["g++", "-shared", "-fPIC", "-O1", "-x", "c++", "-", "-x", "none", "-Wl,--no-as-needed", str(real),
+               f"-Wl,-soname,{output.name}", "-o", str(output), "-ldl"]  # fmt: skip
+    done = subprocess.run(command, input=_CODE.get(name, ""), capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"g++ cannot link to {real}: {' '.join(done.stderr.split())[-300:]}")
+
+
+def add_to_path(variable: str, *folders: Path) -> None:
+    """Puts folders in front of those that an environment variable names."""
+    before = [f for f in os.environ.get(variable, "").split(os.pathsep) if f]
+    ours = [str(f) for f in folders]
+    os.environ[variable] = os.pathsep.join([*ours, *(f for f in before if f not in ours)])
