@@ -203,7 +203,7 @@ def train(model: Model, dataset, recipe: Recipe, run: Run) -> int:
     if saved is not None:
         arrays, header = saved
         step.restore(arrays)
-        progress = _State(**header["state"])
+        progress = _State.of(header, len(step.names))
         say(f"going on from iteration {progress.iteration}")
     else:
         run.save_checkpoint(step.state(), progress.header())
@@ -296,6 +296,25 @@ class _State:
     def header(self) -> dict:
         """For a checkpoint."""
         return {"iteration": self.iteration, "state": vars(self).copy()}
+
+    @classmethod
+    def of(cls, header: Mapping, terms: int) -> _State:
+        """What :meth:`header` gave, of a model with so many terms. Raises UserError where it is something else."""
+        try:
+            state = cls(**header["state"])
+            counts = [state.iteration, state.count, state.skipped]
+            numbers = [*counts, state.seconds, state.best or 0, *state.sums]
+            whole = (
+                state.iteration == header["iteration"]
+                and len(state.sums) == terms
+                and all(isinstance(n, int) and n >= 0 for n in counts)
+                and all(isinstance(n, (int, float)) for n in numbers)
+            )
+        except (KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise UserError("this checkpoint does not fit the model: its state is not a training's")
+        return state
 
 
 class _Clock:

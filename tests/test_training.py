@@ -10,6 +10,7 @@ from compiled import threads
 from tiny_training import SETTINGS, Images, compile_once, recipe, run_for  # noqa: F401
 
 import lib.training
+from lib.checkpoint import save_arrays
 from lib.errors import UserError
 from lib.evaluation import Bound
 from lib.runs import Run
@@ -144,6 +145,33 @@ def test_a_checkpoint_of_another_model_is_refused():
     arrays["packed"] = arrays["packed"][:-1]
     with pytest.raises(UserError, match="does not fit"):
         step.restore(arrays)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("iteration", 2),  # not the header's
+        ("iteration", -1),
+        ("seconds", "long"),
+        ("best", [1]),
+        ("count", 1.5),
+        ("sums", [0.0]),
+        ("sums", "ab"),
+        ("skipped", None),
+        ("unknown", 1),
+        (None, [1, 2]),
+        (None, None),
+    ],
+)
+def test_a_checkpoint_whose_state_is_no_training_is_refused(tmp_path, entry, value):
+    _, arrays, header, _ = run_for(tmp_path, 3)
+    state = value if entry is None else {**header["state"], entry: value}
+    iteration = value if value == -1 else header["iteration"]
+    save_arrays(
+        tmp_path / "checkpoint.npz", arrays, {**header, "state": state, "iteration": iteration}
+    )
+    with pytest.raises(UserError, match="its state is not a training's"):
+        run_for(tmp_path, 8)
 
 
 def test_long_stretches_between_evaluations_are_checkpointed_too(tmp_path, monkeypatch):
