@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import figures
-from experiments.weights import load_weights, open_data
+from experiments.weights import NONSENSE, load_weights, model_of, open_data
 from lib import console
 from lib.console import ArgumentParser, non_negative_int, positive_float, positive_int, say
 from lib.errors import UserError
@@ -256,15 +256,16 @@ def load(path: str, options=None):
     from models.hierarchical import HierarchicalModel
 
     arrays, header = load_weights(path)
+    batch_norm = options.batch_norm if options else "blend"
+    model = model_of(
+        path, arrays, header,
+        lambda h: HierarchicalModel(Settings.from_header(h["model"]), batch_norm=batch_norm),
+    )  # fmt: skip
     try:
-        settings = Settings.from_header(header["model"])
         trained = {name: header["config"]["settings"][name] for name in ("seed", "data")}
         header = {**header, **trained, "iteration": int(header["iteration"])}
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} holds the weights of another kind of model") from None
-    batch_norm = options.batch_norm if options else "blend"
-    model = HierarchicalModel(settings, batch_norm=batch_norm)
-    model.parameters.assign(arrays)
+    except NONSENSE:
+        raise UserError(f"{path} does not say how its weights were trained") from None
     return model, header
 
 

@@ -223,19 +223,20 @@ def finish(run, dataset) -> None:
 
 def load(path: str):
     """The model of a run or a weights file, and the file's header."""
-    from experiments.weights import load_weights
-    from models.mnist import MnistModel, Settings
+    from experiments.weights import load_weights, model_of
 
     arrays, header = load_weights(path)
-    try:
-        settings = Settings(**header["model"])
-    except (KeyError, TypeError):
-        raise UserError(f"{path} holds the weights of another kind of model") from None
+    return model_of(path, arrays, header, _model), header
+
+
+def _model(header):
+    """The model that a header describes. Raises what comes of one that describes none."""
+    from models.mnist import MnistModel, Settings
+
+    settings = Settings(**header["model"])
     if settings.model not in MNIST_MODELS:
-        raise UserError(f"{path}: there is no model {settings.model!r} here")
-    model = MnistModel(settings)
-    model.parameters.assign(arrays)
-    return model, header
+        raise UserError(f"there is no model {settings.model!r} here")
+    return MnistModel(settings)
 
 
 def report(model, split: str, bound, weighted=None, samples: int | None = None) -> dict:
@@ -331,13 +332,8 @@ def reconstruct(arguments) -> None:
 
 def replay(arguments) -> None:
     from experiments.weights import show_report
-    from models.mnist import MnistModel, Settings
 
-    show_report(
-        arguments.report,
-        lambda header: MnistModel(Settings(**header["model"])),
-        recipe_of,
-    )
+    show_report(arguments.report, _model, recipe_of)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lib.checkpoint import load_arrays
 from lib.errors import UserError
+
+#: What a header of somebody else's, or one that was made up, leads to where its entries are used.
+NONSENSE = (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError)
+
+_LONGEST_SIDE = 10_000  # of an image: no file's length bounds the sides where a model takes any
 
 #: Where the repository's trained weights lie, one ``NAME.npz`` a model.
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
@@ -32,6 +38,31 @@ def load_weights(path: str) -> tuple[dict, dict]:
     return load_arrays(file, kind="weights")
 
 
+def model_of(path: str, arrays: Mapping, header: Mapping, make: Callable):
+    """The model that ``make`` makes of a weights file's header, with the file's arrays.
+
+    Nothing larger than the arrays is made. Raises UserError where they and the header are not those of one model.
+    """
+    from lib.parameters import at_most
+
+    try:
+        with at_most(sum(array.nbytes for array in arrays.values())):
+            model = make(header)
+        if not all(0 < side <= _LONGEST_SIDE for side in map(operator.index, model.image_shape)):
+            raise ValueError(f"images of {model.image_shape}")
+    except (UserError, *NONSENSE) as problem:
+        raise UserError(
+            f"{path} holds the weights of another kind of model ({_brief(problem)})"
+        ) from problem
+    model.parameters.assign(arrays)
+    return model
+
+
+def _brief(problem: Exception) -> str:
+    text = str(problem) if isinstance(problem, UserError) else repr(problem)
+    return text[:200]
+
+
 def beside(path: str, name: str) -> Path:
     """Where a picture goes by default: into the run's folder, or the folder of the weights file.
 
@@ -55,7 +86,13 @@ def open_data(name: str | None, header: dict, model, source: str | None = None):
     """
     from datasets import open_dataset
 
-    name = name or header["config"]["settings"]["data"]["name"]
+    if not name:
+        try:
+            name = header["config"]["settings"]["data"]["name"]
+        except (KeyError, TypeError):
+            name = None
+        if not isinstance(name, str):
+            raise UserError("these weights do not say what they were trained on: name --data")
     dataset = open_dataset(name, Path(source) if source else None)
     if dataset.image_shape != model.image_shape or dataset.levels != model.levels:
         raise UserError(
@@ -65,19 +102,24 @@ def open_data(name: str | None, header: dict, model, source: str | None = None):
     return dataset
 
 
-def show_report(path: str, model_of: Callable, recipe_of: Callable) -> None:
+def show_report(path: str, make: Callable, recipe_of: Callable) -> None:
     """Takes a reported step again and prints what is not finite.
 
     ``path`` is the report or its run's folder; the functions make the model of the report's header, and the recipe of
     the settings in it. Raises UserError where the report is damaged, or of another kind of model.
     """
+    from lib.parameters import at_most
     from lib.training import TrainingStep
     from lib.trouble import load_report, replay
 
     arrays, header = load_report(path)
     try:
-        model, recipe = model_of(header), recipe_of(header["config"]["settings"])
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is the report of another kind of model") from None
-    for line in replay(TrainingStep(model, recipe), arrays, header):
+        with at_most(sum(array.nbytes for array in arrays.values())):
+            model = make(header)
+        step = TrainingStep(model, recipe_of(header["config"]["settings"]))
+    except (UserError, *NONSENSE) as problem:
+        raise UserError(
+            f"{path} is the report of another kind of model ({_brief(problem)})"
+        ) from problem
+    for line in replay(step, arrays, header):
         print(line)

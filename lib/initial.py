@@ -1,14 +1,18 @@
 """Initial values, as the authors' code draws them.
 
-All uniform values lie in ±√3·s, so that s is their standard deviation.
+All uniform values lie in ±√3·s, so that s is their standard deviation. Sizes are checked before anything is drawn:
+:class:`lib.errors.UserError` where a model would be too large (:func:`lib.parameters.check_size`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from lib.parameters import check_size
+
 
 def _uniform(rng: np.random.RandomState, s: float, shape) -> np.ndarray:
+    check_size(shape)
     return rng.uniform(-np.sqrt(3) * s, np.sqrt(3) * s, size=shape).astype("float32")
 
 
@@ -44,7 +48,13 @@ def linear(
     if glorot:
         return _uniform(rng, np.sqrt(2.0 / (inputs + outputs)), (outputs, inputs))
     if outputs == inputs:
-        q, r = np.linalg.qr(rng.standard_normal((outputs, inputs)))
+        q, r = np.linalg.qr(table(rng, outputs, inputs))
         # The signs make it uniformly distributed.
         return (q * np.sign(np.diag(r))).astype("float32")
     return _uniform(rng, np.sqrt(1.0 / inputs), (outputs, inputs))
+
+
+def table(rng: np.random.RandomState, rows: int, columns: int) -> np.ndarray:
+    """Standard normal numbers (rows, columns)."""
+    check_size((rows, columns))
+    return rng.standard_normal((rows, columns))

@@ -13,7 +13,7 @@ from lib import initial
 from lib.ops.conv import Correlate, CorrelateInputs
 from lib.ops.gate import gate
 from lib.ops.weight_norm import WeightNorm
-from lib.parameters import Parameters
+from lib.parameters import Parameters, check_size
 
 
 def _declare_normed(p: Parameters, name: str, v: np.ndarray):
@@ -91,6 +91,7 @@ class Linear:
         blocks: int = 1,
         glorot: bool = False,
     ):
+        check_size((outputs, inputs))
         v = [initial.linear(p.rng, outputs // blocks, inputs, glorot) for _ in range(blocks)]
         self.v, self.g = _declare_normed(p, name, np.concatenate(v))
         self.b = p.new(f"{name}.b", np.zeros(outputs))

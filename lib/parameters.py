@@ -6,12 +6,45 @@ under a dotted name such as ``decoder.layer3.vertical.v``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import theano
 
 from lib.errors import UserError
+
+MOST_ARRAYS = 2_000  # the paper's largest model has some 500
+LEAST_COPIES = 4  # of all parameters, in training: themselves, two moments, the gradient
+
+_most: ContextVar[int | None] = ContextVar("most", default=None)
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """A model made in the body may take so many bytes, rather than a part of the machine's memory.
+
+    For sizes out of a file that is not trusted: a model of that file is no larger than it.
+    """
+    token = _most.set(size)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
+def check_size(shape: Sequence[int], before: int = 0) -> int:
+    """The bytes of a parameter of that shape, and those ``before`` it. Raises UserError where that is too much."""
+    size = before + math.prod(shape) * np.dtype(theano.config.floatX).itemsize
+    most = _most.get()
+    if most is not None and size > most:
+        raise UserError("the model is larger than its file")
+    if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / LEAST_COPIES:
+        raise UserError("this model is too large for the machine's memory: choose smaller sizes")
+    return size
 
 
 class Parameters(Mapping):
@@ -24,14 +57,19 @@ class Parameters(Mapping):
         self.rng = np.random.RandomState(seed)
         self._shared: dict[str, theano.compile.SharedVariable] = {}
         self._trained: list[theano.compile.SharedVariable] = []
+        self._bytes = 0
 
     def new(self, name: str, value: np.ndarray, trained: bool = True):
         """Declares a parameter with its initial value (cast to floatX). Names must be new.
 
         ``trained`` is False for what is saved with the weights and not learned by gradient: moving statistics.
+        Raises UserError before a model becomes larger than this machine could train.
         """
         if name in self._shared:
             raise ValueError(f"there is a parameter {name} already")
+        if len(self._shared) == MOST_ARRAYS:
+            raise UserError(f"this model has more than {MOST_ARRAYS:,} arrays: choose fewer layers")
+        self._bytes = check_size(np.shape(value), self._bytes)
         self._shared[name] = theano.shared(np.asarray(value, theano.config.floatX), name=name)
         if trained:
             self._trained.append(self._shared[name])

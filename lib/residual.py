@@ -155,7 +155,7 @@ class Embedding:
     """
 
     def __init__(self, p: Parameters, name: str, levels: int, size: int):
-        self.table = p.new(f"{name}.table", p.rng.standard_normal((levels, size)))
+        self.table = p.new(f"{name}.table", initial.table(p.rng, levels, size))
 
     def __call__(self, x):
         return embed(x, self.table)

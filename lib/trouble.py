@@ -70,12 +70,13 @@ def replay(
     value. Raises UserError where the report does not fit the model.
     """
     inputs = [arrays[name] for name in arrays if name.startswith(_INPUTS)]
+    iteration = header.get("iteration", "unknown")
     step.restore(arrays)
     try:
         images, *noise = inputs
         values = step(images, noise, header["scalars"])
     except NotFinite as trouble:
-        yield f"iteration {header['iteration']}: {trouble}"
+        yield f"iteration {iteration}: {trouble}"
         for name, value in trouble.values.items():
             yield f"{name}: {value:.6g}"
         parameters = step.parameters()
@@ -90,4 +91,4 @@ def replay(
     except (KeyError, TypeError, ValueError) as problem:
         raise UserError(f"this report does not fit the model: {problem}") from problem
     else:
-        yield f"iteration {header['iteration']}: all is finite here, the cost is {values[0]:.6g}"
+        yield f"iteration {iteration}: all is finite here, the cost is {values[0]:.6g}"

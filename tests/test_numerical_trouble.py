@@ -6,7 +6,7 @@ from tiny_training import SETTINGS, Images, compile_once, recipe, run_for  # noq
 
 import lib.training
 from experiments import mnist_pixelvae
-from lib.checkpoint import load_arrays
+from lib.checkpoint import load_arrays, save_arrays
 from lib.console import main
 from lib.errors import UserError
 from lib.runs import Run
@@ -127,17 +127,62 @@ def test_the_report_takes_the_step_again(tmp_path):
         list(replay(TrainingStep(MnistModel(SETTINGS), recipe(8)), arrays, header))
 
 
-def test_the_command_replays_a_run(tmp_path, capsys):
+@pytest.fixture
+def report(tmp_path):
+    """The folder of a run whose first step was not finite."""
     training = {**mnist_pixelvae.PRESETS["quick"], "seed": 3}
     config = {"settings": {"model": vars(SETTINGS), **training}, "environment": {}}
     model = MnistModel(SETTINGS, seed=7)
     with Run.open(tmp_path, config) as run:
         with pytest.raises(UserError):
             lib.training.train(model, Images(), recipe(8, **poisoned(1)), run)
-    for path in (tmp_path, tmp_path / "trouble.npz"):
-        options = mnist_pixelvae.parse(["replay", str(path)])
-        assert main(options.function, options) == 0
+    return tmp_path
+
+
+def call_replay(path):
+    options = mnist_pixelvae.parse(["replay", str(path)])
+    return main(options.function, options)
+
+
+def test_the_command_replays_a_run(report, capsys):
+    for path in (report, report / "trouble.npz"):
+        assert call_replay(path) == 0
         assert "iteration 1: cost is nan" in capsys.readouterr().out
-    for path in (tmp_path / "checkpoint.npz", tmp_path / "none"):
-        options = mnist_pixelvae.parse(["replay", str(path)])
-        assert main(options.function, options) == 2
+    for path in (report / "checkpoint.npz", report / "none"):
+        assert call_replay(path) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "says"),
+    [
+        ({"iteration": None}, 0, "iteration unknown: cost is nan"),
+        ({"scalars": None}, 2, "does not fit the model"),
+        ({"scalars": {}}, 2, "does not fit the model"),
+        ({"scalars": {"alpha": "x", "learning_rate": 1}}, 2, "does not fit the model"),
+        ({"model": None}, 2, "another kind of model"),
+        ({"model": {**vars(SETTINGS), "dim_pix": 10**6}}, 2, "larger than its file"),
+        ({"model": {**vars(SETTINGS), "layers": 0}}, 2, "does not fit the model"),
+        ({"config": {}}, 2, "another kind of model"),
+        ({"config": {"settings": {"iterations": 3}}}, 2, "another kind of model"),
+    ],
+)
+def test_a_report_with_another_header(report, capsys, changes, status, says):
+    arrays, header = load_arrays(report / "trouble.npz")
+    header = {key: value for key, value in {**header, **changes}.items() if value is not None}
+    save_arrays(report / "trouble.npz", arrays, header)
+    capsys.readouterr()
+    assert call_replay(report) == status
+    said = capsys.readouterr()
+    assert says in (said.err if status else said.out) and "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("name", ["input.0", "input.1", "packed", "adam.0"])
+def test_a_report_with_other_arrays(report, capsys, name):
+    arrays, header = load_arrays(report / "trouble.npz")
+    for wrong in (np.zeros(3), np.zeros((2, 2), "int8"), None):
+        changed = {**arrays, name: wrong}
+        if wrong is None:
+            del changed[name]
+        save_arrays(report / "trouble.npz", changed, header)
+        assert call_replay(report) == 2
+        assert "does not fit the model" in capsys.readouterr().err
