@@ -10,9 +10,11 @@ import numpy as np
 from fuel.datasets import IndexableDataset
 
 from datasets.base import IMAGES, LABELS, SPLITS, Dataset
+from lib import memory
 from lib.errors import UserError
-from lib.files import user_errors
+from lib.files import open_ordinary, user_errors
 
+_COPIES = 2  # of each image, while they are read
 _NAMES = (*SPLITS, *(f"{split}_labels" for split in SPLITS))
 
 
@@ -28,13 +30,18 @@ def open_npz(path: Path) -> Dataset:
     UserError
         The file cannot be read, or an array is missing or is something else.
     """
-    with user_errors(f"cannot read {path}"), open(path, "rb") as file:
+    with user_errors(f"cannot read {path}"), open_ordinary(path) as file:
         try:
             with np.load(file, allow_pickle=False) as npz:
-                arrays = {name: npz[name] for name in npz.files if name in _NAMES}
+                wanted = [name for name in npz.files if name in _NAMES]
+                # A file of some megabytes can unpack to more than there is.
+                sizes = [npz.zip.getinfo(f"{name}.npy").file_size for name in wanted]
+                if _COPIES * sum(sizes) > memory.total():
+                    raise MemoryError
+                arrays = {name: npz[name] for name in wanted}
         except OSError:
             raise
-        except MemoryError as problem:  # a few bytes can claim, or unpack to, any size
+        except MemoryError as problem:  # or one that a few bytes claim to need
             raise UserError(f"{path} needs more memory than there is: make it smaller") from problem
         except Exception as problem:  # parsers raise what they like on bytes without sense
             raise UserError(f"{path} is damaged or no .npz file: write it again") from problem

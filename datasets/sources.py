@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from lib.errors import UserError
-from lib.files import user_errors
+from lib.files import open_ordinary, user_errors
 
 _DATA = Path(__file__).resolve().parent.parent / "data"
 _CHUNK = 1 << 20
@@ -112,7 +112,7 @@ def plain_chunks(path: Path) -> Iterator[bytes]:
 def reading(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a plain or gzipped file; whatever is wrong with it is one clear line."""
     with user_errors(f"cannot read {path}"):
-        with open(path, "rb") as raw:
+        with open_ordinary(path) as raw:
             if path.suffix != ".gz":
                 yield raw
                 return
@@ -142,7 +142,7 @@ def sampled_md5(path: Path) -> str:
     """MD5 of evenly spaced pieces of a large source: enough to tell another one, and soon read."""
     content = _content(path)
     digest = hashlib.md5()
-    with user_errors(f"cannot read {content}"), open(content, "rb") as file:
+    with user_errors(f"cannot read {content}"), open_ordinary(content) as file:
         size = file.seek(0, os.SEEK_END)
         for sample in range(_SAMPLES):
             file.seek(size * sample // _SAMPLES)
@@ -171,6 +171,8 @@ def stage(file: SourceFile, path: Path, folder: Path) -> str:
     if file.large:
         target.symlink_to(path.resolve())
         return sampled_md5(path)
+    if file.md5 is None:
+        check(file, path, "")  # of any size, so that nothing is copied of what is wrong
     digest, size = hashlib.md5(), 0
     with (
         gzip.open(target, "wb", compresslevel=1) if target.suffix == ".gz" else open(target, "wb")
@@ -181,7 +183,8 @@ def stage(file: SourceFile, path: Path, folder: Path) -> str:
             if file.size is not None and size > file.size:
                 break  # what is wrong must not fill the disk
             out.write(chunk)
-    check(file, path, digest.hexdigest())
+    if file.md5 is not None:
+        check(file, path, digest.hexdigest())
     return digest.hexdigest()
 
 

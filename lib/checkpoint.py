@@ -12,7 +12,6 @@ import json
 import math
 import os
 import re
-import stat
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
@@ -20,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lib.errors import UserError
-from lib.files import PathLike, atomic_write, to_json, user_errors
+from lib.files import PathLike, atomic_write, open_ordinary, to_json, user_errors
 
 FORMAT = 1
 KINDS = ("weights", "checkpoint", "report")
@@ -83,9 +82,7 @@ def load_arrays(
         The file is missing, unreadable, empty, truncated, damaged, of another kind or format.
     """
     with user_errors(f"cannot read {path}"):
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would block for ever
-            raise UserError(f"cannot read {path}: it is no file; name an .npz file")
-        with open(path, "rb") as file:
+        with open_ordinary(path) as file:
             try:
                 arrays, header = _read(file)
             except (MemoryError, OSError):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Union
@@ -40,6 +42,16 @@ def user_errors(task: str) -> Iterator[None]:
         advice = _ADVICE.get(problem.errno or 0)
         reason = problem.strerror or str(problem)
         raise UserError(f"{task}: {reason}" + (f"; {advice}" if advice else "")) from problem
+
+
+def open_ordinary(path: PathLike) -> io.BufferedReader:
+    """Open a file to read. Raises `UserError` for what might never end: a pipe, a device; `OSError`."""
+    # Else opening a pipe that nobody writes to would wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"cannot read {path}: it is no ordinary file; choose another name")
+    return os.fdopen(descriptor, "rb")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lib.errors import UserError
-from lib.files import PathLike, atomic_write, user_errors
+from lib.files import PathLike, atomic_write, open_ordinary, user_errors
 
 COLUMNS = ("iteration", "split", "bound", "reconstruction", "kl", "alpha", "seconds", "skipped")
 
@@ -68,7 +68,7 @@ def restore_metrics(path: PathLike, columns: Sequence[str], iteration: int | Non
 
 
 def _read(path: PathLike) -> tuple[list[str], list[dict[str, Any]]]:
-    with user_errors(f"cannot read {path}"), open(path, "rb") as file:
+    with user_errors(f"cannot read {path}"), open_ordinary(path) as file:
         first, *lines = file.readlines() or [b""]
     rows = []
     try:

@@ -7,7 +7,6 @@ under a dotted name such as ``decoder.layer3.vertical.v``.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +14,7 @@ from contextvars import ContextVar
 import numpy as np
 import theano
 
+from lib import memory
 from lib.errors import UserError
 
 MOST_ARRAYS = 2_000  # the paper's largest model has some 500
@@ -42,7 +42,7 @@ def check_size(shape: Sequence[int], before: int = 0) -> int:
     most = _most.get()
     if most is not None and size > most:
         raise UserError("the model is larger than its file")
-    if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / LEAST_COPIES:
+    if size > memory.total() / LEAST_COPIES:
         raise UserError("this model is too large for the machine's memory: choose smaller sizes")
     return size
 

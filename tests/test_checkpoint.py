@@ -409,8 +409,9 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     for name, reason in [
         ("missing.npz", "No such file"),
-        ("pipe.npz", "no file"),
-        (".", "no file"),
+        ("pipe.npz", "no ordinary file"),
+        (".", "no ordinary file"),
+        ("/dev/zero", "no ordinary file"),
         ("empty.npz", "is empty"),
         ("text.npz", "not an .npz file"),
     ]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
+import tracemalloc
 from collections import OrderedDict
 
 import numpy as np
@@ -12,6 +14,7 @@ from fuel.datasets import IndexableDataset
 
 import datasets
 from datasets import SPLITS, Dataset, digits, open_dataset
+from lib import memory
 from lib.errors import UserError
 
 SIZES = {"train": 23, "valid": 7, "test": 5}
@@ -202,6 +205,28 @@ def test_npz_that_is_damaged_or_none(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match="own.npz is damaged or no .npz file"):
             open_dataset(str(path))
+
+
+def test_npz_that_unpacks_to_more_than_the_memory(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, **{name: np.zeros((10_000, 28, 28), np.uint8) for name in SPLITS})
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr(memory, "total", lambda: 40_000_000)
+    tracemalloc.start()
+    with pytest.raises(UserError, match="bomb.npz needs more memory than there is"):
+        open_dataset(str(path))
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    monkeypatch.setattr(memory, "total", lambda: 50_000_000)
+    assert open_dataset(str(path)).size("test") == 10_000
+
+
+def test_npz_that_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "folder.npz").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(UserError, match=f"{name}.npz: it is no ordinary file"):
+            open_dataset(str(tmp_path / f"{name}.npz"))
 
 
 # -- digits, auto, unknown names ---------------------------------------------------------------

@@ -176,6 +176,17 @@ def test_a_gzip_bomb_does_not_fill_the_disk(source, published, tmp_path):
     with pytest.raises(UserError, match="values in line 1, not 784"):
         stage(published.files[0], source / "own_train.amat.gz", work)
     assert sum(path.stat().st_size for path in work.iterdir()) <= published.files[0].size
+    own = dataclasses.replace(published.files[0], size=None, md5=None)
+    with pytest.raises(UserError, match="values in line 1, not 784: correct it"):
+        stage(own, source / "own_train.amat.gz", work / "own")
+    assert not (work / "own").exists()
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(source, published):
+    (source / "own_train.amat").unlink()
+    os.mkfifo(source / "own_train.amat")
+    with pytest.raises(UserError, match="own_train.amat: it is no ordinary file"):
+        prepare(published)
 
 
 def idx(magic, shape, content):

@@ -14,7 +14,7 @@ from test_test_values import SMALL, small
 
 from experiments import hierarchical, mnist_pixelvae
 from experiments.weights import model_of, open_data
-from lib import initial, parameters
+from lib import initial, memory, parameters
 from lib.checkpoint import save_arrays
 from lib.errors import UserError
 from lib.parameters import Parameters, at_most
@@ -131,7 +131,7 @@ def test_a_model_is_no_larger_than_its_file():
 
 
 def test_too_large_for_the_memory_is_said_before_it_is_taken(monkeypatch):
-    monkeypatch.setattr(parameters.os, "sysconf", lambda name: 1000)  # a megabyte
+    monkeypatch.setattr(memory, "total", lambda: 1_000_000)
     p, rng = Parameters(0), np.random.RandomState(0)
     p.new("a", np.zeros(40_000))
     with pytest.raises(UserError, match="too large for the machine's memory"):
