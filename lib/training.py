@@ -18,6 +18,7 @@ import theano
 import theano.tensor as T
 
 from lib import noise as random_noise
+from lib.backend import device
 from lib.compiling import compiling
 from lib.console import GracefulStop, Progress, say
 from lib.errors import UserError
@@ -63,7 +64,8 @@ class TrainingStep:
 
     While training, the parameters live in one vector: clipping and Adam are then a few nodes for the whole model
     rather than a dozen for each of its arrays, which saves most of the compile time. :meth:`sync` brings the
-    model's own variables up to date.
+    model's own variables up to date. Vectors of that length stay where they are, on a GPU in its memory: a step
+    brings scalars alone from there.
     """
 
     def __init__(self, model: Model, recipe: Recipe):
@@ -101,13 +103,18 @@ class TrainingStep:
                 updates[self._packed] - self._evaluated
             )
             updates[self._evaluated] = self._evaluated + newest
-        self._before = self.state()
+        self._before = {name: _value(v).copy() for name, v in self._state.items()}
+        self._gradient = theano.shared(np.zeros_like(self._packed.get_value()), name="gradient")
+        updates[self._gradient] = raw
 
         outputs = [cost, terms.reconstruction.mean()] + [kl.mean() for kl in terms.kls.values()]
         self.names = ["reconstruction", *terms.kls]
+        self._on_gpu = device.active()
+        if self._on_gpu:
+            outputs += [T.sqr(v).sum() for v in (raw, updates[self._packed])]
         self._step = theano.function(
             [images, *noise.values(), *self._scalars.values()],
-            [T.cast(o, theano.config.floatX) for o in outputs] + [theano.Out(raw, borrow=True)],
+            [T.cast(o, theano.config.floatX) for o in outputs],
             updates=updates,
             givens=self._views(),
             on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
@@ -133,18 +140,21 @@ class TrainingStep:
         """
         given = [np.asarray(scalars[name], theano.config.floatX) for name in self._scalars]
         for name, variable in self._state.items():
-            np.copyto(self._before[name], variable.get_value(borrow=True))
-        *outputs, gradient = self._step(images, *noise, *given)
-        values = np.array(outputs, "float64")
-        # Not in the graph, whose C code may be compiled to take all numbers for finite. A product with itself is
-        # finite only if each entry is, and takes less time than looking at each.
-        packed = self._packed.get_value(borrow=True)
-        with np.errstate(all="ignore"):
-            finite = np.isfinite([*values, gradient @ gradient, packed @ packed]).all()
-        if not finite:
+            self._before[name][...] = _value(variable)
+        outputs = self._step(images, *noise, *given)
+        values = np.array(outputs[: 1 + len(self.names)], "float64")
+        # Squares add up to something finite only if each entry is, and that takes less time than looking at each.
+        # A CPU's are not in the graph, whose C code may be compiled to take all numbers for finite.
+        if self._on_gpu:
+            squares = outputs[len(values) :]
+        else:
+            with np.errstate(all="ignore"):
+                squares = [v @ v for v in map(_value, (self._gradient, self._packed))]
+        if not np.isfinite([*values, *squares]).all():
             for name, variable in self._state.items():
                 variable.set_value(self._before[name])
-            raise NotFinite(dict(zip(["cost", *self.names], values)), self._by_name(gradient))
+            gradient = self._by_name(self._gradient.get_value())
+            raise NotFinite(dict(zip(["cost", *self.names], values)), gradient)
         return values
 
     def _by_name(self, vector: np.ndarray) -> dict[str, np.ndarray]:
@@ -172,6 +182,11 @@ class TrainingStep:
         for name, variable in self._state.items():
             variable.set_value(arrays[name].astype(variable.dtype))
         self.sync()
+
+
+def _value(variable):
+    """What a shared variable holds, where it holds it: an array of NumPy's or of the device's, not a copy."""
+    return variable.get_value(borrow=True, return_internal_type=True)
 
 
 def draw_noise(model: Model, seed: int, purpose: str, index: int, count: int) -> list[np.ndarray]:
