@@ -13,6 +13,7 @@ test: setup
 
 coverage: setup
 	$(python) -m pytest --cov
+	scripts/check-coverage
 
 fuzz: setup
 	$(python) tests/fuzzing.py

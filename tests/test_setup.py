@@ -77,6 +77,7 @@ def test_versions_stand_in_one_place():
         ("train", "python experiments/mnist_pixelvae.py train --preset quick --data auto --out"),
         ("test", "python -m pytest"),
         ("coverage", "python -m pytest --cov"),
+        ("coverage", "scripts/check-coverage"),
         ("fuzz", "python tests/fuzzing.py"),
         ("bench", "python -m benchmarks"),
         ("lint", "python -m ruff check ."),
