@@ -20,23 +20,30 @@ import tarfile
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import lmdb
 import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from datasets.base import IMAGES, SPLITS  # noqa: E402
 from datasets.binarized_mnist import amat_problem  # noqa: E402
+from datasets.conversion import _write_header, hdf5_part, verify  # noqa: E402
 from datasets.imagenet64 import _images as tar_images  # noqa: E402
 from datasets.lsun_bedrooms import _images as lmdb_images  # noqa: E402
 from datasets.mnist import idx_problem  # noqa: E402
 from datasets.own import open_npz  # noqa: E402
+from experiments.mnist_pixelvae import _model  # noqa: E402
+from experiments.weights import model_of  # noqa: E402
 from lib.checkpoint import load_arrays, save_arrays  # noqa: E402
 from lib.errors import UserError  # noqa: E402
 from lib.metrics import read_metrics  # noqa: E402
 from lib.runs import Run  # noqa: E402
+from models.mnist import MnistModel, Settings  # noqa: E402
 
 SECONDS = 10  # for one input
 MEMORY = 512 << 20  # bytes of address space beyond what the process has at first
@@ -151,12 +158,46 @@ def _resume(content: bytes, folder: Path) -> None:
     Run.open(place, CONFIG).close()
 
 
+def _weights(model) -> Callable[[bytes], None]:
+    """Reads a text as the JSON of the header of that model's weights."""
+    arrays = model.parameters.arrays()
+
+    def read(content: bytes) -> None:
+        try:
+            header = json.loads(content)
+        except (ValueError, RecursionError) as problem:  # load_arrays has refused it before
+            raise UserError("no JSON") from problem
+        model_of("some.npz", arrays, header, _model)
+
+    return read
+
+
+def _hdf5(path: Path) -> bytes:
+    from fuel.datasets import H5PYDataset
+
+    images = np.random.RandomState(0).randint(2, size=(4, 1, 6, 7)).astype(np.uint8)
+    with h5py.File(path, "w") as file:
+        file[IMAGES] = images
+        file.attrs["split"] = H5PYDataset.create_split_array(
+            {name: {IMAGES: (n, n + 1)} for n, name in enumerate(SPLITS)}
+        )
+    _write_header(path, {"train.amat": {"size": 1, "mtime_ns": 2, "md5": "a"}})
+    return path.read_bytes()
+
+
+def _read_hdf5(path: Path) -> None:
+    verify(path)
+    part = hdf5_part(path, "train", IMAGES)
+    part.get_data(request=slice(0, part.num_examples))
+
+
 def parsers(folder: Path) -> dict:
     """Of each parser the good content, and a function that reads a content; files go to `folder`."""
     lines = b"0 1 " * 392
     amat = b"".join(lines[:-1] + b"\n" for _ in range(3))
     idx = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (2, 28, 28)) + bytes(1568)
     png, file = _picture("PNG"), folder / "file"
+    small = MnistModel(Settings("gated-pixelvae", 1, 2, 2, 3, 6, 7))
     header = {"format": 1, "kind": "checkpoint", "iteration": 3, "config": CONFIG, "arrays": []}
     metrics = b"iteration,split,bound,kl\n1,train,2.5,0.5\n1,valid,2.25,\n2,train,2.0,0.25\n"
     return {
@@ -171,6 +212,8 @@ def parsers(folder: Path) -> dict:
         "compressed npz": (_npz(True), lambda b: open_npz(_write(file, b))),
         "checkpoint": (_checkpoint(folder), lambda b: load_arrays(_write(file, b))),
         "checkpoint's header": (json.dumps(header).encode(), lambda b: _resume(b, folder)),
+        "weights' header": (json.dumps({"model": small.header()}).encode(), _weights(small)),
+        "converted HDF5": (_hdf5(file), lambda b: _read_hdf5(_write(file, b))),
         "metrics.csv": (metrics, lambda b: read_metrics(_write(file, b))),
     }
 
