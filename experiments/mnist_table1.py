@@ -285,9 +285,8 @@ def keep_checkpoints(arguments) -> None:
         )
         with user_errors(f"cannot write {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
-            for name in (
-                CHECKPOINT
-            ):  # the checkpoint first: rows after it are taken back when the training goes on
+            # The checkpoint first: rows after it are taken back when the training goes on.
+            for name in CHECKPOINT:
                 shutil.copyfile(run / name, folder / name)
         say(f"{folder}: iteration {header['iteration']:,}, {size:,} bytes")
 
