@@ -15,7 +15,14 @@ from typing import Any
 from experiments import figures
 from experiments.weights import NONSENSE, load_weights, model_of, open_data
 from lib import console
-from lib.console import ArgumentParser, non_negative_int, positive_float, positive_int, say
+from lib.console import (
+    ArgumentParser,
+    non_negative_int,
+    picture_int,
+    positive_float,
+    positive_int,
+    say,
+)
 from lib.errors import UserError
 from models.presets import Preset, Training
 from models.settings import BATCH_NORMS, DECODERS, Settings
@@ -85,7 +92,7 @@ class Experiment:
         p.add_argument("--json", action="store_true", help="one JSON object on the last line")
 
         p = _add_word(commands, "sample", figures.sample, "a picture of samples (figures 1 and 7)")
-        p.add_argument("--count", type=positive_int, default=25)
+        p.add_argument("--count", type=picture_int, default=25)
         _add_picture(p)
 
         p = _add_word(
@@ -93,15 +100,15 @@ class Experiment:
         )
         _add_data(p, "default: what the weights were trained on")
         _add_split(p)
-        p.add_argument("--count", type=positive_int, default=8, help="originals")
-        p.add_argument("--draws", type=positive_int, default=5, help="draws beside each")
+        p.add_argument("--count", type=picture_int, default=8, help="originals")
+        p.add_argument("--draws", type=picture_int, default=5, help="draws beside each")
         p.add_argument("--level", choices=("top", "bottom"), default="top", help="latents kept")
         _add_picture(p)
 
         p = _add_word(commands, "vary", figures.vary, "one level's noise varied (figures 6 and 11)")
         p.add_argument("--level", choices=(*figures.LEVELS, "all"), default="all")
-        p.add_argument("--count", type=positive_int, default=8, help="variations in a row")
-        p.add_argument("--scenes", type=positive_int, default=1, help="noises that are varied")
+        p.add_argument("--count", type=picture_int, default=8, help="variations in a row")
+        p.add_argument("--scenes", type=picture_int, default=1, help="noises that are varied")
         _add_picture(p)
 
         p = commands.add_parser("replay", help="look at the step that was not finite")

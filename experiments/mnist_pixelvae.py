@@ -23,6 +23,7 @@ from lib.console import (  # noqa: E402
     fraction,
     main,
     non_negative_int,
+    picture_int,
     positive_float,
     positive_int,
     run,
@@ -99,7 +100,7 @@ def parse(words: list[str]):
 
     p = commands.add_parser("sample", help="a picture of samples (figure 9)")
     p.add_argument("weights", metavar="RUN|WEIGHTS.npz|NAME", help=WEIGHTS_HELP)
-    p.add_argument("--count", type=positive_int, default=100)
+    p.add_argument("--count", type=picture_int, default=100)
     p.add_argument("--seed", type=non_negative_int, default=0)
     p.add_argument("--sampler", choices=("cached", "naive"), default="cached")
     p.add_argument("--out", metavar="FILE.png")
@@ -109,7 +110,7 @@ def parse(words: list[str]):
     p.add_argument("weights", metavar="RUN|WEIGHTS.npz|NAME", help=WEIGHTS_HELP)
     p.add_argument("--data", help="default: what the weights were trained on")
     p.add_argument("--split", choices=("train", "valid", "test"), default="test")
-    p.add_argument("--count", type=positive_int, default=50)
+    p.add_argument("--count", type=picture_int, default=50)
     p.add_argument("--seed", type=non_negative_int, default=0)
     p.add_argument("--sampler", choices=("cached", "naive"), default="cached")
     p.add_argument("--out", metavar="FILE.png")

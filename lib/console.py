@@ -133,14 +133,19 @@ def fraction(text: str) -> float:
     return value
 
 
-def _parse_int(text: str, least: int) -> int:
+def picture_int(text: str) -> int:
+    """Argument type: how many images go into one picture, 1 to 10,000."""
+    return _parse_int(text, least=1, most=10_000)
+
+
+def _parse_int(text: str, least: int, most: int = _LARGEST_INT) -> int:
     try:
         value = int(text)
     except ValueError:
         value = least - 1
-    if not least <= value <= _LARGEST_INT:
+    if not least <= value <= most:
         raise argparse.ArgumentTypeError(
-            f"must be a whole number from {least} to {_LARGEST_INT}, not {text[:20]!r}"
+            f"must be a whole number from {least} to {most}, not {text[:20]!r}"
         )
     return value
 

@@ -145,13 +145,29 @@ def test_the_schedules_of_the_presets():
         (["evaluate", "RUN", "--images", "100000"], "--images 100000 is more than"),
         (["evaluate", "RUN", "--importance-samples", "0"], "--importance-samples"),
         (["sample", "RUN", "--count", "0"], "--count"),
+        (["sample", "RUN", "--count", "10001"], "from 1 to 10000"),
+        (["train", "--dim-pix", "2147483647", "--data", "digits", "--out", "TMP"], "too large"),
+        (
+            [
+                "train",
+                "--layers",
+                "2147483647",
+                "--dim-pix",
+                "2",
+                "--data",
+                "digits",
+                "--out",
+                "TMP",
+            ],
+            "fewer layers",
+        ),
         (["sample", "RUN", "--count", "2", "--out", "/proc/nowhere/x.png"], "x.png"),
-        (["reconstruct", "RUN", "--count", "99999"], "99999"),
+        (["reconstruct", "RUN", "--count", "9999"], "9999"),
     ],
 )
-def test_bad_arguments_end_with_one_line_and_status_2(run, capsys, arguments, says):
+def test_bad_arguments_end_with_one_line_and_status_2(run, tmp_path, capsys, arguments, says):
     capsys.readouterr()
-    assert call(*[run if a == "RUN" else a for a in arguments]) == 2
+    assert call(*[{"RUN": run, "TMP": tmp_path}.get(a, a) for a in arguments]) == 2
     assert says in error(capsys)
 
 
