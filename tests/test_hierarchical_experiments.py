@@ -102,6 +102,12 @@ def test_going_on_gives_what_an_undisturbed_run_gives(run, colour, tmp_path):
     rows = [read_metrics(folder / "metrics.csv") for folder in (parts, tmp_path / "whole")]
     for one, other in zip(*rows):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    # Parameters, Adam's state and, in the best weights, batch norm's moving statistics: bit for bit.
+    for name in ("checkpoint.npz", "best.npz"):
+        ours, truth = (load_arrays(folder / name)[0] for folder in (parts, tmp_path / "whole"))
+        assert ours.keys() == truth.keys()
+        for key in truth:
+            np.testing.assert_array_equal(ours[key], truth[key], err_msg=key)
 
 
 def evaluate(capsys, *arguments):
