@@ -148,6 +148,8 @@ def test_a_child_process_runs_on_the_same_backend():
         ("import lib", {"PATH": "/nowhere"}, "install g++"),
         ("import theano, lib", {"THEANO_FLAGS": "blas.ldflags=-lm"}, "import lib first"),
         ("import lib", {"THEANORC": "Makefile"}, "Theano's settings cannot be read"),
+        # As on Debian without a package of its own; Fuel would hide that Theano cannot be imported.
+        ("import sys; sys.modules['distutils.spawn'] = None; import lib", {}, "python3-distutils"),
     ],
 )
 def test_a_useless_environment_ends_in_one_line(code, variables, message):

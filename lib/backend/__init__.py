@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from typing import Mapping, NamedTuple, Optional
@@ -34,12 +35,17 @@ def prepare() -> Backend:
     What the user says in ``THEANO_FLAGS`` or ``.theanorc`` stands. A second call changes nothing.
 
     Raises:
-        UserError: Theano was imported before, no C++ compiler is there, a setting is bad, or Theano's flags ask for a
-            GPU that cannot be used.
+        UserError: Theano was imported before, distutils or a C++ compiler is missing, a setting is bad, or Theano's
+            flags ask for a GPU that cannot be used.
     """
     if "theano" in sys.modules:
         raise UserError(
             "theano was imported before lib, too early for its settings: import lib first."
+        )
+    # Theano fails without it, and Fuel, which imports Theano first, hides that error.
+    if find_spec("distutils.spawn") is None:
+        raise UserError(
+            "This Python has no distutils, which Theano needs: on Debian, apt-get install python3-distutils."
         )
     compat.repair()
     given = flags.given()
