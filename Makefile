@@ -1,7 +1,7 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
 
-.PHONY: setup train test coverage fuzz bench results lint docker
+.PHONY: setup train test coverage fuzz bench results gpu-compile-test lint docker
 
 setup: .venv/ready
 
@@ -23,6 +23,10 @@ bench: setup .venv-bench/ready
 
 results: setup
 	$(python) experiments/results.py
+
+gpu-compile-test: setup
+	scripts/fetch-gpu-tools
+	$(python) -m pytest -m gpu_compile
 
 lint: setup
 	$(python) -m ruff check .

@@ -145,10 +145,11 @@ def ready(given: Mapping[str, str], device: str) -> cuda.Cuda:
             "dnn.library_path": str(names),
             "dnn.bin_path": str(names),
             # The algorithm that cuDNN's heuristics name, which include/cudnn.h keeps to those that give the same bits
-            # every time. Timing them would find another from one start to the next.
-            "dnn.conv.algo_fwd": "guess_once",
-            "dnn.conv.algo_bwd_data": "guess_once",
-            "dnn.conv.algo_bwd_filter": "guess_once",
+            # every time. Timing them would find another from one start to the next. Asked once for each shape: with
+            # "guess_once", a batch larger than the first would get a workspace that is too small.
+            "dnn.conv.algo_fwd": "guess_on_shape_change",
+            "dnn.conv.algo_bwd_data": "guess_on_shape_change",
+            "dnn.conv.algo_bwd_filter": "guess_on_shape_change",
         },
         given,
     )

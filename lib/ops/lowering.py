@@ -54,17 +54,38 @@ def _plus(y, bias, acc):
 
 
 def _correlate(op, x, w, bias, acc):
-    return [_plus(_convolution(abstract_conv.AbstractConv2d, op)(x, _kernels(op, w)), bias, acc)]
+    kernels = _kernels(op, w)
+    if device.active():
+        y = _gpu().correlate(op, x, kernels)
+    else:
+        y = _convolution(abstract_conv.AbstractConv2d, op)(x, kernels)
+    return [_plus(y, bias, acc)]
 
 
 def _correlate_inputs(op, gy, w, height, width, bias, acc):
-    adjoint = _convolution(abstract_conv.AbstractConv2d_gradInputs, op)
-    return [_plus(adjoint(_kernels(op, w), gy, [height, width]), bias, acc)]
+    kernels = _kernels(op, w)
+    if device.active():
+        gx = _gpu().correlate_inputs(op, gy, kernels, height, width)
+    else:
+        adjoint = _convolution(abstract_conv.AbstractConv2d_gradInputs, op)
+        gx = adjoint(kernels, gy, [height, width])
+    return [_plus(gx, bias, acc)]
 
 
 def _correlate_weights(op, x, gy):
-    adjoint = _convolution(abstract_conv.AbstractConv2d_gradWeights, op)
-    return [adjoint(x, gy, [op.kh, op.kw]).flatten(3)[:, :, : op.taps]]
+    if device.active():
+        gw = _gpu().correlate_weights(op, x, gy)
+    else:
+        adjoint = _convolution(abstract_conv.AbstractConv2d_gradWeights, op)
+        gw = adjoint(x, gy, [op.kh, op.kw])
+    return [gw.flatten(3)[:, :, : op.taps]]
+
+
+def _gpu():
+    """Not imported before a GPU is active: Theano's own module needs pygpu."""
+    from lib.ops import gpu
+
+    return gpu
 
 
 def _halves(y, c):
@@ -104,12 +125,16 @@ def _inverse_deviation(variance):
 
 
 def _batch_norm(op, x, scale, offset):
+    if device.active():
+        return _gpu().batch_norm(op, x, scale, offset)
     mean, variance = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
     factor = scale * _inverse_deviation(variance)
     return [(x - _channels(mean)) * _channels(factor) + _channels(offset), mean, variance]
 
 
 def _batch_norm_gradient(op, x, scale, mean, variance, g):
+    if device.active():
+        return _gpu().batch_norm_gradient(op, x, scale, mean, variance, g)
     inverse = _inverse_deviation(variance)
     normed = (x - _channels(mean)) * _channels(inverse)
     goffset, gscale = g.sum(axis=(0, 2, 3)), (g * normed).sum(axis=(0, 2, 3))
@@ -144,7 +169,9 @@ def _per_level(logits, x):
     """Logits as (N, levels, C, H, W), and where in them the pixels' own levels are."""
     n, colors, height, width = _shape(x)
     levels = logits.shape[1] // colors
-    chosen = T.eq(T.arange(levels).dimshuffle("x", 0, "x", "x", "x"), x.dimshuffle(0, "x", 1, 2, 3))
+    # Counted by a sum, which a GPU does itself, where it would be sent a range from the host.
+    numbers = T.cumsum(T.ones((levels,), x.dtype)) - 1
+    chosen = T.eq(numbers.dimshuffle("x", 0, "x", "x", "x"), x.dimshuffle(0, "x", 1, 2, 3))
     return logits.reshape((n, levels, colors, height, width)), chosen
 
 

@@ -1,0 +1,93 @@
+"""compile_step.py MODEL: compiles a model's training step for a GPU that computes nothing, and says what is where.
+
+For tests/test_gpu_compile.py, which prepares the environment. The last line is JSON: how many nodes of the step work
+on the device ("device"), which transfers there are ("to device", "to host"), and all other nodes by operation, type
+of result and number ("host").
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import replace
+
+
+class Started:
+    """A library whose ``cudnnCreate`` succeeds without a device."""
+
+    def __init__(self, library):
+        self._library = library
+
+    def __getattr__(self, name):
+        return _create if name == "cudnnCreate" else getattr(self._library, name)
+
+
+def _create(handle) -> int:
+    handle._obj.value = 1
+    return 0
+
+
+def pretend_cudnn_starts() -> None:
+    """Theano asks cuDNN for a handle as soon as it is imported; the library itself is the real one."""
+    load = ctypes.cdll.LoadLibrary
+
+    def load_library(name):
+        library = load(name)
+        return Started(library) if name.endswith("/libcudnn.so") else library
+
+    ctypes.cdll.LoadLibrary = load_library  # type: ignore[method-assign]
+
+
+def training_step(name: str):
+    """The step of a model: of an MNIST model at its filter sizes and two layers, of a preset as it is."""
+    from experiments import hierarchical, mnist_pixelvae
+    from lib.training import TrainingStep
+    from models import MNIST_MODELS
+    from models.hierarchical import HierarchicalModel
+    from models.mnist import MnistModel, Settings
+    from models.presets import SETTINGS, TRAINING
+
+    if name in MNIST_MODELS:
+        training = {**mnist_pixelvae.PRESETS["paper"], "seed": 0}
+        return TrainingStep(MnistModel(Settings(name, 2, 4, 4)), mnist_pixelvae.recipe_of(training))
+    settings = replace(SETTINGS[name], batch=2)
+    recipe = hierarchical.recipe_of({**vars(TRAINING[name]), "seed": 0})
+    return TrainingStep(HierarchicalModel(settings), recipe)
+
+
+def placed(function) -> dict:
+    """Where the nodes of a compiled function work."""
+    from theano.gpuarray.type import GpuArrayType
+
+    places: dict = {"device": 0, "to device": [], "to host": [], "host": Counter()}
+    for node in function.maker.fgraph.toposort():
+        kind, result = type(node.op).__name__, node.outputs[0].type
+        if kind == "HostFromGpu":
+            clients = {"output" if c == "output" else str(c.op) for c, _ in node.outputs[0].clients}
+            places["to host"].append([str(result), sorted(clients)])
+        elif kind == "GpuFromHost":
+            places["to device"].append(str(result))
+        elif any(isinstance(v.type, GpuArrayType) for v in node.outputs):
+            places["device"] += 1
+        else:
+            places["host"][f"{kind} {result}"] += 1
+    return places
+
+
+def main(name: str) -> None:
+    pretend_cudnn_starts()
+    from lib.backend import device
+
+    print(device.use("cuda"))
+    places = placed(training_step(name)._step)
+    print(json.dumps({**places, "host": dict(places["host"])}), flush=True)
+    os._exit(
+        0
+    )  # without the end at which the real cuDNN would be handed back a handle that it never made
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
