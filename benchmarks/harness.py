@@ -11,22 +11,36 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from shutil import which
 
 from lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
+# A Python of the machine's own must not look for its packages where this one does.
+FOREIGN = {"PYTHONHOME": "", "PYTHONPATH": ""}
 PAUSE = 0.2  # seconds between turns, in which the threads of the last one fall asleep
 
 
 def torch_python() -> str:
-    """The interpreter that has PyTorch: ``PIXELVAE_BENCH_PYTHON``, else ``.venv-bench``'s.
+    """The interpreter that has PyTorch: ``PIXELVAE_BENCH_PYTHON``, else ``.venv-bench``'s, else the machine's own.
 
     Raises UserError where there is none.
     """
-    path = os.environ.get("PIXELVAE_BENCH_PYTHON") or str(ROOT / ".venv-bench/bin/python")
-    if not os.access(path, os.X_OK):
-        raise UserError(f"there is no {path}, which is to run PyTorch: make bench builds it")
-    return path
+    given = os.environ.get("PIXELVAE_BENCH_PYTHON")
+    path = given or str(ROOT / ".venv-bench/bin/python")
+    if os.access(path, os.X_OK):
+        return path
+    for other in [] if given else map(which, ("python3", "python", "/usr/bin/python3")):
+        if other and other != sys.executable and _has_torch(other):
+            return other
+    raise UserError(f"there is no {path}, which is to run PyTorch: make bench builds it")
+
+
+def _has_torch(python: str) -> bool:
+    done = subprocess.run(
+        [python, "-c", "import numpy, torch"], env={**os.environ, **FOREIGN}, capture_output=True
+    )
+    return done.returncode == 0
 
 
 def ours() -> list[str]:
@@ -45,9 +59,10 @@ class Worker:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None):
         self.started = time.perf_counter()
         self._log = tempfile.TemporaryFile()
+        foreign = {} if command[0] == sys.executable else FOREIGN
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-            cwd=ROOT, env={**os.environ, **(environment or {})}, text=True, bufsize=1,
+            cwd=ROOT, env={**os.environ, **foreign, **(environment or {})}, text=True, bufsize=1,
         )  # fmt: skip
 
     def __enter__(self) -> Worker:
@@ -86,16 +101,20 @@ class Worker:
 
 
 def alternate(
-    commands: Sequence[Sequence[str]], jobs: Sequence[Mapping], turns: int, turn_seconds: float
+    commands: Sequence[Sequence[str]],
+    jobs: Sequence[Mapping],
+    turns: int,
+    turn_seconds: float,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[list[list[float]], float]:
-    """Lets two workers do their jobs by turns: seconds of each repetition, for both; and idle CPU.
+    """Lets two workers (or one) do their jobs by turns: seconds of each repetition, for both; and idle CPU.
 
     A turn lasts about ``turn_seconds``, one repetition at least; two before the first do not count.
     Idle CPU is the share of a core that a worker used while it was not its turn: next to nothing,
-    or the numbers are worthless.
+    or the numbers are worthless; of one worker alone it says nothing.
     """
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(command)) for command in commands]
+        workers = [stack.enter_context(Worker(command, environment)) for command in commands]
         seconds: list[list[float]] = [[], []]
         times = [1, 1]
         for n, (worker, job) in enumerate(zip(workers, jobs)):
@@ -105,7 +124,7 @@ def alternate(
         for _ in range(turns):
             for n, worker in enumerate(workers):
                 time.sleep(PAUSE)
-                other = workers[1 - n]
+                other = workers[n - 1]
                 before, start = other.cpu_seconds(), time.perf_counter()
                 seconds[n] += worker.repeat(times[n])
                 idle_cpu += other.cpu_seconds() - before

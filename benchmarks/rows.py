@@ -76,7 +76,7 @@ def side_by_side(
         "naive_sampling": ({"pixels": effort.naive_pixels}, effort.naive_pixels / PIXELS),
     }
     told, parts = zip(*(sizes.get(name, ({}, 1)) for name in names))
-    with _files(settings) as files:
+    with batch_files(settings) as files:
         messages = [{"job": name, **files, **more} for name, more in zip(names, told)]
         seconds, idle = alternate(commands, messages, effort.turns, effort.turn_seconds)
     if idle > 0.02:
@@ -92,7 +92,7 @@ def side_by_side(
 
 def first_step(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
     """From the start of a process to the end of its first training step."""
-    with _files(settings) as files, tempfile.TemporaryDirectory() as cache:
+    with batch_files(settings) as files, tempfile.TemporaryDirectory() as cache:
         flags = {"THEANO_FLAGS": f"{os.environ['THEANO_FLAGS']},base_compiledir={cache}"}
         empty = _first_step(ours(), files, flags)
         full = _first_step(ours(), files, flags)
@@ -113,7 +113,7 @@ def _first_step(command, files, environment=None) -> float:
 def peak_memory(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
     """The most memory that a process held while it compiled and trained."""
     peaks = []
-    with _files(settings) as files:
+    with batch_files(settings) as files:
         for command in (ours(), pytorch()):
             with Worker(command) as worker:
                 peaks.append(worker.ask(job=_STEP, **files, repeat=3)["peak_memory"])
@@ -122,7 +122,7 @@ def peak_memory(what: str, settings: Settings, *, effort: Effort) -> list[Result
 
 def memory_growth(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
     """What a process holds more after many steps than after the first hundred."""
-    with _files(settings) as files, Worker(ours()) as worker:
+    with batch_files(settings) as files, Worker(ours()) as worker:
         before = worker.ask(job=_STEP, **files, repeat=100)["memory"]
         after = worker.ask(repeat=effort.steps)["memory"]
     details = {"steps": effort.steps, "MiB before and after": [before, after]}
@@ -130,7 +130,7 @@ def memory_growth(what: str, settings: Settings, *, effort: Effort) -> list[Resu
 
 
 @contextmanager
-def _files(settings: Settings) -> Iterator[dict]:
+def batch_files(settings: Settings) -> Iterator[dict]:
     """Paths of untrained weights and of a batch: what every job is told."""
     model = MnistModel(settings, seed=0)
     rng = np.random.RandomState(0)

@@ -1,6 +1,12 @@
-"""The same jobs, done by PyTorch in its own environment: ``python -m benchmarks.torch_worker``."""
+"""The same jobs, done by PyTorch in its own environment: ``python -m benchmarks.torch_worker``.
+
+On a GPU where ``PIXELVAE_DEVICE`` is cuda, and then the batch lies in its memory already; with TF32 where
+``PIXELVAE_TF32`` is 1.
+"""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 import torch
@@ -8,10 +14,13 @@ import torch
 from benchmarks.protocol import serve
 from benchmarks.torch_twin import Twin
 
+DEVICE = "cuda" if os.environ.get("PIXELVAE_DEVICE") == "cuda" else "cpu"
+
 
 def _open(weights: str, inputs: str):
     with np.load(inputs) as file:
-        return Twin.load(weights), torch.from_numpy(file["images"]), torch.from_numpy(file["noise"])
+        images, noise = (torch.from_numpy(file[name]).to(DEVICE) for name in ("images", "noise"))
+    return Twin.load(weights).to(DEVICE), images, noise
 
 
 def training_step(weights: str, inputs: str):
@@ -47,7 +56,7 @@ def importance(weights: str, inputs: str, samples: int):
     def repeat() -> None:
         x = images[:1].float()
         mean, log_sigma = twin.encode(x)
-        batches = torch.randn(samples, noise.shape[1]).split(len(images))
+        batches = torch.randn(samples, noise.shape[1], device=DEVICE).split(len(images))
         logs = [twin.log_weights(x, mean, log_sigma, batch) for batch in batches]
         torch.cat(logs).double().logsumexp(0).item()
 
@@ -56,11 +65,11 @@ def importance(weights: str, inputs: str, samples: int):
 
 def naive_sampling(weights: str, inputs: str, pixels: int):
     twin, images, z = _open(weights, inputs)
-    uniform = torch.rand(images.shape)
+    uniform = torch.rand(images.shape, device=DEVICE)
 
     @torch.inference_mode()
     def repeat() -> None:
-        x, width = torch.zeros(images.shape), images.shape[3]
+        x, width = torch.zeros(images.shape, device=DEVICE), images.shape[3]
         for pixel in range(pixels):
             i, j = divmod(pixel, width)
             logits = twin.decode(x, z)[:, :, i, j]
@@ -72,4 +81,6 @@ def naive_sampling(weights: str, inputs: str, pixels: int):
 JOBS = (training_step, bound, importance, naive_sampling)
 
 if __name__ == "__main__":
+    tf32 = os.environ.get("PIXELVAE_TF32") == "1"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
     serve({job.__name__: job for job in JOBS})

@@ -1,11 +1,12 @@
 """The jobs, done by this project: ``python -m benchmarks.worker``; see :mod:`benchmarks.protocol`.
 
 Every job takes the model as a weights file, and ``inputs``, an .npz file of images (N, 1, H, W) and
-noise (N, K).
+noise (N, K). It runs on a GPU where ``PIXELVAE_DEVICE`` is cuda, else on the CPU.
 """
 
 from __future__ import annotations
 
+import os
 from itertools import count
 
 import numpy as np
@@ -50,6 +51,22 @@ def training_step(weights: str, inputs: str):
     def repeat() -> None:
         t = next(iterations)
         step(images, draw_noise(model, 0, "training", t, len(images)), schedule(t))
+
+    return repeat
+
+
+def preset_step(preset: str, batch: int):
+    """One step of a larger model's training, its noise included, on images of noise."""
+    from benchmarks.agreement import step_of
+    from lib.training import draw_noise
+
+    model, step, scalars = step_of(preset)
+    shape = (batch, *model.image_shape)
+    images = np.random.RandomState(0).randint(0, model.levels, shape).astype("uint8")
+    iterations = count(1)
+
+    def repeat() -> None:
+        step(images, draw_noise(model, 0, "training", next(iterations), batch), scalars)
 
     return repeat
 
@@ -113,7 +130,10 @@ def naive_sampling(weights: str, inputs: str, pixels: int):
     return _sampling(weights, inputs, "naive", pixels)
 
 
-JOBS = (training_step, bound, importance, cached_sampling, naive_sampling)
+JOBS = (training_step, preset_step, bound, importance, cached_sampling, naive_sampling)
 
 if __name__ == "__main__":
+    from lib.backend import device
+
+    device.use("cuda" if os.environ.get("PIXELVAE_DEVICE") == "cuda" else "cpu")
     serve({job.__name__: job for job in JOBS})

@@ -153,8 +153,7 @@ class TrainingStep:
         if not np.isfinite([*values, *squares]).all():
             for name, variable in self._state.items():
                 variable.set_value(self._before[name])
-            gradient = self._by_name(self._gradient.get_value())
-            raise NotFinite(dict(zip(["cost", *self.names], values)), gradient)
+            raise NotFinite(dict(zip(["cost", *self.names], values)), self.gradients())
         return values
 
     def _by_name(self, vector: np.ndarray) -> dict[str, np.ndarray]:
@@ -163,6 +162,10 @@ class TrainingStep:
     def parameters(self) -> dict[str, np.ndarray]:
         """The trained parameters as they are, not averaged, by name."""
         return self._by_name(self._packed.get_value(borrow=True))
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The last step's gradient, before it was clipped, by parameter."""
+        return self._by_name(self._gradient.get_value())
 
     def sync(self) -> None:
         """Copies the packed vector, or its average where the recipe asks for one, into the model's parameters."""

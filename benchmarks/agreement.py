@@ -1,0 +1,235 @@
+"""What operations and models compute on a device: ``python -m benchmarks.agreement FOLDER [CASE ...]``.
+
+Each case becomes a file of arrays in the folder, from the same random numbers wherever it runs: on a GPU where
+``PIXELVAE_DEVICE`` is cuda, else on the CPU. :func:`compare` holds two such folders against each other.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+
+from models import MNIST_MODELS
+from models.presets import SETTINGS, TRAINING
+
+TOLERANCE = 1e-4
+OPERATIONS: dict[str, tuple[Callable, tuple]] = {}
+MODELS = (*MNIST_MODELS, "tiny", "64px_small")
+
+
+def _operation(*shapes):
+    """Names a function of arrays of these shapes: what it returns first is differentiated, lists are several."""
+
+    def add(function):
+        OPERATIONS[function.__name__.replace("_", " ")] = function, shapes
+        return function
+
+    return add
+
+
+@_operation((4, 3, 9, 8), (6, 3, 15), (6,), (4, 6, 9, 8))
+def masked_convolution(x, w, bias, acc):
+    from lib.ops.conv import Correlate
+
+    return Correlate(5, 5, 15)(x, w, bias, acc)
+
+
+@_operation((4, 3, 9, 8), (6, 3, 9), (6,))
+def strided_convolution(x, w, bias):
+    from lib.ops.conv import Correlate
+
+    return Correlate(3, 3, 9, stride=2)(x, w, bias)
+
+
+@_operation((4, 3, 9, 8), (6, 3, 1))
+def convolution_of_the_row_above(x, w):
+    from lib.ops.conv import Correlate
+
+    return Correlate(3, 1, 1)(x, w)
+
+
+@_operation((4, 5, 5, 4), (5, 3, 9), (3,))
+def transposed_convolution(x, w, bias):
+    from lib.ops.conv import CorrelateInputs
+
+    return CorrelateInputs(3, 3, 9, stride=2)(x, w, 10, 8, bias)
+
+
+@_operation((6, 4), (4, 5))
+def matrix_product(x, w):
+    import theano.tensor as T
+
+    return T.dot(x, w)
+
+
+@_operation((4, 3, 9, 8), (3,), (3,))
+def batch_norm(x, scale, offset):
+    from lib.ops.batch_norm import BatchNorm
+
+    return BatchNorm()(x, scale, offset)
+
+
+@_operation((4, 3, 9, 8))
+def exponential_linear_unit(x):
+    from lib.ops.elu import elu
+
+    return elu(x)
+
+
+@_operation((11, 7))
+def embedding(table):
+    from lib.ops.embedding import embed
+
+    return embed(_pixels(11), table)
+
+
+@_operation((4, 6, 9, 8), (4, 6))
+def conditional_gate(y, c):
+    from lib.ops.gate import gate
+
+    return gate(y, c)
+
+
+@_operation((5, 3, 25), (5,))
+def weight_norm(v, g):
+    from lib.ops.weight_norm import WeightNorm
+
+    return WeightNorm(15)(v, g)
+
+
+@_operation(*[(4, 5)] * 5)
+def gaussians(mean, log_sigma, prior_mean, prior_log_sigma, noise):
+    from lib.ops.gaussian import Gaussian, kl, kl_to_standard
+
+    q, p = Gaussian(mean, log_sigma), Gaussian(prior_mean, prior_log_sigma)
+    return kl(q, p) + kl_to_standard(q) + p.log_density(q.sample(noise))
+
+
+@_operation((4, 3, 9, 8))
+def bernoulli_likelihood(logits):
+    from lib.ops.likelihood import bernoulli_log_likelihood
+
+    return bernoulli_log_likelihood(logits, _pixels(2))
+
+
+@_operation((4, 33, 9, 8))
+def softmax_likelihood(logits):
+    from lib.ops.likelihood import categorical_log_likelihood
+
+    return categorical_log_likelihood(logits, _pixels(11))
+
+
+@_operation((4, 3, 9, 8), (4, 3, 9, 8))
+def discretised_gaussian_likelihood(mean, log_sigma):
+    from lib.ops.gaussian import Gaussian
+    from lib.ops.likelihood import discretised_gaussian_log_likelihood
+
+    p = Gaussian(5 + mean, log_sigma)
+    return discretised_gaussian_log_likelihood(p, _pixels(11), 11)
+
+
+def _pixels(levels: int):
+    import theano.tensor as T
+
+    return T.constant(np.random.RandomState(1).randint(0, levels, (4, 3, 9, 8)).astype("float32"))
+
+
+def of_operation(name: str) -> dict[str, np.ndarray]:
+    """Outputs, and the gradients of half the sum of the first one's squares."""
+    import theano
+    import theano.tensor as T
+
+    function, shapes = OPERATIONS[name]
+    rng = np.random.RandomState(0)
+    given = [rng.standard_normal(shape).astype("float32") for shape in shapes]
+    inputs = [T.TensorType("float32", (False,) * v.ndim)() for v in given]
+    outputs = function(*inputs)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    gradients = theano.grad(T.sqr(outputs[0]).sum() / 2, inputs)
+    results = theano.function(inputs, [*outputs, *gradients])(*given)
+    names = [f"output {i}" for i in range(len(outputs))]
+    names += [f"gradient {i}" for i in range(len(inputs))]
+    return {name: np.asarray(value) for name, value in zip(names, results)}
+
+
+def step_of(name: str) -> tuple[Any, Any, Mapping[str, float]]:
+    """A model, its training step and the scalars of its first iteration: an MNIST model narrow, a preset as it is."""
+    from experiments import hierarchical, mnist_pixelvae
+    from lib.training import TrainingStep
+    from models.hierarchical import HierarchicalModel
+    from models.mnist import MnistModel, Settings
+
+    if name in MNIST_MODELS:
+        model: Any = MnistModel(Settings(name, 2, 8, 8))
+        recipe = mnist_pixelvae.recipe_of({**mnist_pixelvae.PRESETS["paper"], "seed": 0})
+    else:
+        model = HierarchicalModel(SETTINGS[name])
+        recipe = hierarchical.recipe_of({**vars(TRAINING[name]), "seed": 0})
+    return model, TrainingStep(model, recipe), recipe.schedule(1)
+
+
+def of_model(name: str, batch: int = 2) -> dict[str, np.ndarray]:
+    """The cost and its terms, and the gradient of each parameter."""
+    from lib.training import draw_noise
+
+    model, step, scalars = step_of(name)
+    rng = np.random.RandomState(0)
+    images = rng.randint(0, model.levels, (batch, *model.image_shape)).astype("uint8")
+    terms = step(images, draw_noise(model, 0, "agreement", 1, batch), scalars)
+    return {"cost and terms": terms, **step.gradients()}
+
+
+def compare(ours: Path, truth: Path, cases: Sequence[str]) -> list[dict[str, Any]]:
+    """What each case differs by: the difference's norm over the truth's, of each output and of all gradients.
+
+    None where one of the two has not come to it.
+
+    Gradients count together, for some are zero but for rounding; ``worst`` is the array that differs most by itself.
+    """
+    rows = []
+    for case in cases:
+        row: dict[str, Any] = {"case": case, "error": None, "agrees": False, "worst": ""}
+        rows.append(row)
+        files = [folder / f"{case}.npz" for folder in (truth, ours)]
+        if not all(file.exists() for file in files):
+            continue
+        with np.load(files[0]) as a, np.load(files[1]) as b:
+            pairs = {
+                name: (b[name].astype("float64"), a[name].astype("float64")) for name in a.files
+            }
+        forward = [p for name, p in pairs.items() if name.startswith(("output", "cost"))]
+        backward = [p for name, p in pairs.items() if not name.startswith(("output", "cost"))]
+        errors = [*(_distance([pair]) for pair in forward), _distance(backward)]
+        row["error"] = max(errors)
+        row["worst"] = max(pairs, key=lambda name: _distance([pairs[name]]))
+        row["agrees"] = bool(row["error"] <= TOLERANCE)
+    return rows
+
+
+def _distance(pairs) -> float:
+    difference = sum(float(np.square(b - a).sum()) for b, a in pairs)
+    size = sum(float(np.square(a).sum()) for _, a in pairs)
+    distance = (difference / size) ** 0.5 if size else difference**0.5
+    return distance if math.isfinite(distance) else math.inf  # what is not a number differs most
+
+
+def main(folder: str, *cases: str) -> None:
+    from lib.backend import device
+
+    device.use("cuda" if os.environ.get("PIXELVAE_DEVICE") == "cuda" else "cpu")
+    for case in cases or (*OPERATIONS, *MODELS):
+        results = of_operation(case) if case in OPERATIONS else of_model(case)
+        part = Path(folder, f"{case}.part")
+        with part.open("wb") as file:
+            np.savez(file, **results)
+        part.rename(part.with_suffix(".npz"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,70 @@
+"""The command that meets a GPU first, on the CPU with small models; and that it sees a difference."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.agreement import compare
+from benchmarks.first_contact import FirstContact
+from benchmarks.harness import ROOT
+from lib.errors import UserError
+
+
+def test_on_the_cpu(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.first_contact", "--device", "cpu", "--tiny",
+         "--parts", "agreement", "training", "--out", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [row["agrees"] for row in report["agreement"]["cases"]] == [True] * 3
+    assert all(row["error"] < 1e-6 for row in report["agreement"]["cases"])
+    assert len(report["training"]["metrics"]) == 5  # a head, and two evaluations of two splits
+    assert "| weight norm |" in (tmp_path / "report.md").read_text()
+
+
+def test_without_a_gpu_it_is_refused_in_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.first_contact", "--out", str(tmp_path / "out")],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode == 0:
+        pytest.skip("there is a GPU here")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_part_that_fails_leaves_the_others_alone(tmp_path, monkeypatch):
+    def fails(self):
+        raise UserError("no such luck")
+
+    monkeypatch.setattr(FirstContact, "profile", fails)
+    monkeypatch.setattr(FirstContact, "speed", lambda self: {"steps": [{"ours": 1.0}]})
+    contact = FirstContact("cpu", 1, tmp_path, tiny=True)
+    assert not contact.run(["profile", "speed"])
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["profile"] == {"failed": "no such luck"} and report["speed"]["steps"]
+    assert contact.run(["speed"]) is False  # what failed before is not forgotten
+    assert FirstContact("cpu", 1, tmp_path, tiny=True).run(["speed"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "agrees"),
+    [("output 0", 1.00005, True), ("output 0", 1.0002, False), ("gradient 0", 1.0002, False),
+     ("gradient 0", np.nan, False), ("output 0", np.inf, False)],
+)  # fmt: skip
+def test_a_difference_is_seen(tmp_path, name, value, agrees):
+    arrays = {"output 0": np.ones(3), "gradient 0": np.ones((2, 2)), "gradient 1": np.ones(1)}
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "case.npz", **arrays)
+        arrays = {**arrays, name: value * arrays[name]}
+    row, missing = compare(tmp_path / "b", tmp_path / "a", ["case", "another"])
+    assert row["agrees"] is agrees and row["worst"] == name
+    assert missing["error"] is None and not missing["agrees"]
