@@ -24,7 +24,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments.mnist_pixelvae import PRESETS  # noqa: E402
 from experiments.records import PAPER, training_command  # noqa: E402
-from lib.console import ArgumentParser, GracefulStop, main, positive_int, say  # noqa: E402
+from lib.backend import device  # noqa: E402
+from lib.console import (  # noqa: E402
+    ArgumentParser,
+    GracefulStop,
+    add_device_options,
+    main,
+    positive_int,
+    say,
+)
 from lib.errors import UserError  # noqa: E402
 from models import MNIST_MODELS  # noqa: E402
 
@@ -48,6 +56,7 @@ def parse(words: list[str]):
     p.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
     p.add_argument("options", nargs="*", help="after --: more options for each training")
     _evaluation_options(p)
+    add_device_options(p)
     p.set_defaults(function=train)
 
     p = commands.add_parser("ship", help="best weights into pretrained/, records, tables")
@@ -79,10 +88,12 @@ def train(arguments) -> int:
     script = str(ROOT / "experiments" / "mnist_pixelvae.py")
     out = Path(arguments.out)
     runs = {model: out / model for model in arguments.models or MNIST_MODELS}
+    where = [f"--device={arguments.device}"] if arguments.device else []
+    where += ["--tf32"] if arguments.tf32 else []
     status = run_all(
         [
             [sys.executable, script, "train", "--model", model, "--preset", arguments.preset,
-             "--data", arguments.data, "--out", str(run), *arguments.options]
+             "--data", arguments.data, "--out", str(run), *where, *arguments.options]
             for model, run in runs.items()
         ],
         arguments.jobs,
@@ -90,6 +101,9 @@ def train(arguments) -> int:
     if status:
         return status
     arguments.runs, arguments.into = list(runs.values()), out
+    line = device.use(arguments.device, arguments.tf32)
+    if line:
+        say(line)
     ship(arguments)
     return 0
 

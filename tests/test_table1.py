@@ -205,7 +205,10 @@ def test_a_stop_is_passed_on():
 def test_the_whole_table_is_trained_by_the_command_for_one_model(monkeypatch):
     commands = []
     monkeypatch.setattr(mnist_table1, "run_all", lambda c, jobs: commands.extend(c) or 130)
-    options = parse(["train", "--preset", "few-cores", "--jobs", "2", "--", "--iterations", "7"])
+    options = parse(
+        ["train", "--preset", "few-cores", "--jobs", "2", "--device", "cuda", "--tf32",
+         "--", "--iterations", "7"]
+    )  # fmt: skip
     assert options.function(options) == 130  # stopped: nothing is shipped
     trained = [mnist_pixelvae.parse(c[2:]) for c in commands]
     assert [o.model for o in trained] == list(mnist_table1.MNIST_MODELS)
@@ -213,6 +216,7 @@ def test_the_whole_table_is_trained_by_the_command_for_one_model(monkeypatch):
         ("few-cores", 7, "binarized_mnist")
     }
     assert len({o.out for o in trained}) == 5
+    assert {(o.device, o.tf32) for o in trained} == {("cuda", True)}
 
 
 def test_pages_say_what_has_no_record(tmp_path):
