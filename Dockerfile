@@ -1,23 +1,43 @@
-# PixelVAE on the CPU. For example, with data and runs kept outside:
-#     docker run --rm --user "$(id -u)" -v "$PWD/data:/pixelvae/data" -v "$PWD/runs:/pixelvae/runs" \
+# PixelVAE in a container, with or without an NVIDIA card (docs/docker.md):
+#     docker build --tag pixelvae .                          CUDA 12; --build-arg CUDA=11 for CUDA 11.8
+#     docker build --tag pixelvae:cpu --target cpu .         without CUDA, a fifth of the size
+#     docker run --rm --gpus all -v "$PWD/data:/data" -v "$PWD/runs:/pixelvae/runs" \
 #         pixelvae python experiments/mnist_pixelvae.py
-FROM debian:bookworm-20251229-slim
+ARG CUDA=12
 
+FROM debian:bookworm-20251229-slim AS base
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends \
-        ca-certificates g++ libopenblas0-pthread make python3.11-dev python3.11-venv \
+    && apt-get install --yes --no-install-recommends g++ libopenblas0-pthread python3.11-dev python3-distutils \
     && rm -rf /var/lib/apt/lists/*
-
-RUN useradd --create-home pixelvae && install --directory --owner pixelvae /pixelvae
-USER pixelvae
+RUN useradd --create-home pixelvae
 WORKDIR /pixelvae
 
-# The packages come before the sources, so that a changed source does not install them again.
-COPY --chown=pixelvae Makefile requirements.txt requirements-dev.txt ./
-COPY --chown=pixelvae scripts scripts
-RUN make setup && rm -rf ~/.cache
-ENV PATH=/pixelvae/.venv/bin:$PATH
+# What only the building of packages needs stays in this stage.
+FROM base AS packages
+RUN apt-get update && apt-get install --yes --no-install-recommends python3.11-venv
+COPY scripts/build-venv scripts/find-python scripts/
+COPY requirements.txt ./
+RUN scripts/build-venv .venv requirements.txt
 
+FROM base AS cpu
+COPY --from=packages /pixelvae/.venv .venv
+# Sources and run folders are the user's; any other user (docker run --user) can write data and runs. /data is where
+# data sets of one's own are mounted.
+RUN chown pixelvae . && mkdir /data && install --directory --owner pixelvae --mode 1777 data runs
 COPY --chown=pixelvae . .
-RUN mkdir -p data runs
+ENV PATH=/pixelvae/.venv/bin:$PATH PIXELVAE_DATA=/data
+USER pixelvae
+RUN docker/warm-cache
+ENTRYPOINT ["/pixelvae/docker/entrypoint"]
 CMD ["python", "experiments/mnist_pixelvae.py", "--help"]
+
+FROM cpu AS gpu
+ARG CUDA
+USER root
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgpuarray-dev python3-pygpu \
+    && rm -rf /var/lib/apt/lists/*
+RUN python -m pip install --quiet --no-cache-dir --no-deps --requirement requirements-cuda$CUDA.txt
+# The first two are read by NVIDIA's container runtime, which brings the driver's library.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility PIXELVAE_DEVICE=auto
+USER pixelvae
