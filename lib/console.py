@@ -21,15 +21,17 @@ from lib.backend import device
 from lib.errors import UserError
 
 USAGE_STATUS = 2
+#: By module, the packages that few commands import: plots and classifiers, which the bundle leaves out.
+_OPTIONAL = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 _LARGEST_INT = 2**31 - 1  # what NumPy's seeds and Theano's sizes take everywhere
 
 
 def main(function: Callable[..., int | None], *arguments: Any) -> int:
     """Call a command's function and return the exit status for `sys.exit`.
 
-    A `UserError`, a full disk or memory that runs out become one line on standard error and status
-    2, Ctrl-C 130, and a reader that went away (`| head`) 141, as the shell counts it. What is
-    left, errors of the program's own, keeps its traceback.
+    A `UserError`, a package that the bundle leaves out, a full disk or memory that runs out become
+    one line on standard error and status 2, Ctrl-C 130, and a reader that went away (`| head`) 141,
+    as the shell counts it. What is left, errors of the program's own, keeps its traceback.
     """
     try:
         status = function(*arguments) or 0
@@ -38,6 +40,13 @@ def main(function: Callable[..., int | None], *arguments: Any) -> int:
         status = _fail(str(problem))
     except MemoryError:
         status = _fail("out of memory; try a smaller batch or model, or close other programs")
+    except ModuleNotFoundError as problem:
+        package = (problem.name or "").partition(".")[0]
+        if package not in _OPTIONAL:
+            raise
+        status = _fail(
+            f"this needs {_OPTIONAL[package]}, which is not installed: pip install -r requirements.txt"
+        )
     except KeyboardInterrupt:
         _fail("interrupted")
         status = 128 + signal.SIGINT

@@ -50,6 +50,11 @@ def run_script(body: str, *arguments: str, **options) -> subprocess.CompletedPro
         ("return 3", 3, ""),
         ("sys.exit(4)", 4, ""),
         ("raise UserError('the file a\\n  is gone')", 2, "error: the file a is gone\n"),
+        (
+            "import sys; sys.modules['sklearn'] = None; import sklearn.svm",
+            2,
+            "error: this needs scikit-learn",
+        ),
         ("raise MemoryError", 2, "error: out of memory; try a smaller batch"),
         ("os.kill(os.getpid(), signal.SIGINT)", 130, "error: interrupted\n"),
         (
