@@ -1,7 +1,7 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
 
-.PHONY: setup train test coverage fuzz bench results gpu-compile-test lint docker
+.PHONY: setup train test coverage fuzz bench results gpu-compile-test lint docker bundle
 
 setup: .venv/ready
 
@@ -35,6 +35,9 @@ lint: setup
 
 docker:
 	docker build --tag pixelvae .
+
+bundle: setup
+	$(python) scripts/make-bundle
 
 .venv/ready: requirements.txt requirements-dev.txt
 	scripts/build-venv .venv $^

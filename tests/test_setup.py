@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import distribution, version
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
@@ -67,8 +69,61 @@ def test_container_and_conda_bring_the_reference_python():
 
 
 def test_versions_stand_in_one_place():
-    for file in ("environment.yml", "Dockerfile", "Makefile", "scripts/build-venv", ".ci/run"):
+    packaging = ("docker/entrypoint", "docker/verify", "docker/warm-cache", "scripts/make-bundle")
+    for file in (
+        "environment.yml",
+        "Dockerfile",
+        "Makefile",
+        "scripts/build-venv",
+        ".ci/run",
+        *packaging,
+    ):
         assert not re.search(r"==\d", (ROOT / file).read_text()), file
+
+
+def test_what_the_image_copies_and_runs_is_there():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    for line in re.findall(r"^COPY (?!--from|--chown=pixelvae \. )(.*)", dockerfile, re.M):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists() and source not in ignored, source
+    for script in ("docker/entrypoint", "docker/warm-cache"):
+        assert script in dockerfile
+        assert os.access(ROOT / script, os.X_OK)
+    folder = re.search(r"^WORKDIR (\S+)", dockerfile, re.M).group(1)
+    assert f'ENTRYPOINT ["{folder}/docker/entrypoint"]' in dockerfile
+
+
+def test_each_line_of_cuda_that_the_image_offers_is_pinned():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    offered = set(re.findall(r"\bCUDA=(\d+)", dockerfile))
+    assert offered == {f.stem[-2:] for f in ROOT.glob("requirements-cuda*.txt")} == {"11", "12"}
+    for line in offered:
+        pinned = pins(f"requirements-cuda{line}.txt")
+        assert {f"nvidia-{name}-cu{line}" for name in ("cublas", "cuda-nvrtc", "cudnn")} <= set(
+            pinned
+        )
+        # pygpu's own are the same in both, and agree with what the tests run on.
+        assert pinned["mako"] == pins("requirements-cuda12.txt")["mako"]
+
+
+def test_the_bundle_takes_or_names_each_pinned_package():
+    loader = SourceFileLoader("make_bundle", str(ROOT / "scripts/make-bundle"))
+    bundle = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(bundle)
+    taken, left = (
+        {canonicalize_name(n) for n in names} for names in (bundle.PACKAGES, bundle.LEFT_OUT)
+    )
+    assert not taken & left
+    named = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.M)
+    assert taken | left == {canonicalize_name(name) for name in named}
+    # What is taken needs nothing that is left out, but for what is only there to build it.
+    built_by = {"cython"}
+    for name in taken:
+        for line in distribution(name).requires or ():
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in taken | built_by, f"{name}: {needed.name}"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +137,7 @@ def test_versions_stand_in_one_place():
         ("bench", "python -m benchmarks"),
         ("lint", "python -m ruff check ."),
         ("docker", "docker build --tag pixelvae ."),
+        ("bundle", "python scripts/make-bundle"),
     ],
 )
 def test_make_runs(target, command):
