@@ -74,6 +74,8 @@ def test_a_training_step_compiles_and_stays_on_the_device(environment, model):
     said, *_, last = done.stdout.splitlines()
     assert said.startswith("on no GPU (compute capability 9.0), CUDA 1")
     places = json.loads(last)
+    host = sum(places["host"].values())
+    print(f"{model}: {places['device']} nodes on the device, {host} on the host")
     assert set(places["host"]) <= HOST
     assert places["host"]["Elemwise TensorType(float32, scalar)"] == 1
     # Back come the cost, its terms and two sums that tell whether all is finite; scalars all.
@@ -84,4 +86,4 @@ def test_a_training_step_compiles_and_stays_on_the_device(environment, model):
     inputs = [kind for kind in places["to device"] if "scalar" not in kind]
     noises = {"gated-pixelcnn": 0, "64px_small": 2}.get(model, 1)
     assert sum("uint8, 4D" in kind for kind in inputs) == 1 and len(inputs) == 1 + noises
-    assert places["device"] > 10 * sum(places["host"].values())
+    assert places["device"] > 10 * host
