@@ -142,6 +142,12 @@ def test_without_a_driver_nothing_is_said():
     assert "nowhere.npz" in command("--device", "auto")[0]
 
 
+def test_without_a_driver_the_image_which_sets_the_variable_says_so():
+    said, error = command(PIXELVAE_DEVICE="auto")
+    assert said.startswith("on the CPU; no GPU can be used: there is no NVIDIA driver")
+    assert "--gpus all" in said and "nowhere.npz" in error
+
+
 def test_a_gpu_that_was_asked_for_must_work():
     (line,) = command("--device", "cuda")
     assert line.startswith("error: no GPU can be used: there is no NVIDIA driver")

@@ -30,7 +30,8 @@ def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
     "auto" (or None, where ``PIXELVAE_DEVICE`` does not say otherwise) takes the GPU if there is one that works.
     ``tf32`` lets convolutions round their inputs to TF32's ten bits.
 
-    Returns a line for the user where a GPU is used, or why there is none; None where there is nothing to say.
+    Returns a line for the user where a GPU is used, or why there is none; None where there is nothing to say, as on a
+    machine without a driver where ``PIXELVAE_DEVICE`` is not set.
 
     Raises:
         UserError: "cuda" and no GPU works, or what the environment says contradicts the arguments.
@@ -61,7 +62,8 @@ def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
         ready(prepare().given, given or "cuda")
         _import_theano()
     except cuda.NoDriver as reason:
-        return _without(reason, wanted, quiet=True)
+        # Most machines have none, and need not be told. The image, which sets the variable, expects one.
+        return _without(reason, wanted, quiet=not os.environ.get("PIXELVAE_DEVICE"))
     except UserError as reason:
         return _without(reason, wanted)
     return f"on {describe()}"
