@@ -1,6 +1,6 @@
 # PixelVAE in a container, with or without an NVIDIA card (docs/docker.md):
 #     docker build --tag pixelvae .                          CUDA 12; --build-arg CUDA=11 for CUDA 11.8
-#     docker build --tag pixelvae:cpu --target cpu .         without CUDA, a fifth of the size
+#     docker build --tag pixelvae:cpu --target cpu .         without CUDA, a third of the size
 #     docker run --rm --gpus all -v "$PWD/data:/data" -v "$PWD/runs:/pixelvae/runs" \
 #         pixelvae python experiments/mnist_pixelvae.py
 ARG CUDA=12

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import fake_gpu
@@ -80,6 +81,8 @@ def test_what_does_not_fit_is_refused_with_a_remedy(toolkit, variables, what, re
     ],
 )
 def test_what_is_missing_is_named_with_a_remedy(toolkit, tmp_path, file, what):
+    if file == "packages/mako" and find_spec("mako"):
+        pytest.skip("mako is installed, as in the image for GPUs")
     less = tmp_path / "less"
     shutil.copytree(toolkit, less)
     gone = less / file
