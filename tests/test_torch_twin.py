@@ -70,7 +70,7 @@ def values_and_gradients(model: MnistModel, images: np.ndarray, noise: np.ndarra
     named = {
         "reconstruction": terms.reconstruction,
         "kl": terms.kl,
-        "log_weights": model.log_weights(x[:1], mean, log_sigma, eps),
+        "log_weights": model.log_weights(x[0].dimshuffle("x", 0, 1, 2), mean, log_sigma, eps),
     }
     parameters = dict(model.parameters)
     gradients = theano.grad(terms.bound.mean(), list(parameters.values()))
