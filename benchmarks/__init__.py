@@ -2,5 +2,5 @@
 
 ``python -m benchmarks`` measures all and writes docs/performance.md. ``rows`` says what is
 measured, ``harness`` runs two processes by turns, which speak as in ``protocol``: ``worker`` runs
-this project, ``torch_worker`` the PyTorch models of ``torch_twin``.
+this project, ``torch_worker`` the PyTorch models of ``torch_twin`` and ``torch_hierarchical``.
 """

@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import agreement
 from benchmarks.harness import ROOT, Worker, alternate, ours, pytorch, torch_python
-from benchmarks.rows import batch_files
+from benchmarks.rows import batch_files, preset_files
 from lib.console import ArgumentParser, main, positive_float, say
 from lib.errors import UserError
 from lib.files import atomic_write, write_json
@@ -153,13 +153,9 @@ class FirstContact:
         except UserError as reason:
             peer = None
             self._say(f"Without PyTorch: {reason}\n")
-        size = Settings("gated-pixelvae-noup", 12, 32, 64)
-        preset = {"job": "preset_step", "preset": "64px_small", "batch": 64}
+        size, preset, batch = Settings("gated-pixelvae-noup", 12, 32, 64), "64px_small", 64
         if self._tiny:
-            size, preset = (
-                Settings("gated-pixelvae-noup", 1, 4, 4, 3),
-                {**preset, "preset": "tiny", "batch": 2},
-            )
+            size, preset, batch = Settings("gated-pixelvae-noup", 1, 4, 4, 3), "tiny", 2
         timed = ",".join(f"dnn.conv.algo_{which}=time_once" for which in ALGORITHMS)
         timed = ",".join(filter(None, [os.environ.get("THEANO_FLAGS"), timed]))
         ways: list[tuple[str, dict]] = [("", self._variables())]
@@ -171,15 +167,18 @@ class FirstContact:
         rows = []
         self._say("| training step | here, s | PyTorch, s | ratio |\n| --- | ---: | ---: | ---: |")
         limit = time.monotonic() + self._left(0.55)
-        with batch_files(size) as files:
-            mnist = {"job": "training_step", **files}
+        with batch_files(size) as mnist, preset_files(preset, batch) as larger:
+            jobs = {
+                "gated-pixelvae-noup": {"job": "training_step", **mnist},
+                preset: {"job": "preset_step", **larger},
+            }
             for how, variables in ways:
-                for what, job in (("gated-pixelvae-noup", mnist), (preset["preset"], preset)):
+                for what, job in jobs.items():
                     if time.monotonic() > limit:
                         self._say(f"| {what} {how} | no time left | | |")
                         continue
-                    twin = peer is not None and job is mnist
-                    rows.append(self._side_by_side(f"{what} {how}".strip(), job, twin, variables))
+                    name = f"{what} {how}".strip()
+                    rows.append(self._side_by_side(name, job, peer is not None, variables))
         return {"steps": rows}
 
     def _side_by_side(self, what: str, job: dict, twin: bool, variables: dict) -> dict[str, Any]:

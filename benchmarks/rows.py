@@ -17,7 +17,10 @@ import numpy as np
 from benchmarks.harness import Worker, alternate, ours, pytorch
 from lib.checkpoint import save_arrays
 from lib.console import say
+from lib.training import draw_noise
+from models.hierarchical import HierarchicalModel
 from models.mnist import MnistModel, Settings
+from models.presets import SETTINGS, TRAINING
 
 BATCH = 100
 PIXELS = 28 * 28
@@ -129,18 +132,31 @@ def memory_growth(what: str, settings: Settings, *, effort: Effort) -> list[Resu
     return [Result(what, "MiB", after - before, at_most=1, details=details)]
 
 
-@contextmanager
-def batch_files(settings: Settings) -> Iterator[dict]:
-    """Paths of untrained weights and of a batch: what every job is told."""
+def batch_files(settings: Settings):
+    """Paths of untrained weights and of a batch: what every job is told, while the context lasts."""
     model = MnistModel(settings, seed=0)
     rng = np.random.RandomState(0)
     images = (rng.random_sample((BATCH, *model.image_shape)) < 0.13).astype("uint8")
     noise = rng.standard_normal((BATCH, model.latent_dim)).astype("float32")
+    return files_of(model, images=images, noise=noise)
+
+
+def preset_files(name: str, batch: int):
+    """The same for a larger model, on images of noise, with the scalars of its first iteration."""
+    model = HierarchicalModel(SETTINGS[name])
+    images = np.random.RandomState(0).randint(0, model.levels, (batch, *model.image_shape))
+    noise = dict(zip(model.noise_shapes, draw_noise(model, 0, "training", 1, batch)))
+    return files_of(model, images=images.astype("uint8"), **noise, **TRAINING[name].schedule(1))
+
+
+@contextmanager
+def files_of(model, **inputs) -> Iterator[dict]:
+    """Paths of a model's weights and of arrays, while the context lasts."""
     with tempfile.TemporaryDirectory() as folder:
         files = {name: str(Path(folder, f"{name}.npz")) for name in ("weights", "inputs")}
         header = {"kind": "weights", "model": model.header()}
         save_arrays(files["weights"], model.parameters.arrays(), header)
-        np.savez(files["inputs"], images=images, noise=noise)
+        np.savez(files["inputs"], **inputs)
         yield files
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.protocol import serve
+from benchmarks.torch_hierarchical import Hierarchical, read_batch
 from benchmarks.torch_twin import Twin
 
 DEVICE = "cuda" if os.environ.get("PIXELVAE_DEVICE") == "cuda" else "cpu"
@@ -35,6 +36,22 @@ def training_step(weights: str, inputs: str):
         torch.nn.utils.clip_grad_value_(twin.parameters(), 1.0)
         optimizer.step()
         loss.item()
+
+    return repeat
+
+
+def preset_step(weights: str, inputs: str):
+    model = Hierarchical.load(weights).to(DEVICE)
+    images, noise, scalars = read_batch(inputs, DEVICE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def repeat() -> None:
+        optimizer.zero_grad()
+        cost, *_ = model.objective(images.long(), [torch.randn_like(e) for e in noise], **scalars)
+        cost.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        cost.item()
 
     return repeat
 
@@ -78,7 +95,7 @@ def naive_sampling(weights: str, inputs: str, pixels: int):
     return repeat
 
 
-JOBS = (training_step, bound, importance, naive_sampling)
+JOBS = (training_step, preset_step, bound, importance, naive_sampling)
 
 if __name__ == "__main__":
     tf32 = os.environ.get("PIXELVAE_TF32") == "1"

@@ -1,7 +1,7 @@
 """The jobs, done by this project: ``python -m benchmarks.worker``; see :mod:`benchmarks.protocol`.
 
-Every job takes the model as a weights file, and ``inputs``, an .npz file of images (N, 1, H, W) and
-noise (N, K). It runs on a GPU where ``PIXELVAE_DEVICE`` is cuda, else on the CPU.
+Every job takes the model as a weights file, and ``inputs``, an .npz file of images (N, C, H, W) and
+noise. It runs on a GPU where ``PIXELVAE_DEVICE`` is cuda, else on the CPU.
 """
 
 from __future__ import annotations
@@ -55,18 +55,25 @@ def training_step(weights: str, inputs: str):
     return repeat
 
 
-def preset_step(preset: str, batch: int):
-    """One step of a larger model's training, its noise included, on images of noise."""
-    from benchmarks.agreement import step_of
-    from lib.training import draw_noise
+def preset_step(weights: str, inputs: str):
+    """One step of a preset's training, its noise included."""
+    from experiments.hierarchical import recipe_of
+    from experiments.weights import load_weights
+    from lib.training import TrainingStep, draw_noise
+    from models.hierarchical import HierarchicalModel, Settings
+    from models.presets import TRAINING
 
-    model, step, scalars = step_of(preset)
-    shape = (batch, *model.image_shape)
-    images = np.random.RandomState(0).randint(0, model.levels, shape).astype("uint8")
-    iterations = count(1)
+    arrays, header = load_weights(weights)
+    model = HierarchicalModel(Settings.from_header(header["model"]))
+    model.parameters.assign(arrays)
+    recipe = recipe_of({**vars(TRAINING[model.settings.name]), "seed": 0})
+    step, iterations, scalars = TrainingStep(model, recipe), count(1), recipe.schedule(1)
+    with np.load(inputs) as file:
+        images = file["images"]
 
     def repeat() -> None:
-        step(images, draw_noise(model, 0, "training", next(iterations), batch), scalars)
+        noise = draw_noise(model, 0, "training", next(iterations), len(images))
+        step(images, noise, scalars)
 
     return repeat
 
