@@ -83,9 +83,9 @@ def _correlate_weights(op, x, gy):
 
 def _gpu():
     """Not imported before a GPU is active: Theano's own module needs pygpu."""
-    from lib.ops import gpu
+    from lib.ops import _gpu
 
-    return gpu
+    return _gpu
 
 
 def _halves(y, c):
