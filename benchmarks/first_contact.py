@@ -29,8 +29,6 @@ from lib.files import atomic_write, write_json
 from models.mnist import Settings
 
 ALGORITHMS = ("fwd", "bwd_data", "bwd_filter")
-
-
 PARTS = ("environment", "agreement", "speed", "profile", "training")
 
 
@@ -39,8 +37,7 @@ class FirstContact:
 
     def __init__(self, device: str, minutes: float, out: Path, tiny: bool):
         self._device, self._out, self._tiny = device, out, tiny
-        self._start = time.monotonic()
-        self._end = self._start + 60 * minutes
+        self._end = time.monotonic() + 60 * minutes
         self.report: dict[str, Any] = {}
         self._lines: list[str] = []
 

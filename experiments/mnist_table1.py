@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments.mnist_pixelvae import PRESETS  # noqa: E402
 from experiments.records import PAPER, training_command  # noqa: E402
-from lib.backend import device  # noqa: E402
 from lib.console import (  # noqa: E402
     ArgumentParser,
     GracefulStop,
@@ -32,6 +31,7 @@ from lib.console import (  # noqa: E402
     main,
     positive_int,
     say,
+    use_device,
 )
 from lib.errors import UserError  # noqa: E402
 from models import MNIST_MODELS  # noqa: E402
@@ -101,9 +101,7 @@ def train(arguments) -> int:
     if status:
         return status
     arguments.runs, arguments.into = list(runs.values()), out
-    line = device.use(arguments.device, arguments.tf32)
-    if line:
-        say(line)
+    use_device(arguments)  # not before: the trainings are processes of their own
     ship(arguments)
     return 0
 

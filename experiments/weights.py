@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from lib.checkpoint import load_arrays
@@ -43,24 +44,25 @@ def model_of(path: str, arrays: Mapping, header: Mapping, make: Callable):
 
     Nothing larger than the arrays is made. Raises UserError where they and the header are not those of one model.
     """
-    from lib.parameters import at_most
-
-    try:
-        with at_most(sum(array.nbytes for array in arrays.values())):
-            model = make(header)
+    with _described(arrays, f"{path} holds the weights of another kind of model"):
+        model = make(header)
         if not all(0 < side <= _LONGEST_SIDE for side in map(operator.index, model.image_shape)):
             raise ValueError(f"images of {model.image_shape}")
-    except (UserError, *NONSENSE) as problem:
-        raise UserError(
-            f"{path} holds the weights of another kind of model ({_brief(problem)})"
-        ) from problem
     model.parameters.assign(arrays)
     return model
 
 
-def _brief(problem: Exception) -> str:
-    text = str(problem) if isinstance(problem, UserError) else repr(problem)
-    return text[:200]
+@contextmanager
+def _described(arrays: Mapping, refusal: str) -> Iterator[None]:
+    """What is made in the body, of a header that is not trusted, is no larger than the arrays that came with it."""
+    from lib.parameters import at_most
+
+    try:
+        with at_most(sum(array.nbytes for array in arrays.values())):
+            yield
+    except (UserError, *NONSENSE) as problem:
+        text = str(problem) if isinstance(problem, UserError) else repr(problem)
+        raise UserError(f"{refusal} ({text[:200]})") from problem
 
 
 def beside(path: str, name: str) -> Path:
@@ -108,18 +110,11 @@ def show_report(path: str, make: Callable, recipe_of: Callable) -> None:
     ``path`` is the report or its run's folder; the functions make the model of the report's header, and the recipe of
     the settings in it. Raises UserError where the report is damaged, or of another kind of model.
     """
-    from lib.parameters import at_most
     from lib.training import TrainingStep
     from lib.trouble import load_report, replay
 
     arrays, header = load_report(path)
-    try:
-        with at_most(sum(array.nbytes for array in arrays.values())):
-            model = make(header)
-        step = TrainingStep(model, recipe_of(header["config"]["settings"]))
-    except (UserError, *NONSENSE) as problem:
-        raise UserError(
-            f"{path} is the report of another kind of model ({_brief(problem)})"
-        ) from problem
+    with _described(arrays, f"{path} is the report of another kind of model"):
+        step = TrainingStep(make(header), recipe_of(header["config"]["settings"]))
     for line in replay(step, arrays, header):
         print(line)

@@ -107,10 +107,18 @@ def run(options: argparse.Namespace) -> int | None:
 
     Raises UserError where that cannot be used.
     """
+    use_device(options)
+    return options.function(options)
+
+
+def use_device(options: argparse.Namespace) -> None:
+    """Computes from now on where the options of :func:`add_device_options` say, and tells the user.
+
+    Raises UserError where that cannot be used.
+    """
     line = device.use(options.device, options.tf32)
     if line:
         say(line)
-    return options.function(options)
 
 
 def positive_int(text: str) -> int:

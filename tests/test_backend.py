@@ -184,9 +184,8 @@ def test_report_names_versions_and_measures_the_product():
 
 def test_the_compile_cache_is_named_after_the_processor_that_the_flags_choose():
     assert flags.march("-O2") is None
-    assert (
-        flags.march("-march=core2 -O2 -march=x86-64-v3") == "x86-64-v3"
-    )  # the last one counts for g++
+    # The last one counts for g++.
+    assert flags.march("-march=core2 -O2 -march=x86-64-v3") == "x86-64-v3"
     own, chosen = flags.compiledir_format(), flags.compiledir_format("x86-64-v3")
     assert chosen.endswith("_x86-64-v3")
     assert own.rpartition("_")[0] == chosen.rpartition("_")[0]

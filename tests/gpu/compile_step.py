@@ -84,9 +84,8 @@ def main(name: str) -> None:
     print(device.use("cuda"))
     places = placed(training_step(name)._step)
     print(json.dumps({**places, "host": dict(places["host"])}), flush=True)
-    os._exit(
-        0
-    )  # without the end at which the real cuDNN would be handed back a handle that it never made
+    # Without the end at which the real cuDNN would be handed back a handle that it never made.
+    os._exit(0)
 
 
 if __name__ == "__main__":
