@@ -6,7 +6,8 @@ import sys
 
 from benchmarks import report
 from benchmarks.rows import QUICK, ROWS, Effort, Result
-from lib.console import ArgumentParser, main, say
+from lib.console.command import ArgumentParser, main
+from lib.console.progress import say
 
 
 def benchmark(arguments) -> None:

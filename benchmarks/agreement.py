@@ -161,7 +161,7 @@ def of_operation(name: str) -> dict[str, np.ndarray]:
 def step_of(name: str) -> tuple[Any, Any, Mapping[str, float]]:
     """A model, its training step and the scalars of its first iteration: an MNIST model narrow, a preset as it is."""
     from experiments import hierarchical, mnist_pixelvae
-    from lib.training import TrainingStep
+    from lib.training.step import TrainingStep
     from models.hierarchical import HierarchicalModel
     from models.mnist import MnistModel, Settings
 
@@ -176,7 +176,7 @@ def step_of(name: str) -> tuple[Any, Any, Mapping[str, float]]:
 
 def of_model(name: str, batch: int = 2) -> dict[str, np.ndarray]:
     """The cost and its terms, and the gradient of each parameter."""
-    from lib.training import draw_noise
+    from lib.model import draw_noise
 
     model, step, scalars = step_of(name)
     rng = np.random.RandomState(0)

@@ -23,9 +23,10 @@ from typing import Any
 from benchmarks import agreement
 from benchmarks.harness import ROOT, Worker, alternate, ours, pytorch, torch_python
 from benchmarks.rows import batch_files, preset_files
-from lib.console import ArgumentParser, main, positive_float, say
+from lib.console.command import ArgumentParser, main, positive_float
+from lib.console.progress import say
 from lib.errors import UserError
-from lib.files import atomic_write, write_json
+from lib.files.atomic import atomic_write, write_json
 from models.mnist import Settings
 
 ALGORITHMS = ("fwd", "bwd_data", "bwd_filter")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from benchmarks.harness import ROOT, torch_python
 from benchmarks.rows import Result
-from lib.backend import summary
+from lib.backend.summary import summary
 from lib.errors import UserError
-from lib.files import atomic_write, write_json
-from lib.runs import environment_record
+from lib.files.atomic import atomic_write, write_json
+from lib.runs.environment import environment_record
 
 PAGE = ROOT / "docs" / "performance.md"
 NUMBERS = ROOT / "docs" / "performance.json"

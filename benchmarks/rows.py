@@ -15,9 +15,9 @@ from statistics import median
 import numpy as np
 
 from benchmarks.harness import Worker, alternate, ours, pytorch
-from lib.checkpoint import save_arrays
-from lib.console import say
-from lib.training import draw_noise
+from lib.console.progress import say
+from lib.files.arrays import save_arrays
+from lib.model import draw_noise
 from models.hierarchical import HierarchicalModel
 from models.mnist import MnistModel, Settings
 from models.presets import SETTINGS, TRAINING

@@ -40,7 +40,8 @@ def _open(weights: str, inputs: str):
 
 def training_step(weights: str, inputs: str):
     """One step of the experiment's training, its noise included."""
-    from lib.training import Recipe, TrainingStep, draw_noise
+    from lib.model import draw_noise
+    from lib.training.step import Recipe, TrainingStep
 
     model, images, _ = _open(weights, inputs)
     paper = PRESETS["paper"]
@@ -59,7 +60,8 @@ def preset_step(weights: str, inputs: str):
     """One step of a preset's training, its noise included."""
     from experiments.hierarchical import recipe_of
     from experiments.weights import load_weights
-    from lib.training import TrainingStep, draw_noise
+    from lib.model import draw_noise
+    from lib.training.step import TrainingStep
     from models.hierarchical import HierarchicalModel, Settings
     from models.presets import TRAINING
 

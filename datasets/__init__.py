@@ -15,7 +15,7 @@ from datasets.conversion import Recipe, open_recipe
 from datasets.download import Unavailable
 from datasets.own import open_npz
 from datasets.sources import find, source_folder
-from lib.console import say
+from lib.console.progress import say
 from lib.errors import UserError
 
 __all__ = ["RECIPES", "SPLITS", "Dataset", "Recipe", "find_recipe", "open_dataset"]

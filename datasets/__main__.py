@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets import RECIPES, SPLITS, Dataset, Recipe, find_recipe, open_dataset
 from datasets.conversion import prepare, verify
 from datasets.sources import converted_folder, download_folder, find, source_folder
-from lib.console import ArgumentParser, main
+from lib.console.command import ArgumentParser, main
 from lib.errors import UserError
 
 

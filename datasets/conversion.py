@@ -30,9 +30,9 @@ from datasets.sources import (
     stage,
     stamp,
 )
-from lib.console import phase, say
+from lib.console.progress import phase, say
 from lib.errors import UserError
-from lib.files import user_errors
+from lib.files.atomic import user_errors
 
 FORMAT = 1  # raised whenever the same sources would be converted to something else
 _PREFIX = "pixelvae_"

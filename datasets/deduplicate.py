@@ -17,7 +17,7 @@ from typing import Any, Callable
 import numpy as np
 
 from datasets.streaming import halve
-from lib.console import Progress, phase
+from lib.console.progress import Progress, phase
 from lib.noise import standard_normal, uniform
 
 PIXELS, BITS = 3 * 32 * 32, 128

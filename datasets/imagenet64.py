@@ -17,9 +17,9 @@ import numpy as np
 from datasets.conversion import Recipe
 from datasets.sources import SourceFile
 from datasets.streaming import Split, channels_first, decode, streamed_part, write_images
-from lib.console import Progress
+from lib.console.progress import Progress
 from lib.errors import UserError
-from lib.files import user_errors
+from lib.files.atomic import user_errors
 
 _SHAPE = (3, 64, 64)
 _LARGEST = 1 << 20  # bytes: more than any PNG of a 64×64 image, less than memory

@@ -27,9 +27,9 @@ from datasets.conversion import Recipe
 from datasets.deduplicate import distinct
 from datasets.sources import SourceFile
 from datasets.streaming import Split, channels_first, decode, halve, streamed_part, write_images
-from lib.console import say
+from lib.console.progress import say
 from lib.errors import UserError
-from lib.files import atomic_write, user_errors
+from lib.files.atomic import atomic_write, user_errors
 
 _SIZE = 64
 _SHAPE = (3, _SIZE, _SIZE)

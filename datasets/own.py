@@ -10,9 +10,9 @@ import numpy as np
 from fuel.datasets import IndexableDataset
 
 from datasets.base import IMAGES, LABELS, SPLITS, Dataset
-from lib import memory
+from lib.backend import memory
 from lib.errors import UserError
-from lib.files import open_ordinary, user_errors
+from lib.files.atomic import open_ordinary, user_errors
 
 _COPIES = 2  # of each image, while they are read
 _NAMES = (*SPLITS, *(f"{split}_labels" for split in SPLITS))

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from lib.errors import UserError
-from lib.files import open_ordinary, user_errors
+from lib.files.atomic import open_ordinary, user_errors
 
 _DATA = Path(__file__).resolve().parent.parent / "data"
 _CHUNK = 1 << 20

@@ -21,8 +21,8 @@ from PIL import Image
 
 from datasets.base import IMAGES
 from datasets.conversion import hdf5_part
-from lib.console import Progress
-from lib.files import write_json
+from lib.console.progress import Progress
+from lib.files.atomic import write_json
 
 _MOST_PIXELS = 1 << 26  # of a picture: decoded it has three bytes each
 _BLOCK = 1000  # images from one note of the progress to the next

@@ -66,7 +66,7 @@ def variation_grid(
 
 def draw_all(model, dataset, run) -> None:
     """The three pictures of a finished run."""
-    from lib.pictures import save_grid
+    from lib.files.pictures import save_grid
     from lib.sampling.levels import LevelSampler
 
     sampler = LevelSampler(model)
@@ -107,7 +107,7 @@ def vary(options, model, header) -> None:
 
 
 def _save(options, model, name: str, grid, columns: int | None = None) -> None:
-    from lib.pictures import save_grid
+    from lib.files.pictures import save_grid
     from lib.sampling.levels import LevelSampler
 
     out = options.out or beside(options.weights, name)

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from lib import console  # noqa: E402
-from lib.console import ArgumentParser  # noqa: E402
-from models import MNIST_MODELS  # noqa: E402
-from models.presets import SETTINGS  # noqa: E402
+from lib.console import command
+from lib.console.command import ArgumentParser
+from models import MNIST_MODELS
+from models.presets import SETTINGS
 
 PAPER = 63e9  # table 2
 TABLE_E2 = "64px_big-table-E.2"
@@ -76,4 +73,4 @@ def row(name: str, part: str, numbers) -> str:
 
 if __name__ == "__main__":
     parsed = parse(sys.argv[1:])
-    sys.exit(console.main(run, parsed))
+    sys.exit(command.main(run, parsed))

@@ -14,15 +14,15 @@ from typing import Any
 
 from experiments import figures
 from experiments.weights import NONSENSE, load_weights, model_of, open_data
-from lib import console
-from lib.console import (
+from lib.console import command
+from lib.console.command import (
     ArgumentParser,
     non_negative_int,
     picture_int,
     positive_float,
     positive_int,
-    say,
 )
+from lib.console.progress import say
 from lib.errors import UserError
 from models.presets import Preset, Training
 from models.settings import BATCH_NORMS, DECODERS, Settings
@@ -49,7 +49,7 @@ class Experiment:
     def main(self, arguments: list[str]) -> int:
         """The exit status of a command line without the program's name."""
         options = self.parse(arguments)
-        return console.main(console.run, options)
+        return command.main(command.run, options)
 
     def parse(self, arguments: list[str]) -> argparse.Namespace:
         """The command line; no word means ``train``."""
@@ -116,7 +116,7 @@ class Experiment:
         p.set_defaults(function=replay)
 
         for p in commands.choices.values():
-            console.add_device_options(p)
+            command.add_device_options(p)
         options = parser.parse_args(arguments)
         if options.command == "train":
             settings = self.presets[options.preset].settings
@@ -126,9 +126,10 @@ class Experiment:
 
     def train(self, options) -> int:
         from datasets import open_dataset
-        from lib.backend import summary
-        from lib.runs import Run, environment_record
-        from lib.training import train as run_training
+        from lib.backend.summary import summary
+        from lib.runs.environment import environment_record
+        from lib.runs.folder import Run
+        from lib.training.loop import train as run_training
         from models.hierarchical import HierarchicalModel
 
         preset = chosen_preset(self.presets[options.preset], options)
@@ -172,8 +173,8 @@ class Experiment:
 
 
 def recipe_of(settings: Mapping[str, Any], on_nan: str = "stop"):
-    """The :class:`lib.training.Recipe` of a preset's training with a ``seed``, or of a run's settings."""
-    from lib.training import Recipe
+    """The :class:`lib.training.step.Recipe` of a preset's training with a ``seed``, or of a run's settings."""
+    from lib.training.step import Recipe
 
     training = Training(**{field.name: settings[field.name] for field in fields(Training)})
     return Recipe(

@@ -11,12 +11,9 @@ python experiments/imagenet64.py vary runs/imagenet64
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from experiments.hierarchical import Experiment  # noqa: E402
-from models.imagenet64 import PRESETS  # noqa: E402
+from experiments.hierarchical import Experiment
+from models.imagenet64 import PRESETS
 
 # Its "test" split is the published validation set, on which table 2 is.
 EXPERIMENT = Experiment(

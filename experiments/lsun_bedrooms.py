@@ -12,13 +12,10 @@ python experiments/lsun_bedrooms.py vary runs/bedrooms
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from experiments.hierarchical import Experiment  # noqa: E402
-from models.lsun_bedrooms import PRESETS  # noqa: E402
-from models.settings import Settings  # noqa: E402
+from experiments.hierarchical import Experiment
+from models.lsun_bedrooms import PRESETS
+from models.settings import Settings
 
 
 def data(settings: Settings) -> str:

@@ -11,12 +11,9 @@ python experiments/mnist_256.py vary runs/mnist_256
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from experiments.hierarchical import Experiment  # noqa: E402
-from models.mnist_256 import PRESETS  # noqa: E402
+from experiments.hierarchical import Experiment
+from models.mnist_256 import PRESETS
 
 EXPERIMENT = Experiment("mnist_256.py", __doc__, PRESETS, data=lambda settings: "mnist_256")
 

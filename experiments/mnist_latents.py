@@ -17,13 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from experiments.mnist_layers import finished_run  # noqa: E402
-from experiments.mnist_pixelvae import PRESETS  # noqa: E402
-from experiments.mnist_table1 import run_all  # noqa: E402
-from lib.console import ArgumentParser, main, positive_int, say  # noqa: E402
-from lib.errors import UserError  # noqa: E402
+from experiments.mnist_layers import finished_run
+from experiments.mnist_pixelvae import PRESETS
+from experiments.mnist_table1 import run_all
+from lib.console.command import ArgumentParser, main, positive_int
+from lib.console.progress import say
+from lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("conv-vae", "gated-pixelvae")
@@ -117,7 +116,7 @@ def record(arguments) -> None:
     Raises UserError without finished runs.
     """
     from experiments.mnist_pixelvae import load
-    from lib.files import atomic_write, write_json
+    from lib.files.atomic import atomic_write, write_json
 
     runs, images = [], {split: labelled_images(split) for split in ("train", "valid", "test")}
     labels = {split: pair[1] for split, pair in images.items()}
@@ -148,7 +147,7 @@ def plot(arguments) -> None:
     """Draws figure 5 from the recorded errors and latent means; raises UserError where there are none."""
     from matplotlib.figure import Figure
 
-    from lib.files import atomic_write, user_errors
+    from lib.files.atomic import atomic_write, user_errors
 
     path = arguments.into / "figure5.json"
     with user_errors(f"cannot read {path}"):

@@ -16,13 +16,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from experiments.mnist_pixelvae import PRESETS  # noqa: E402
-from experiments.mnist_table1 import run_all  # noqa: E402
-from experiments.records import training_command  # noqa: E402
-from lib.console import ArgumentParser, main, non_negative_int, positive_int  # noqa: E402
-from lib.errors import UserError  # noqa: E402
+from experiments.mnist_pixelvae import PRESETS
+from experiments.mnist_table1 import run_all
+from experiments.records import training_command
+from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
+from lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("gated-pixelvae", "gated-pixelcnn")
@@ -81,7 +79,7 @@ def finished_run(folder: Path) -> dict[str, Any]:
 
     Raises UserError where its files are missing or make no sense.
     """
-    from lib.metrics import read_metrics
+    from lib.runs.metrics import read_metrics
 
     try:
         config = json.loads((folder / "config.json").read_text())
@@ -109,7 +107,7 @@ def record(arguments) -> None:
 
     Raises UserError where there are none.
     """
-    from lib.files import write_json
+    from lib.files.atomic import write_json
 
     folders = sorted(path.parent for path in Path(arguments.out).glob("*/results.json"))
     if not folders:
@@ -127,7 +125,7 @@ def plot(arguments) -> None:
     """Draws figures 4a and 4b from ``figure4.json``; raises UserError where there is none."""
     from matplotlib.figure import Figure
 
-    from lib.files import atomic_write, user_errors
+    from lib.files.atomic import atomic_write, user_errors
 
     path = arguments.into / "figure4.json"
     with user_errors(f"cannot read {path}"):

@@ -12,12 +12,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from lib.console import (  # noqa: E402
+from lib.console.command import (
     ArgumentParser,
     add_device_options,
     fraction,
@@ -27,10 +24,10 @@ from lib.console import (  # noqa: E402
     positive_float,
     positive_int,
     run,
-    say,
 )
-from lib.errors import UserError  # noqa: E402
-from models import MNIST_MODELS  # noqa: E402
+from lib.console.progress import say
+from lib.errors import UserError
+from models import MNIST_MODELS
 
 # The paper's recipe and sizes; a recipe that gets further on few cores (smaller batches, a learning rate that falls,
 # averaged weights) at a size that they can train; and one for some minutes on a laptop's CPU.
@@ -150,8 +147,8 @@ def schedule_of(training: Mapping[str, Any]) -> Callable[[int], dict[str, float]
 
 
 def recipe_of(training: Mapping[str, Any], on_nan: str = "stop"):
-    """The :class:`lib.training.Recipe` of a preset with a ``seed``, or of the settings in a run's config."""
-    from lib.training import Recipe
+    """The :class:`lib.training.step.Recipe` of a preset with a ``seed``, or of the settings in a run's config."""
+    from lib.training.step import Recipe
 
     return Recipe(
         training["iterations"], training["batch_size"], training["eval_every"], training["seed"],
@@ -161,9 +158,10 @@ def recipe_of(training: Mapping[str, Any], on_nan: str = "stop"):
 
 def train(arguments) -> int:
     from datasets import open_dataset
-    from lib.backend import summary
-    from lib.runs import Run, environment_record
-    from lib.training import train as run_training
+    from lib.backend.summary import summary
+    from lib.runs.environment import environment_record
+    from lib.runs.folder import Run
+    from lib.training.loop import train as run_training
     from models.mnist import MnistModel, Settings
 
     dataset = open_dataset(arguments.data)
@@ -204,7 +202,7 @@ def finish(run, dataset) -> None:
     """Evaluates the best weights on the validation and the test set, and draws the pictures."""
     from datasets.spread import Spread
     from lib.evaluation import Bound
-    from lib.pictures import save_grid, side_by_side
+    from lib.files.pictures import save_grid, side_by_side
     from lib.sampling import reconstruct_images, sample_images
 
     model, header = load(str(run.folder))
@@ -304,7 +302,7 @@ def evaluate(arguments) -> None:
 
 def sample(arguments) -> None:
     from experiments.weights import beside
-    from lib.pictures import save_grid
+    from lib.files.pictures import save_grid
     from lib.sampling import sample_images
 
     model, _ = load(arguments.weights)
@@ -317,7 +315,7 @@ def sample(arguments) -> None:
 def reconstruct(arguments) -> None:
     from datasets.spread import Spread
     from experiments.weights import beside, open_data
-    from lib.pictures import save_grid, side_by_side
+    from lib.files.pictures import save_grid, side_by_side
     from lib.sampling import reconstruct_images
 
     model, header = load(arguments.weights)

@@ -20,21 +20,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from experiments.mnist_pixelvae import PRESETS  # noqa: E402
-from experiments.records import PAPER, training_command  # noqa: E402
-from lib.console import (  # noqa: E402
-    ArgumentParser,
-    GracefulStop,
-    add_device_options,
-    main,
-    positive_int,
-    say,
-    use_device,
-)
-from lib.errors import UserError  # noqa: E402
-from models import MNIST_MODELS  # noqa: E402
+from experiments.mnist_pixelvae import PRESETS
+from experiments.records import PAPER, training_command
+from lib.console.command import ArgumentParser, add_device_options, main, positive_int, use_device
+from lib.console.progress import say
+from lib.console.stop import GracefulStop
+from lib.errors import UserError
+from models import MNIST_MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBSET = 1_000  # test images, evenly spaced, on which the tests look a number up that is quickly computed
@@ -148,10 +140,10 @@ def ship_run(run: Path, into: Path, samples: int, images: int) -> dict[str, Any]
     from datasets.spread import Spread
     from experiments.mnist_pixelvae import load
     from experiments.weights import open_data
-    from lib.checkpoint import load_arrays, save_arrays
-    from lib.files import write_json
-    from lib.metrics import read_metrics
-    from lib.pictures import save_grid, side_by_side
+    from lib.files.arrays import load_arrays, save_arrays
+    from lib.files.atomic import write_json
+    from lib.files.pictures import save_grid, side_by_side
+    from lib.runs.metrics import read_metrics
     from lib.sampling import reconstruct_images, sample_images
 
     if not (run / "best.npz").exists():
@@ -279,8 +271,8 @@ def paper_gap(name: str, bound: Mapping[str, float]) -> dict[str, float]:
 
 def keep_checkpoints(arguments) -> None:
     """Copies what a training needs to go on to ``pretrained/checkpoints/NAME``; raises UserError beyond 10 MB."""
-    from lib.checkpoint import load_arrays
-    from lib.files import user_errors
+    from lib.files.arrays import load_arrays
+    from lib.files.atomic import user_errors
 
     for run in map(Path, arguments.runs):
         _, header = load_arrays(run / "checkpoint.npz", kind="checkpoint")

@@ -12,9 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from experiments.records import (  # noqa: E402
+from experiments.records import (
     PAPER,
     ROOT,
     Record,
@@ -30,8 +28,8 @@ from experiments.records import (  # noqa: E402
     value,
     weighted,
 )
-from experiments.results_page import results_page  # noqa: E402
-from lib.console import main  # noqa: E402
+from experiments.results_page import results_page
+from lib.console.command import main
 
 BEGIN = "<!-- trained weights: experiments/results.py writes the lines up to the end mark -->"
 END = "<!-- end of trained weights -->"
@@ -55,7 +53,7 @@ def pages(root: Path) -> dict[Path, str]:
 
 def write_pages(root: Path) -> list[Path]:
     """Writes all pages and gives their paths. Raises UserError where one cannot be written."""
-    from lib.files import atomic_write, user_errors
+    from lib.files.atomic import atomic_write, user_errors
 
     written = []
     for path, page in pages(root).items():
@@ -109,9 +107,10 @@ def weights_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
         yield ""
         yield text(
             """
-            "At most above the paper's bound" is what `tests/test_paper_numbers.py` holds the weights to: the measured
-            distance plus two standard errors, rounded up to a tenth of a nat. The sizes are smaller than the paper's
-            where they are not L = 12, D = 32, K = 64; [docs/results.md](../docs/results.md) tells what that costs.
+            "At most above the paper's bound" is what `tests/experiments/test_paper_numbers.py` holds the weights to:
+            the measured distance plus two standard errors, rounded up to a tenth of a nat. The sizes are smaller than
+            the paper's where they are not L = 12, D = 32, K = 64; [docs/results.md](../docs/results.md) tells what
+            that costs.
             """
         )
     yield ""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib.checkpoint import load_arrays
 from lib.errors import UserError
+from lib.files.arrays import load_arrays
 
 #: What a header of somebody else's, or one that was made up, leads to where its entries are used.
 NONSENSE = (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError)
@@ -55,7 +55,7 @@ def model_of(path: str, arrays: Mapping, header: Mapping, make: Callable):
 @contextmanager
 def _described(arrays: Mapping, refusal: str) -> Iterator[None]:
     """What is made in the body, of a header that is not trusted, is no larger than the arrays that came with it."""
-    from lib.parameters import at_most
+    from lib.layers.parameters import at_most
 
     try:
         with at_most(sum(array.nbytes for array in arrays.values())):
@@ -110,8 +110,8 @@ def show_report(path: str, make: Callable, recipe_of: Callable) -> None:
     ``path`` is the report or its run's folder; the functions make the model of the report's header, and the recipe of
     the settings in it. Raises UserError where the report is damaged, or of another kind of model.
     """
-    from lib.training import TrainingStep
-    from lib.trouble import load_report, replay
+    from lib.training.replay import load_report, replay
+    from lib.training.step import TrainingStep
 
     arrays, header = load_report(path)
     with _described(arrays, f"{path} is the report of another kind of model"):

@@ -5,7 +5,7 @@ Importing it prepares Theano (:mod:`lib.backend`), so ``import theano`` comes af
 
 import sys
 
-from lib.backend import prepare
+from lib.backend.preparation import prepare
 from lib.errors import UserError
 
 try:

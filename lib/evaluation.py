@@ -14,8 +14,8 @@ import theano
 import theano.tensor as T
 
 from lib import noise as random_noise
-from lib.compiling import compiling
-from lib.console import Progress
+from lib.console.compiling import compiling
+from lib.console.progress import Progress
 from lib.errors import UserError
 from lib.model import Model, Unit, noise_variables
 

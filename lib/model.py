@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import theano
 import theano.tensor as T
 
-from lib.parameters import Parameters
+from lib import noise as random_noise
+from lib.layers.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -93,3 +95,11 @@ def noise_variables(model: Model) -> dict[str, Any]:
         name: T.TensorType(theano.config.floatX, (False,) * (1 + len(shape)))(name)
         for name, shape in model.noise_shapes.items()
     }
+
+
+def draw_noise(model: Model, seed: int, purpose: str, index: int, count: int) -> list[np.ndarray]:
+    """Standard normal noise for ``count`` images, in the order of ``model.noise_shapes``."""
+    return [
+        random_noise.standard_normal(seed, f"{purpose} {name}", index, (count, *shape))
+        for name, shape in model.noise_shapes.items()
+    ]

@@ -20,11 +20,12 @@ import numpy as np
 import theano.tensor as T
 
 from lib.errors import UserError
+from lib.layers.embedding import Embedding
+from lib.layers.norm import BatchStatistics, KnownStatistics
+from lib.layers.parameters import Parameters
 from lib.model import Terms, bits_per_dim
 from lib.ops.gaussian import Gaussian, kl, kl_to_standard
 from lib.ops.likelihood import categorical_log_likelihood, discretised_gaussian_log_likelihood
-from lib.parameters import Parameters
-from lib.residual import BatchStatistics, Embedding, KnownStatistics
 from lib.sampling.draws import categorical, discretised_gaussian
 from models.levels import Independent, Level, MapCode, PixelCNN, VectorCode, split_gaussian
 from models.settings import Settings

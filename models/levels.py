@@ -1,6 +1,6 @@
 """What a level of the larger models is made of: codes, decoders' last layers, and the level itself.
 
-Each is declared for a model's parameters and called on Theano expressions, as the layers in :mod:`lib.residual` are.
+Each is declared for a model's parameters and called on Theano expressions, as :mod:`lib.layers` are.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 import theano.tensor as T
 
-from lib.layers import Conv, Linear
+from lib.layers.conv import Conv, MaskedConv
+from lib.layers.linear import Linear
+from lib.layers.parameters import Parameters
+from lib.layers.residual import MaskedResidualBlock, Stages
 from lib.ops.gaussian import Gaussian
-from lib.parameters import Parameters
-from lib.residual import MaskedConv, MaskedResidualBlock, Stages
 
 LARGEST_LATENT = 50.0  # latents are clipped to ± this where they enter a decoder
 

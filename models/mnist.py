@@ -18,12 +18,14 @@ from typing import Any
 
 import theano.tensor as T
 
-from lib.layers import Conv, GatedLayer, Linear, TransposedConv
+from lib.layers.conv import Conv, TransposedConv
+from lib.layers.gated import GatedLayer
+from lib.layers.linear import Linear
+from lib.layers.parameters import Parameters
 from lib.model import NATS, Terms
 from lib.ops.gate import gate
 from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
 from lib.ops.likelihood import bernoulli_log_likelihood
-from lib.parameters import Parameters
 
 FEATURES = (
     32  # channels of the upsampling decoder's output, and of the layers behind it in gated-pixelvae

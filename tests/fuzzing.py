@@ -28,22 +28,20 @@ import lmdb
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from datasets.base import IMAGES, SPLITS  # noqa: E402
-from datasets.binarized_mnist import amat_problem  # noqa: E402
-from datasets.conversion import _write_header, hdf5_part, verify  # noqa: E402
-from datasets.imagenet64 import _images as tar_images  # noqa: E402
-from datasets.lsun_bedrooms import _images as lmdb_images  # noqa: E402
-from datasets.mnist import idx_problem  # noqa: E402
-from datasets.own import open_npz  # noqa: E402
-from experiments.mnist_pixelvae import _model  # noqa: E402
-from experiments.weights import model_of  # noqa: E402
-from lib.checkpoint import load_arrays, save_arrays  # noqa: E402
-from lib.errors import UserError  # noqa: E402
-from lib.metrics import read_metrics  # noqa: E402
-from lib.runs import Run  # noqa: E402
-from models.mnist import MnistModel, Settings  # noqa: E402
+from datasets.base import IMAGES, SPLITS
+from datasets.binarized_mnist import amat_problem
+from datasets.conversion import _write_header, hdf5_part, verify
+from datasets.imagenet64 import _images as tar_images
+from datasets.lsun_bedrooms import _images as lmdb_images
+from datasets.mnist import idx_problem
+from datasets.own import open_npz
+from experiments.mnist_pixelvae import _model
+from experiments.weights import model_of
+from lib.errors import UserError
+from lib.files.arrays import load_arrays, save_arrays
+from lib.runs.folder import Run
+from lib.runs.metrics import read_metrics
+from models.mnist import MnistModel, Settings
 
 SECONDS = 10  # for one input
 MEMORY = 512 << 20  # bytes of address space beyond what the process has at first

@@ -14,7 +14,7 @@ from fuel.datasets import IndexableDataset
 
 import datasets
 from datasets import SPLITS, Dataset, digits, open_dataset
-from lib import memory
+from lib.backend import memory
 from lib.errors import UserError
 
 SIZES = {"train": 23, "valid": 7, "test": 5}

@@ -20,7 +20,7 @@ from datasets import imagenet64, open_dataset, streaming
 from datasets.__main__ import run
 from datasets.conversion import prepare
 from datasets.sources import source_folder
-from lib.console import main
+from lib.console.command import main
 from lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent

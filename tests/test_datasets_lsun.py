@@ -19,7 +19,7 @@ from datasets import deduplicate, lsun_bedrooms, open_dataset, streaming
 from datasets.__main__ import run
 from datasets.deduplicate import BITS, IN_DOUBT, distinct, unseen
 from datasets.sources import source_folder
-from lib.console import main
+from lib.console.command import main
 from lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,7 +20,7 @@ from datasets import SPLITS, binarized_mnist, mnist, open_dataset
 from datasets.__main__ import run
 from datasets.conversion import FORMAT, open_recipe, prepare, verify
 from datasets.sources import stage
-from lib.console import main
+from lib.console.command import main
 from lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from lib.runs import Run
-from lib.training import Recipe, TrainingStep, train
+from lib.runs.folder import Run
+from lib.training.loop import train
+from lib.training.step import Recipe, TrainingStep
 from models.mnist import MnistModel, Settings
 
 SETTINGS = Settings("gated-pixelvae-noup", 1, 2, 2, 3, height=6, width=5)

@@ -16,7 +16,9 @@ from typing import Iterator
 
 import numpy as np
 
-from lib.backend import device, prepare, summary
+from lib.backend import device
+from lib.backend.preparation import prepare
+from lib.backend.summary import summary
 from lib.errors import UserError
 
 PACKAGES = ("Theano", "Lasagne", "fuel", "numpy", "scipy", "h5py", "pillow", "scikit-learn", "lmdb")

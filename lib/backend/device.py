@@ -5,23 +5,16 @@ A command line makes it by :func:`use`. Without it Theano runs on the CPU, or on
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import sys
-import warnings
-from collections.abc import Mapping
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Any, Optional
 
-from lib.backend import cuda, flags
-from lib.backend.linking import add_to_path, link
+from lib.backend import cuda, gpu
+from lib.backend.preparation import prepare
 from lib.errors import UserError
 
 CHOICES = ("auto", "cuda", "cpu")
-_found: list[cuda.Cuda] = []  # what this process has loaded: nothing, or one
-_HEADERS = Path(__file__).parent / "include"  # with cuDNN's old interface
 
 
 def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
@@ -36,8 +29,6 @@ def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
     Raises:
         UserError: "cuda" and no GPU works, or what the environment says contradicts the arguments.
     """
-    from lib.backend import prepare
-
     given = prepare().given.get("device")
     wanted = device or os.environ.get("PIXELVAE_DEVICE") or "auto"
     if wanted not in CHOICES:
@@ -59,7 +50,7 @@ def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
     if tf32:
         os.environ["PIXELVAE_TF32"] = "1"
     try:
-        ready(prepare().given, given or "cuda")
+        gpu.ready(prepare().given, given or "cuda")
         _import_theano()
     except cuda.NoDriver as reason:
         # Most machines have none, and need not be told. The image, which sets the variable, expects one.
@@ -113,71 +104,11 @@ def active() -> bool:
     return theano.gpuarray.pygpu_activated
 
 
-def ready(given: Mapping[str, str], device: str) -> cuda.Cuda:
-    """Loads CUDA, makes pygpu importable and gives Theano its flags for the device.
-
-    given: the user's own settings, which stand.
-
-    Raises UserError where something is missing.
-    """
-    if _found:
-        return _found[0]
-    found = cuda.find()
-    base = given.get("base_compiledir") or flags.base_compiledir()
-    os.makedirs(base, exist_ok=True)
-    names = link(found.libraries, base)
-    _import_pygpu(found.pygpu)
-    add_to_path("CPLUS_INCLUDE_PATH", *found.headers)
-    add_to_path("LIBRARY_PATH", names)
-    if os.environ.get("PIXELVAE_TF32") == "1":
-        os.environ.pop("NVIDIA_TF32_OVERRIDE", None)
-    else:
-        os.environ["PIXELVAE_TF32"] = os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
-    warnings.filterwarnings("ignore", "Your cuDNN version is more recent than Theano")
-    code = flags.compiledir_format(flags.march(given.get("gcc.cxxflags", "")))
-    versions = f"cuda{found.cuda[0]}.{found.cuda[1]}_cudnn{'.'.join(map(str, found.cudnn))}"
-    flags.set_defaults(
-        {
-            "device": device,
-            "print_active_device": "False",
-            # Of several CUDAs, each has its own compiled code and kernels.
-            "compiledir_format": f"{code}_{versions}",
-            "cuda.include_path": str(found.headers[0]),
-            "dnn.include_path": str(_HEADERS),
-            "dnn.library_path": str(names),
-            "dnn.bin_path": str(names),
-            # The algorithm that cuDNN's heuristics name, which include/cudnn.h keeps to those that give the same bits
-            # every time. Timing them would find another from one start to the next. Asked once for each shape: with
-            # "guess_once", a batch larger than the first would get a workspace that is too small.
-            "dnn.conv.algo_fwd": "guess_on_shape_change",
-            "dnn.conv.algo_bwd_data": "guess_on_shape_change",
-            "dnn.conv.algo_bwd_filter": "guess_on_shape_change",
-        },
-        given,
-    )
-    _found.append(found)
-    return found
-
-
-def _import_pygpu(folder: Path) -> None:
-    """Imports pygpu and nothing else from a folder that may hold another Python's packages."""
-    if "pygpu" in sys.modules:
-        return
-    spec = PathFinder.find_spec("pygpu", [str(folder)])
-    assert spec and spec.loader
-    sys.modules["pygpu"] = module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # compiled for another NumPy, libgpuarray's own checks, …
-        del sys.modules["pygpu"]
-        raise UserError(f"pygpu cannot be imported: {error}") from None
-
-
 def describe() -> str:
     """The device in words, for people and for a run's config.json. Imports Theano."""
     if not active():
         return "cpu"
-    return f"{_found[0]}, TF32 {'on' if record()['tf32'] else 'off'}"
+    return f"{gpu.loaded()}, TF32 {'on' if record()['tf32'] else 'off'}"
 
 
 def record() -> dict[str, Any]:
@@ -185,7 +116,7 @@ def record() -> dict[str, Any]:
 
     Does not import Theano.
     """
-    on_gpu = bool(_found) and ("theano" not in sys.modules or active())
+    on_gpu = bool(gpu.loaded()) and ("theano" not in sys.modules or active())
     return {
         "device": "cuda" if on_gpu else "cpu",
         "tf32": on_gpu and os.environ.get("PIXELVAE_TF32") == "1",

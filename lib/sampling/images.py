@@ -7,8 +7,8 @@ import theano
 import theano.tensor as T
 
 from lib import noise
-from lib.compiling import compiling
-from lib.console import Progress
+from lib.console.compiling import compiling
+from lib.console.progress import Progress
 from lib.errors import UserError
 from lib.sampling.draws import bernoulli
 from lib.sampling.samplers import Sampler

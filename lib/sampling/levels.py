@@ -11,8 +11,8 @@ import theano
 import theano.tensor as T
 
 from lib import noise as random_noise
-from lib.compiling import compiling
-from lib.console import Progress
+from lib.console.compiling import compiling
+from lib.console.progress import Progress
 from lib.model import noise_variables
 from lib.sampling.draws import gaussian
 from lib.sampling.samplers import Sampler

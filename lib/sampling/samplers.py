@@ -7,7 +7,7 @@ from typing import Callable, Optional, Sequence
 import numpy as np
 import theano
 
-from lib.console import Progress
+from lib.console.progress import Progress
 from lib.errors import UserError
 from lib.sampling.network import Network
 from lib.sampling.plan import Plan

@@ -1,6 +1,6 @@
 """compile_step.py MODEL: compiles a model's training step for a GPU that computes nothing, and says what is where.
 
-For tests/test_gpu_compile.py, which prepares the environment. The last line is JSON: how many nodes of the step work
+For tests/gpu/test_compile.py, which prepares the environment. The last line is JSON: how many nodes of the step work
 on the device ("device"), which transfers there are ("to device", "to host"), and all other nodes by operation, type
 of result and number ("host").
 """
@@ -44,7 +44,7 @@ def pretend_cudnn_starts() -> None:
 def training_step(name: str):
     """The step of a model: of an MNIST model at its filter sizes and two layers, of a preset as it is."""
     from experiments import hierarchical, mnist_pixelvae
-    from lib.training import TrainingStep
+    from lib.training.step import TrainingStep
     from models import MNIST_MODELS
     from models.hierarchical import HierarchicalModel
     from models.mnist import MnistModel, Settings

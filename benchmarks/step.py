@@ -1,0 +1,60 @@
+#!/usr/bin/env python
+"""How long a training step of a preset takes on this machine, and how much memory.
+
+    python -m benchmarks.step 64px_big --batch-size 2
+
+The step is that of a real training (gradients of the whole bound, clipping, Adam), on images of noise.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+
+from lib.console import command
+from lib.console.command import ArgumentParser, positive_int
+from lib.console.progress import say
+from models.presets import SETTINGS, TRAINING
+
+
+def parse(words: list[str]):
+    parser = ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
+    parser.add_argument("preset", choices=list(SETTINGS))
+    parser.add_argument("--batch-size", type=positive_int, default=2)
+    parser.add_argument("--steps", type=positive_int, default=3)
+    command.add_device_options(parser)
+    parser.set_defaults(function=measure)
+    return parser.parse_args(words)
+
+
+def measure(options) -> None:
+    import numpy as np
+
+    from lib.backend.summary import summary
+    from lib.model import draw_noise
+    from lib.training.step import Recipe, TrainingStep
+    from models.hierarchical import HierarchicalModel
+
+    say(summary())
+    start = time.monotonic()
+    model = HierarchicalModel(SETTINGS[options.preset])
+    schedule = TRAINING[options.preset].schedule
+    recipe = Recipe(options.steps, options.batch_size, options.steps, 0, schedule, clip_norm=5.0)
+    step = TrainingStep(model, recipe)
+    print(f"{options.preset}: {model.parameters.count():,} parameters, batch {options.batch_size}")
+    print(f"ready after {time.monotonic() - start:.0f} s")
+    rng = np.random.RandomState(0)
+    for t in range(1, options.steps + 1):
+        shape = (options.batch_size, *model.image_shape)
+        images = rng.randint(0, model.levels, shape).astype("uint8")
+        noise = draw_noise(model, 0, "step", t, options.batch_size)
+        start = time.monotonic()
+        cost, *_ = step(images, noise, schedule(t))
+        print(f"step {t}: {time.monotonic() - start:.2f} s, cost {cost:.4f} nats/dim", flush=True)
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+
+
+if __name__ == "__main__":
+    parsed = parse(sys.argv[1:])
+    sys.exit(command.main(command.run, parsed))

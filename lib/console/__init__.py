@@ -1,0 +1,1 @@
+"""What command lines share: progress, one-line errors, graceful stops."""

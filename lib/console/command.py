@@ -1,0 +1,166 @@
+"""What all command lines share: errors in one line, progress, phases, a graceful stop."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from lib.backend import device
+from lib.console.progress import say
+from lib.errors import UserError
+
+USAGE_STATUS = 2
+
+
+#: By module, the packages that few commands import: plots and classifiers, which the bundle leaves out.
+_OPTIONAL = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+
+
+_LARGEST_INT = 2**31 - 1  # what NumPy's seeds and Theano's sizes take everywhere
+
+
+def main(function: Callable[..., int | None], *arguments: Any) -> int:
+    """Call a command's function and return the exit status for `sys.exit`.
+
+    A `UserError`, a package that the bundle leaves out, a full disk or memory that runs out become
+    one line on standard error and status 2, Ctrl-C 130, and a reader that went away (`| head`) 141,
+    as the shell counts it. What is left, errors of the program's own, keeps its traceback.
+    """
+    try:
+        status = function(*arguments) or 0
+        sys.stdout.flush()  # here and not at exit, where its error could not be caught
+    except UserError as problem:
+        status = _fail(str(problem))
+    except MemoryError:
+        status = _fail("out of memory; try a smaller batch or model, or close other programs")
+    except ModuleNotFoundError as problem:
+        package = (problem.name or "").partition(".")[0]
+        if package not in _OPTIONAL:
+            raise
+        status = _fail(
+            f"this needs {_OPTIONAL[package]}, which is not installed: pip install -r requirements.txt"
+        )
+    except KeyboardInterrupt:
+        _fail("interrupted")
+        status = 128 + signal.SIGINT
+    except BrokenPipeError:
+        status = 128 + signal.SIGPIPE
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({problem.filename})" if problem.filename else ""
+        status = _fail(f"{problem.strerror}{where}; free some space")
+    _discard_unwritable_output()
+    return status
+
+
+def _discard_unwritable_output() -> None:
+    """Else the interpreter, which flushes once more when it ends, would change the exit status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: str) -> int:
+    print(f"error: {_one_line(message)}", file=sys.stderr)
+    return USAGE_STATUS
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """`argparse.ArgumentParser` whose errors are one line; options are never abbreviated."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("allow_abbrev", False)
+        super().__init__(*arguments, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and where to find help, and exit with status 2."""
+        self.exit(_fail(f"{message} ({self.prog} --help lists what there is)"))
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device`` and ``--tf32``, which :func:`run` heeds."""
+    parser.add_argument(
+        "--device", choices=device.CHOICES,
+        help="auto (the default, or what PIXELVAE_DEVICE says) takes a GPU where one works",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tf32", action="store_true",
+        help="let a GPU's convolutions round their inputs to ten bits (from Ampere on)",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Calls ``options.function`` with the options, on the device that they name.
+
+    Raises UserError where that cannot be used.
+    """
+    use_device(options)
+    return options.function(options)
+
+
+def use_device(options: argparse.Namespace) -> None:
+    """Computes from now on where the options of :func:`add_device_options` say, and tells the user.
+
+    Raises UserError where that cannot be used.
+    """
+    line = device.use(options.device, options.tf32)
+    if line:
+        say(line)
+
+
+def positive_int(text: str) -> int:
+    """Argument type: a whole number of at least 1."""
+    return _parse_int(text, least=1)
+
+
+def non_negative_int(text: str) -> int:
+    """Argument type: a whole number of at least 0."""
+    return _parse_int(text, least=0)
+
+
+def positive_float(text: str) -> float:
+    """Argument type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Argument type: a number above 0 and below 1."""
+    value = positive_float(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"must be below 1, not {text!r}")
+    return value
+
+
+def picture_int(text: str) -> int:
+    """Argument type: how many images go into one picture, 1 to 10,000."""
+    return _parse_int(text, least=1, most=10_000)
+
+
+def _parse_int(text: str, least: int, most: int = _LARGEST_INT) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from {least} to {most}, not {text[:20]!r}"
+        )
+    return value

@@ -1,0 +1,115 @@
+"""Lines, phases and progress bars on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+
+def say(line: str) -> None:
+    """Print a line on standard error, above a progress bar where there is one."""
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()  # which CPython 3.8 does not do by itself outside a terminal
+
+
+@contextlib.contextmanager
+def phase(name: str, estimate_s: float | None = None) -> Iterator[None]:
+    """Announce on standard error what takes long, and say afterwards how long it took."""
+    about = "" if estimate_s is None else f", about {_duration(estimate_s)}"
+    say(f"{name}{about} ...")
+    start = time.monotonic()
+    yield
+    say(f"... done in {_duration(time.monotonic() - start)}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _shows_bars() -> bool:
+    """Whether standard error is a terminal that knows its width; without one tqdm shows nothing."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+
+
+class Progress:
+    """Iterations a second, current values and time left, on standard error; a context manager.
+
+    A tqdm bar on a terminal. Elsewhere plain lines: the first after two seconds, the others at
+    growing intervals up to a minute, so that a log of a long run stays short.
+
+    Parameters
+    ----------
+    total
+        Number of the last iteration, or None when there is none.
+    initial
+        Iterations done before, by the run that is being resumed.
+    unit
+        Name of one iteration.
+    """
+
+    def __init__(self, total: int | None, initial: int = 0, unit: str = "it") -> None:
+        self.total = total
+        self.count = initial
+        self.unit = unit
+        self._initial = initial
+        self._values = ""
+        self._start = time.monotonic()
+        self._interval = 2.0
+        self._next = self._start + self._interval
+        self._shown = initial
+        self._bar = (
+            tqdm(total=total, initial=initial, unit=f" {unit}", dynamic_ncols=True, file=sys.stderr)
+            if _shows_bars()
+            else None
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def update(self, n: int = 1, **values: float) -> None:
+        """Count `n` more iterations; `values`, such as the bound, are shown until the next ones."""
+        self.count += n
+        if values:
+            self._values = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._values, refresh=False)
+            self._bar.update(n)
+        elif time.monotonic() >= self._next:
+            self._print_line()
+            self._interval = min(1.5 * self._interval, 60.0)
+            self._next = time.monotonic() + self._interval
+
+    def write(self, line: str) -> None:
+        """Print a line of the caller's above the bar."""
+        say(line)
+
+    def close(self) -> None:
+        """Show the last state."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self.count != self._shown:
+            self._print_line()
+
+    def _print_line(self) -> None:
+        rate = (self.count - self._initial) / max(time.monotonic() - self._start, 1e-9)
+        total = "" if self.total is None else f"/{self.total}"
+        parts = [f"{self.count}{total} {self.unit}", f"{rate:.3g} {self.unit}/s"]
+        if self._values:
+            parts.append(self._values)
+        if self.total is not None and rate > 0 and self.count < self.total:
+            parts.append(f"{_duration((self.total - self.count) / rate)} left")
+        say(", ".join(parts))
+        self._shown = self.count

@@ -1,0 +1,19 @@
+"""Pixel values as learned vectors (section E.2)."""
+
+from __future__ import annotations
+
+from lib.layers import initial
+from lib.layers.parameters import Parameters
+from lib.ops.embedding import embed
+
+
+class Embedding:
+    """Values 0 … levels − 1 as vectors of E numbers: (N, C, H, W) -> (N, E·C, H, W), channel e·C +
+    c for colour c.
+    """
+
+    def __init__(self, p: Parameters, name: str, levels: int, size: int):
+        self.table = p.new(f"{name}.table", initial.table(p.rng, levels, size))
+
+    def __call__(self, x):
+        return embed(x, self.table)

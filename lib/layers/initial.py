@@ -1,0 +1,60 @@
+"""Initial values, as the authors' code draws them.
+
+All uniform values lie in ±√3·s, so that s is their standard deviation. Sizes are checked before anything is drawn:
+:class:`lib.errors.UserError` where a model would be too large (:func:`lib.layers.parameters.check_size`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lib.layers.parameters import check_size
+
+
+def _uniform(rng: np.random.RandomState, s: float, shape) -> np.ndarray:
+    check_size(shape)
+    return rng.uniform(-np.sqrt(3) * s, np.sqrt(3) * s, size=shape).astype("float32")
+
+
+def convolution(
+    rng: np.random.RandomState,
+    shape: tuple[int, int, int],
+    he: bool = True,
+    masked: bool = False,
+    stride: float = 1,
+) -> np.ndarray:
+    """Weights (O, C, taps): s = √(4 / (fan_in + fan_out)) before a ReLU, ELU or gate ("He"), √(2 / …) else (Glorot).
+
+    Fans are channels × taps; fan_out is divided by stride², and both are halved for a masked layer.
+    """
+    outputs, inputs, taps = shape
+    fans = inputs * taps + outputs * taps / stride**2
+    return _uniform(rng, np.sqrt((4.0 if he else 2.0) / (fans / 2 if masked else fans)), shape)
+
+
+def transposed_convolution(rng: np.random.RandomState, shape: tuple[int, int, int]) -> np.ndarray:
+    """Weights (C_in, C_out, taps): s = 2√2 / √(C_in · taps)."""
+    inputs, _, taps = shape
+    return _uniform(rng, 2 * np.sqrt(2.0 / (inputs * taps)), shape)
+
+
+def linear(
+    rng: np.random.RandomState, outputs: int, inputs: int, glorot: bool = False
+) -> np.ndarray:
+    """Weights (outputs, inputs): s = √(1 / fan_in), and an orthogonal matrix where the layer is square.
+
+    With ``glorot``: s = √(2 / (fan_in + fan_out)).
+    """
+    if glorot:
+        return _uniform(rng, np.sqrt(2.0 / (inputs + outputs)), (outputs, inputs))
+    if outputs == inputs:
+        q, r = np.linalg.qr(table(rng, outputs, inputs))
+        # The signs make it uniformly distributed.
+        return (q * np.sign(np.diag(r))).astype("float32")
+    return _uniform(rng, np.sqrt(1.0 / inputs), (outputs, inputs))
+
+
+def table(rng: np.random.RandomState, rows: int, columns: int) -> np.ndarray:
+    """Standard normal numbers (rows, columns)."""
+    check_size((rows, columns))
+    return rng.standard_normal((rows, columns))

@@ -1,0 +1,50 @@
+"""Batch norm, and whose statistics it normalises by: the batch's own, or known ones (section E.2)."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+
+from lib.layers.parameters import Parameters
+from lib.ops import batch_norm
+
+Norm = Callable[["BatchNorm", Any], Any]
+
+
+class BatchNorm:
+    """Scale and offset of a batch norm, which are trained, and the moving mean and variance, which
+    are not.
+    """
+
+    def __init__(self, p: Parameters, name: str, width: int):
+        self.scale = p.new(f"{name}.scale", np.ones(width))
+        self.offset = p.new(f"{name}.offset", np.zeros(width))
+        self.mean = p.new(f"{name}.mean", np.zeros(width), trained=False)
+        self.variance = p.new(f"{name}.variance", np.ones(width), trained=False)
+
+
+class BatchStatistics:
+    """Normalises by the batch's own statistics; ``values`` maps each moving statistic to the
+    batch's.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[Any, Any] = {}
+
+    def __call__(self, layer: BatchNorm, x):
+        y, mean, variance = batch_norm.BatchNorm()(x, layer.scale, layer.offset)
+        self.values.update({layer.mean: mean, layer.variance: variance})
+        return y
+
+
+class KnownStatistics:
+    """Normalises by the moving statistics; each item's own enter with the share ``own``."""
+
+    def __init__(self, own: float):
+        self._own = own
+
+    def __call__(self, layer: BatchNorm, x):
+        return batch_norm.batch_norm_inference(
+            x, layer.scale, layer.offset, layer.mean, layer.variance, self._own
+        )

@@ -1,0 +1,133 @@
+"""Named parameters, owned by one model.
+
+There is no global registry: two models can live in one process. A parameter is a Theano shared variable
+under a dotted name such as ``decoder.layer3.vertical.v``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+import theano
+
+from lib.backend import memory
+from lib.errors import UserError
+
+MOST_ARRAYS = 2_000  # the paper's largest model has some 500
+LEAST_COPIES = 4  # of all parameters, in training: themselves, two moments, the gradient
+
+_most: ContextVar[int | None] = ContextVar("most", default=None)
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """A model made in the body may take so many bytes, rather than a part of the machine's memory.
+
+    For sizes out of a file that is not trusted: a model of that file is no larger than it.
+    """
+    token = _most.set(size)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
+def check_size(shape: Sequence[int], before: int = 0) -> int:
+    """The bytes of a parameter of that shape, and those ``before`` it. Raises UserError where that is too much."""
+    size = before + math.prod(shape) * np.dtype(theano.config.floatX).itemsize
+    most = _most.get()
+    if most is not None and size > most:
+        raise UserError("the model is larger than its file")
+    if size > memory.total() / LEAST_COPIES:
+        raise UserError("this model is too large for the machine's memory: choose smaller sizes")
+    return size
+
+
+class Parameters(Mapping):
+    """An ordered mapping from names to shared variables, with the random state that fills them.
+
+    ``seed`` makes initialisation repeatable; models draw from ``rng`` in the order of declaration.
+    """
+
+    def __init__(self, seed: int):
+        self.rng = np.random.RandomState(seed)
+        self._shared: dict[str, theano.compile.SharedVariable] = {}
+        self._trained: list[theano.compile.SharedVariable] = []
+        self._bytes = 0
+
+    def new(self, name: str, value: np.ndarray, trained: bool = True):
+        """Declares a parameter with its initial value (cast to floatX). Names must be new.
+
+        ``trained`` is False for what is saved with the weights and not learned by gradient: moving statistics.
+        Raises UserError before a model becomes larger than this machine could train.
+        """
+        if name in self._shared:
+            raise ValueError(f"there is a parameter {name} already")
+        if len(self._shared) == MOST_ARRAYS:
+            raise UserError(f"this model has more than {MOST_ARRAYS:,} arrays: choose fewer layers")
+        self._bytes = check_size(np.shape(value), self._bytes)
+        self._shared[name] = theano.shared(np.asarray(value, theano.config.floatX), name=name)
+        if trained:
+            self._trained.append(self._shared[name])
+        return self._shared[name]
+
+    def new_normed(self, name: str, v: np.ndarray) -> tuple:
+        """Declares weight-normalised weights: ``name.v`` and ``name.g``, the norm of each output's v.
+
+        Salimans & Kingma 2016, with g = ‖v‖ at first; v is (O, ...), g (O,).
+        """
+        norm = np.sqrt((v.reshape(len(v), -1).astype("float64") ** 2).sum(axis=1))
+        return self.new(f"{name}.v", v), self.new(f"{name}.g", norm)
+
+    @property
+    def trained(self) -> list:
+        """The parameters that are learned by gradient."""
+        return list(self._trained)
+
+    def __getitem__(self, name: str):
+        return self._shared[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shared)
+
+    def __len__(self) -> int:
+        return len(self._shared)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter."""
+        return {name: tuple(v.get_value(borrow=True).shape) for name, v in self._shared.items()}
+
+    def count(self) -> int:
+        """How many numbers there are in all."""
+        return int(sum(np.prod(shape) for shape in self.shapes().values()))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Copies of all values."""
+        return {name: np.asarray(v.get_value()) for name, v in self._shared.items()}
+
+    def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Sets all values.
+
+        Raises UserError unless names and shapes are exactly the model's; then nothing is changed.
+        """
+        shapes = self.shapes()
+        missing = [n for n in shapes if n not in arrays]
+        extra = [n for n in arrays if n not in shapes]
+        if missing or extra:
+            some = ", ".join((missing or extra)[:3])
+            raise UserError(
+                f"these weights belong to another model: {len(missing)} parameters are missing and "
+                f"{len(extra)} are unknown (for instance {some})"
+            )
+        for name, shape in shapes.items():
+            if tuple(arrays[name].shape) != shape:
+                raise UserError(
+                    f"these weights belong to another model: {name} has shape "
+                    f"{tuple(arrays[name].shape)}, not {shape}"
+                )
+        for name, variable in self._shared.items():
+            variable.set_value(np.asarray(arrays[name], theano.config.floatX))

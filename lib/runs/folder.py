@@ -1,0 +1,260 @@
+"""A run is a folder: settings, metrics, the checkpoint to go on from, the best weights, results."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.errors import UserError
+from lib.files.arrays import load_arrays, save_arrays
+from lib.files.atomic import PathLike, to_json, user_errors, write_json
+from lib.runs.metrics import append_row, read_metrics, restore_metrics
+from lib.runs.tensorboard import ScalarWriter
+
+REPORT = "trouble.npz"  # the step that was not finite
+
+
+class Run:
+    """One training's folder, locked while it is open; a context manager.
+
+    A training saves in this order, so that being killed between two steps loses nothing: the rows
+    of an iteration (:meth:`log`), the best weights (:meth:`save_best`), the checkpoint. Resuming
+    takes back the rows after the checkpoint, whose iterations are computed again. The first
+    checkpoint, of iteration 0, comes before everything else.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        lock: int,
+        columns: Sequence[str],
+        scalars: ScalarWriter | None,
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self._lock = lock
+        self._columns = columns
+        self._scalars = scalars
+
+    @classmethod
+    def open(
+        cls,
+        folder: PathLike,
+        config: Mapping[str, Any],
+        resume: bool = True,
+        columns: Sequence[str] = (),
+        tensorboard: bool = False,
+    ) -> Run:
+        """Create the folder, or go on in it from its checkpoint.
+
+        Parameters
+        ----------
+        config
+            `{"settings": {...}, "environment": {...}}`. The settings, among them the data's
+            checksum, must be those of the checkpoint, but for `iterations`, which may grow. The
+            environment (:func:`environment_record`) is only written down.
+        resume
+            False refuses a folder that holds a checkpoint.
+        columns
+            What this model logs beside :data:`lib.runs.metrics.COLUMNS`.
+        tensorboard
+            Whether :meth:`scalars` writes event files.
+
+        Raises
+        ------
+        UserError
+            The folder cannot be written, is in use, holds something else or other settings.
+        """
+        folder = Path(folder)
+        with user_errors(f"cannot write to the folder {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign_files(folder)
+            lock = _acquire_lock(folder)
+        try:
+            iteration = _last_iteration(folder, config, resume)
+            write_json(folder / "config.json", config)
+            restore_metrics(folder / "metrics.csv", columns, iteration)
+            scalars = ScalarWriter(folder, after=iteration) if tensorboard else None
+            return cls(folder, config, lock, columns, scalars)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the event file and free the lock."""
+        try:
+            if self._scalars is not None:
+                self._scalars.close()
+        finally:
+            os.close(self._lock)
+
+    def check_folder(self) -> None:
+        """Raise `UserError` where the folder is not the one that was opened, or is gone."""
+        with user_errors(f"cannot write to the folder {self.folder}"):
+            if not os.path.samestat(os.fstat(self._lock), os.stat(self.path("lock"))):
+                raise UserError(
+                    f"cannot write to the folder {self.folder}: another folder has taken its place"
+                )
+
+    def recreate(self) -> None:
+        """Make the folder again after it was deleted: locked, with settings, empty `metrics.csv`.
+
+        Raises
+        ------
+        UserError
+            It cannot be made, or another training has made it since.
+        """
+        with user_errors(f"cannot make the folder {self.folder} again"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock, self._lock = self._lock, _acquire_lock(self.folder)
+            os.close(lock)
+        write_json(self.path("config.json"), self.config)
+        restore_metrics(self.path("metrics.csv"), self._columns, None)
+        if self._scalars is not None:
+            self._scalars.close()
+            self._scalars = ScalarWriter(self.folder, after=None)
+
+    def path(self, name: str) -> Path:
+        """Path of a file of this run, such as `samples.png`."""
+        return self.folder / name
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one evaluation to `metrics.csv`; see :func:`lib.runs.metrics.append_row`."""
+        append_row(self.path("metrics.csv"), row)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All rows of `metrics.csv`; see :func:`lib.runs.metrics.read_metrics`."""
+        return read_metrics(self.path("metrics.csv"))
+
+    def save_checkpoint(self, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+        """Put all that is needed to go on in place of the last checkpoint.
+
+        `header` must say the `iteration`; `kind` and `config` are added.
+        """
+        header = {
+            **header,
+            "kind": "checkpoint",
+            "config": self.config,
+            "iteration": int(header["iteration"]),
+        }
+        save_arrays(self.path("checkpoint.npz"), arrays, header)
+
+    def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Arrays and header of the last checkpoint; None in a new folder."""
+        path = self.path("checkpoint.npz")
+        return load_arrays(path, kind="checkpoint") if path.exists() else None
+
+    def save_best(self, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+        """Put the best weights so far into `best.npz`; `kind` and `config` are added."""
+        if not self.path("checkpoint.npz").exists():
+            raise RuntimeError("save a checkpoint first: weights without one are never overwritten")
+        header = {**header, "kind": "weights", "config": self.config}
+        save_arrays(self.path("best.npz"), arrays, header)
+
+    def save_report(self, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+        """Write `trouble.npz`, a step that was not finite; `kind` and `config` are added."""
+        header = {**header, "kind": "report", "config": self.config}
+        save_arrays(self.path(REPORT), arrays, header)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file of this run, such as `results.json`."""
+        write_json(self.path(name), value)
+
+    def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Write values for TensorBoard, when the run was opened with `tensorboard=True`."""
+        if self._scalars is not None:
+            self._scalars.write(iteration, values)
+
+
+def _refuse_foreign_files(folder: Path) -> None:
+    """Overwrite nothing that did not come from a training that can be resumed here."""
+    if (folder / "checkpoint.npz").exists():
+        return
+    names = ["best.npz", "results.json"]
+    if not (folder / "lock").exists():
+        names += ["config.json", "metrics.csv"]
+    for name in names:
+        if (folder / name).exists():
+            raise UserError(
+                f"the folder {folder} holds {name} but no checkpoint.npz to go on from; "
+                "choose another folder"
+            )
+
+
+def _acquire_lock(folder: Path) -> int:
+    """Lock the folder until the returned descriptor is closed, by the process's death at last."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except BlockingIOError:
+        owner = os.read(descriptor, 20).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise UserError(
+            f"the folder {folder} is in use by another training (process {owner}); "
+            "wait for its end or choose another folder"
+        ) from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _last_iteration(folder: Path, config: Mapping[str, Any], resume: bool) -> int | None:
+    """Iteration of the folder's checkpoint if it may be gone on from; None where there is none."""
+    path = folder / "checkpoint.npz"
+    if not path.exists():
+        return None
+    if not resume:
+        raise UserError(
+            f"the folder {folder} already holds a checkpoint; "
+            "choose another folder, or --resume to go on"
+        )
+    _, header = load_arrays(path, kind="checkpoint")
+    try:
+        saved, iteration = header["config"]["settings"], int(header["iteration"])
+        differences = list(_differences(saved, json.loads(to_json(config["settings"]))))
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise UserError(
+            f"cannot go on from {path}: its header lacks settings or iteration"
+        ) from problem
+    if differences:
+        raise UserError(
+            f"cannot go on in {folder} with other settings ({', '.join(differences)}); "
+            "choose another folder or the saved settings"
+        )
+    return iteration
+
+
+def _differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that differ, each as `name: saved → asked`."""
+    saved, asked = _flatten(saved), _flatten(asked)
+    for name in sorted({*saved, *asked}):
+        old, new = saved.get(name, "unset"), asked.get(name, "unset")
+        may_grow = name == "iterations" and isinstance(old, int) and isinstance(new, int)
+        if new < old if may_grow else new != old:
+            yield f"{name}: {old} → {new}"
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat

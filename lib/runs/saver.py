@@ -1,0 +1,84 @@
+"""Saving while training: what cannot be written now is kept in memory and written with the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lib.console.progress import say
+from lib.errors import UserError
+from lib.runs.folder import Run
+
+_NO_SCALARS = ("iteration", "split", "seconds")
+Arrays = Mapping[str, np.ndarray]
+
+
+class Saver:
+    """Writes metrics, best weights and checkpoints in the order that a :class:`lib.runs.folder.Run` asks for.
+
+    A full disk or a folder that is gone does not end a training: one line says so, everything stays
+    in memory, and the next save writes it all. A checkpoint is written only after the rows and the
+    weights from before it, so that none of them is ever missing.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._rows = run.read_metrics()  # all of them: a folder that was deleted is made again
+        self._written = len(self._rows)
+        self._best: tuple[Arrays, Mapping[str, Any]] | None = None
+        self._problem: UserError | None = None
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """A row for `metrics.csv` and TensorBoard, with the next :meth:`checkpoint`."""
+        self._rows.append(dict(row))
+
+    def best(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
+        """Weights for `best.npz`, with the next :meth:`checkpoint`."""
+        self._best = arrays, header
+
+    def checkpoint(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
+        """Writes all that waits, then the checkpoint; where that fails, says so."""
+        try:
+            self._run.check_folder()
+            while self._written < len(self._rows):
+                self._write(self._rows[self._written])
+                self._written += 1
+            if self._best is not None:
+                self._run.save_best(*self._best)
+                self._best = None
+            self._run.save_checkpoint(arrays, header)
+            self._problem = None
+        except UserError as problem:
+            self._problem = problem
+            say(f"{problem}; training goes on, and the next save tries again")
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        # TensorBoard first: a value that is written twice does no harm there.
+        values = {f"{row['split']}/{n}": v for n, v in row.items() if n not in _NO_SCALARS}
+        self._run.scalars(row["iteration"], {n: v for n, v in values.items() if v is not None})
+        self._run.log(row)
+
+    def folder_made_again(self, arrays: Arrays, header: Mapping[str, Any]) -> bool:
+        """Makes the folder again where it was deleted, with a checkpoint and all rows.
+
+        True if it did; the best weights are gone with the old folder then.
+        """
+        if self._run.folder.exists():
+            return False
+        try:
+            self._run.recreate()
+            self._run.save_checkpoint(arrays, header)
+        except UserError as problem:
+            self._problem = problem
+            say(f"{problem}; training goes on, and the next save tries again")
+            return False
+        self._written = 0
+        say(f"the folder {self._run.folder} was deleted; it is made again, without best.npz")
+        return True
+
+    def finish(self) -> None:
+        """Raises UserError where the last save failed."""
+        if self._problem is not None:
+            raise UserError(f"the last save failed: {self._problem}")

@@ -1,0 +1,57 @@
+"""TensorBoard event files, written at once and in this thread.
+
+tensorboardX's own `SummaryWriter` hands events to a thread through a bounded queue: on a full disk
+the thread dies and the training hangs. Its `EventsWriter` beneath has no thread and raises the
+error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from lib.errors import UserError
+from lib.files.atomic import user_errors
+
+
+class ScalarWriter:
+    """Appends scalars to a new event file in `folder`.
+
+    `after` is the iteration that a resumed run goes on from: TensorBoard then forgets later ones,
+    which earlier event files may hold.
+    """
+
+    def __init__(self, folder: Path, after: int | None) -> None:
+        try:
+            from tensorboardX import summary
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto import event_pb2
+        except ImportError as problem:
+            raise UserError(
+                "--tensorboard needs tensorboardX: pip install tensorboardX"
+            ) from problem
+        self._summary, self._proto = summary, event_pb2
+        self._task = f"cannot write TensorBoard events to {folder}"
+        with user_errors(self._task):
+            self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+            if after is not None:
+                start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+                self._write(after + 1, session_log=start)
+                self._writer.flush()
+
+    def write(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Write one value a name; names with `/` are grouped by TensorBoard."""
+        with user_errors(self._task):
+            for name, value in values.items():
+                self._write(iteration, summary=self._summary.scalar(name, value))
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        with user_errors(self._task):
+            self._writer.close()
+
+    def _write(self, iteration: int, **content: object) -> None:
+        event = self._proto.Event(wall_time=time.time(), step=iteration, **content)
+        self._writer.write_event(event)

@@ -1,0 +1,202 @@
+"""One step of training: Lasagne's Adam on one packed vector of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import lasagne
+import numpy as np
+import theano
+import theano.tensor as T
+
+from lib.backend import device
+from lib.errors import UserError
+from lib.model import Model, noise_variables
+
+ON_NAN = ("stop", "skip")
+
+
+class NotFinite(ArithmeticError):
+    """A training step gave NaN or infinity; its update was taken back.
+
+    Parameters
+    ----------
+    values
+        The cost and each term, batch means in nats, by name.
+    gradients
+        The gradient of each parameter by name, in its shape, before clipping.
+    """
+
+    def __init__(self, values: Mapping[str, float], gradients: Mapping[str, np.ndarray]):
+        self.values, self.gradients = values, gradients
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        what = [f"{n} is {v:.4g}" for n, v in self.values.items() if not np.isfinite(v)]
+        bad = self.bad_gradients()
+        if bad:
+            what.append(f"the gradient of {bad[0]} is not finite, the first of {len(bad)}")
+        return ", ".join(what) or "the gradient or the updated parameters are too large for float32"
+
+    def bad_gradients(self) -> list[str]:
+        """The parameters whose gradients hold NaN or infinity, in the model's order."""
+        return [name for name, g in self.gradients.items() if not np.isfinite(g).all()]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. ``schedule(t)`` gives the learning rate and the model's other scalars at iteration t >= 1.
+
+    clip_entry bounds each entry of the gradient (MNIST); clip_norm its global norm (the hierarchical models).
+    statistics_batches: how many training batches a model's moving statistics are averaged over before an evaluation;
+    0 for models that have none.
+    average_decay: evaluate (and keep as the best) the exponential moving average of the weights with this decay,
+    rather than the last ones. It starts faster: the decay is at most (1 + t) / (10 + t) at iteration t.
+    on_nan: "stop" at the first step that is not finite, or "skip" it, its update taken back.
+    """
+
+    iterations: int
+    batch_size: int
+    eval_every: int
+    seed: int
+    schedule: Callable[[int], Mapping[str, float]]
+    clip_entry: float | None = None
+    clip_norm: float | None = None
+    evaluation_batch: int = 100
+    statistics_batches: int = 0
+    average_decay: float | None = None
+    on_nan: str = "stop"
+
+
+class TrainingStep:
+    """The compiled step: one batch in, its terms out, all parameters updated by Adam.
+
+    While training, the parameters live in one vector: clipping and Adam are then a few nodes for the whole model
+    rather than a dozen for each of its arrays, which saves most of the compile time. :meth:`sync` brings the
+    model's own variables up to date. Vectors of that length stay where they are, on a GPU in its memory: a step
+    brings scalars alone from there.
+    """
+
+    def __init__(self, model: Model, recipe: Recipe):
+        self._model = model
+        self._variables = model.parameters.trained
+        values = [v.get_value(borrow=True) for v in self._variables]
+        self._packed = theano.shared(np.concatenate([v.ravel() for v in values]), name="packed")
+
+        images = T.tensor4("images", dtype="uint8")
+        noise = noise_variables(model)
+        self._scalars = {name: T.scalar(name) for name in recipe.schedule(1)}
+        x = T.cast(images, theano.config.floatX)
+        cost, terms = model.objective(x, noise, self._scalars)
+
+        gradients = theano.grad(cost, self._variables)
+        raw = gradient = T.concatenate([g.flatten() for g in gradients])
+        if recipe.clip_entry is not None:
+            gradient = T.clip(gradient, -recipe.clip_entry, recipe.clip_entry)
+        if recipe.clip_norm is not None:
+            norm = T.sqrt(T.sum(T.sqr(gradient)))
+            gradient *= recipe.clip_norm / T.maximum(norm, recipe.clip_norm)
+        updates = lasagne.updates.adam(
+            [gradient], [self._packed], self._scalars["learning_rate"], 0.9, 0.999, 1e-8
+        )
+        # Adam's own state, in the order Lasagne makes it: the moments, then the step.
+        adam = [v for v in updates if v is not self._packed]
+        self._state = {"packed": self._packed, **{f"adam.{i}": v for i, v in enumerate(adam)}}
+        self._evaluated = self._packed
+        if recipe.average_decay is not None:
+            self._evaluated = theano.shared(self._packed.get_value(), name="averaged")
+            self._state["averaged"] = self._evaluated
+            t = updates[adam[-1]]
+            weight = T.maximum(1 - recipe.average_decay, 9 / (10 + t))
+            newest = T.cast(weight, theano.config.floatX) * (
+                updates[self._packed] - self._evaluated
+            )
+            updates[self._evaluated] = self._evaluated + newest
+        self._before = {name: _value(v).copy() for name, v in self._state.items()}
+        self._gradient = theano.shared(np.zeros_like(self._packed.get_value()), name="gradient")
+        updates[self._gradient] = raw
+
+        outputs = [cost, terms.reconstruction.mean()] + [kl.mean() for kl in terms.kls.values()]
+        self.names = ["reconstruction", *terms.kls]
+        self._on_gpu = device.active()
+        if self._on_gpu:
+            outputs += [T.sqr(v).sum() for v in (raw, updates[self._packed])]
+        self._step = theano.function(
+            [images, *noise.values(), *self._scalars.values()],
+            [T.cast(o, theano.config.floatX) for o in outputs],
+            updates=updates,
+            givens=self._views(),
+            on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
+        )
+
+    def _parts(self, vector) -> Iterator[tuple]:
+        """Each of the model's variables with its part of the packed vector (NumPy or symbolic), in its shape."""
+        start = 0
+        for variable in self._variables:
+            shape = variable.get_value(borrow=True).shape
+            end = start + int(np.prod(shape))
+            yield variable, vector[start:end].reshape(shape)
+            start = end
+
+    def _views(self) -> dict:
+        return {v: T.patternbroadcast(p, v.broadcastable) for v, p in self._parts(self._packed)}
+
+    def __call__(self, images: np.ndarray, noise, scalars: Mapping[str, float]) -> np.ndarray:
+        """One update. Returns the cost, then batch means in nats in the order of ``names``.
+
+        Raises NotFinite where cost, a term, the gradient or the new parameters are not finite (or their squares
+        too large for float32); nothing is changed then.
+        """
+        given = [np.asarray(scalars[name], theano.config.floatX) for name in self._scalars]
+        for name, variable in self._state.items():
+            self._before[name][...] = _value(variable)
+        outputs = self._step(images, *noise, *given)
+        values = np.array(outputs[: 1 + len(self.names)], "float64")
+        # Squares add up to something finite only if each entry is, and that takes less time than looking at each.
+        # A CPU's are not in the graph, whose C code may be compiled to take all numbers for finite.
+        if self._on_gpu:
+            squares = outputs[len(values) :]
+        else:
+            with np.errstate(all="ignore"):
+                squares = [v @ v for v in map(_value, (self._gradient, self._packed))]
+        if not np.isfinite([*values, *squares]).all():
+            for name, variable in self._state.items():
+                variable.set_value(self._before[name])
+            raise NotFinite(dict(zip(["cost", *self.names], values)), self.gradients())
+        return values
+
+    def _by_name(self, vector: np.ndarray) -> dict[str, np.ndarray]:
+        return {variable.name: np.array(part) for variable, part in self._parts(vector)}
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The trained parameters as they are, not averaged, by name."""
+        return self._by_name(self._packed.get_value(borrow=True))
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The last step's gradient, before it was clipped, by parameter."""
+        return self._by_name(self._gradient.get_value())
+
+    def sync(self) -> None:
+        """Copies the packed vector, or its average where the recipe asks for one, into the model's parameters."""
+        for variable, part in self._parts(self._evaluated.get_value()):
+            variable.set_value(part)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All arrays a checkpoint needs."""
+        return {name: np.asarray(v.get_value()) for name, v in self._state.items()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Sets what :meth:`state` gave. Raises UserError where sizes differ."""
+        for name, variable in self._state.items():
+            shape = variable.get_value(borrow=True).shape
+            if name not in arrays or arrays[name].shape != shape:
+                raise UserError(f"this checkpoint does not fit the model: {name} is not {shape}")
+        for name, variable in self._state.items():
+            variable.set_value(arrays[name].astype(variable.dtype))
+        self.sync()
+
+
+def _value(variable):
+    """What a shared variable holds, where it holds it: an array of NumPy's or of the device's, not a copy."""
+    return variable.get_value(borrow=True, return_internal_type=True)

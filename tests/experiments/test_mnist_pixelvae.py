@@ -1,0 +1,231 @@
+"""The command line of the MNIST models: every command on the offline digits, and every kind of bad input."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import mnist_pixelvae
+from experiments.mnist_pixelvae import PRESETS, schedule_of
+from lib.console.command import main
+from lib.files.arrays import load_arrays, save_arrays
+
+ROOT = Path(__file__).parents[2]
+TINY = ["--data", "digits", "--layers", "1", "--dim-pix", "2", "--latent-dim", "2"]
+TINY += ["--filter-size", "3", "--batch-size", "100", "--eval-every", "2", "--iterations"]
+
+
+def call(*arguments):
+    """The exit status of a command, as the shell would see it."""
+    try:
+        options = mnist_pixelvae.parse([str(a) for a in arguments])
+    except SystemExit as stop:
+        return stop.code
+    return main(options.function, options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished tiny training."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    assert call("train", *TINY, 3, "--out", folder) == 0
+    return folder
+
+
+def error(capsys):
+    """The one line on standard error that starts with ``error:``."""
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_a_run_leaves_what_others_read(run):
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        "config.json", "metrics.csv", "checkpoint.npz", "best.npz", "results.json", "samples.png",
+        "reconstructions.png",
+    }  # fmt: skip
+    config = json.loads((run / "config.json").read_text())
+    assert config["settings"]["data"]["name"] == "digits"
+    assert config["settings"]["data"]["checksum"]
+    assert (
+        (run / "metrics.csv")
+        .read_text()
+        .splitlines()[0]
+        .startswith("iteration,split,bound,reconstruction,kl,alpha,seconds")
+    )
+    results = json.loads((run / "results.json").read_text())
+    for split in ("valid", "test"):
+        numbers = results[split]
+        assert numbers["unit"] == "nats/image" and numbers["split"] == split
+        total = numbers["reconstruction"]["mean"] + numbers["kl"]["mean"]
+        assert numbers["bound"]["mean"] == pytest.approx(total)
+        assert numbers["bound"]["se"] > 0
+    samples = np.asarray(Image.open(run / "samples.png"))
+    assert set(np.unique(samples)) <= {0, 128, 255}  # binary pixels and the grid's lines
+
+
+def evaluate(capsys, *arguments):
+    assert call("evaluate", *arguments, "--json") == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_evaluate_prints_the_bound_above_the_importance_weighted_estimate_twice_the_same(
+    run, capsys
+):
+    arguments = (run, "--importance-samples", 20, "--images", 15, "--samples", 20)
+    first, second = (evaluate(capsys, *arguments) for _ in range(2))
+    assert first == second
+    assert first["images"] == 15 and first["importance_weighted"]["samples"] == 20
+    assert first["bound"]["mean"] >= first["importance_weighted"]["mean"]
+    assert first["importance_weighted"]["se"] > 0
+
+
+def test_a_weights_file_needs_nothing_else(run, tmp_path, capsys):
+    copy = tmp_path / "somewhere.npz"
+    copy.write_bytes((run / "best.npz").read_bytes())
+    expected = json.loads((run / "results.json").read_text())["test"]
+    assert evaluate(capsys, copy)["bound"]["mean"] == pytest.approx(expected["bound"]["mean"])
+
+
+def test_pictures(run, tmp_path):
+    assert call("sample", run, "--count", 6, "--out", tmp_path / "a.png", "--seed", 3) == 0
+    arguments = ("--count", 6, "--out", tmp_path / "b.png", "--seed", 3, "--sampler", "naive")
+    assert call("sample", run, *arguments) == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert call("reconstruct", run, "--count", 5, "--out", tmp_path / "c.png") == 0
+    assert Image.open(tmp_path / "c.png").width > 28 * 5
+
+
+def test_other_settings_are_refused_and_named(run, capsys):
+    before = (run / "checkpoint.npz").read_bytes()
+    assert call("train", *TINY, 3, "--out", run, "--seed", 1) == 2
+    assert "seed: 0 → 1" in error(capsys)
+    assert (run / "checkpoint.npz").read_bytes() == before
+
+
+def test_a_finished_run_can_be_prolonged(run, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(run, tmp_path / "longer")
+    assert call("train", *TINY, 4, "--out", folder) == 0
+    _, header = load_arrays(folder / "checkpoint.npz", kind="checkpoint")
+    assert header["iteration"] == 4
+
+
+def test_the_schedules_of_the_presets():
+    paper, few = (schedule_of(PRESETS[name]) for name in ("paper", "few-cores"))
+    assert paper(1_000) == {"learning_rate": 1e-3, "alpha": 0.1}
+    assert paper(200_000) == {"learning_rate": 1e-3, "alpha": 1.0}
+    assert few(5_000)["learning_rate"] == 2e-3
+    assert few(20_000)["learning_rate"] == 1e-3  # half, at four times the iterations
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["train", "--model", "vae"], "--model"),
+        (["train", "--layers", "-1"], "--layers"),
+        (["train", "--dim-pix", "0"], "--dim-pix"),
+        (["train", "--latent-dim", "-3"], "--latent-dim"),
+        (["train", "--filter-size", "4"], "--filter-size must be odd"),
+        (["train", "--batch-size", "0"], "--batch-size"),
+        (["train", "--iterations", "many"], "--iterations"),
+        (["train", "--learning-rate", "nan"], "--learning-rate"),
+        (["train", "--average-decay", "1"], "--average-decay"),
+        (["train", "--preset", "huge"], "--preset"),
+        (["train", "--data", "imagenet1"], "imagenet1"),
+        (["train", "--frobnicate"], "--frobnicate"),
+        (["evaluate"], "RUN|WEIGHTS.npz"),
+        (["evaluate", "/nowhere/at/all.npz"], "all.npz"),
+        (["evaluate", "RUN", "--images", "100000"], "--images 100000 is more than"),
+        (["evaluate", "RUN", "--importance-samples", "0"], "--importance-samples"),
+        (["sample", "RUN", "--count", "0"], "--count"),
+        (["sample", "RUN", "--count", "10001"], "from 1 to 10000"),
+        (["train", "--dim-pix", "2147483647", "--data", "digits", "--out", "TMP"], "too large"),
+        (
+            [
+                "train",
+                "--layers",
+                "2147483647",
+                "--dim-pix",
+                "2",
+                "--data",
+                "digits",
+                "--out",
+                "TMP",
+            ],
+            "fewer layers",
+        ),
+        (["sample", "RUN", "--count", "2", "--out", "/proc/nowhere/x.png"], "x.png"),
+        (["reconstruct", "RUN", "--count", "9999"], "9999"),
+    ],
+)
+def test_bad_arguments_end_with_one_line_and_status_2(run, tmp_path, capsys, arguments, says):
+    capsys.readouterr()
+    assert call(*[{"RUN": run, "TMP": tmp_path}.get(a, a) for a in arguments]) == 2
+    assert says in error(capsys)
+
+
+def broken(run, tmp_path, kind):
+    data = (run / "best.npz").read_bytes()
+    path = tmp_path / "weights.npz"
+    if kind == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    elif kind == "no npz":
+        path.write_text("P5 28 28")
+    elif kind == "pickled":
+        np.savez(path, header=np.array([{"a": 1}], dtype=object), x=np.array([None, 1]))
+    elif kind == "another model":
+        arrays, header = load_arrays(run / "best.npz")
+        header["model"]["dim_pix"] += 1
+        save_arrays(path, arrays, header)
+    elif kind == "a checkpoint":
+        path.write_bytes((run / "checkpoint.npz").read_bytes())
+    elif kind == "an unknown model":
+        arrays, header = load_arrays(run / "best.npz")
+        header["model"]["model"] = "vae"
+        save_arrays(path, arrays, header)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["truncated", "no npz", "pickled", "another model", "a checkpoint", "an unknown model"],
+)
+def test_weights_that_cannot_be_used(run, tmp_path, capsys, kind):
+    capsys.readouterr()
+    assert call("evaluate", broken(run, tmp_path, kind)) == 2
+    assert error(capsys)
+
+
+def test_an_output_folder_that_cannot_be_written(capsys):
+    assert call("train", *TINY, 3, "--out", "/proc/runs") == 2
+    assert "/proc/runs" in error(capsys)
+
+
+def readme_commands():
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", text, re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.strip()]
+
+
+def test_every_experiment_command_of_the_readme_is_accepted():
+    commands = [c for c in readme_commands() if "experiments/mnist_pixelvae.py" in c]
+    assert commands
+    for command in commands:
+        words = shlex.split(command)
+        start = next(i for i, w in enumerate(words) if w.endswith("mnist_pixelvae.py"))
+        assert mnist_pixelvae.parse(words[start + 1 :])
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for command in readme_commands():
+        for target in re.findall(r"\bmake ([a-z-]+)", command):
+            assert target in targets

@@ -1,0 +1,258 @@
+"""Trained weights by name, their shipping and records, and the pages that are made from the records."""
+
+import hashlib
+import json
+import shlex
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from datasets.spread import Spread
+from experiments import mnist_pixelvae, mnist_table1, weights
+from experiments.mnist_table1 import describe_run, keep_checkpoints, paper_gap, parse, run_all
+from experiments.records import ROOT, read_records
+from experiments.results import BEGIN, END, pages
+from lib.errors import UserError
+from lib.files.arrays import load_arrays
+from lib.files.atomic import write_json
+
+
+def run_command(module, *arguments):
+    """What the command line does, errors as they are raised."""
+    options = module.parse([str(a) for a in arguments])
+    return options.function(options)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Images of 4x4, sorted: image n has n // 4 white pixels."""
+    white = np.arange(16) < (np.arange(40) // 4)[:, None]
+    file = tmp_path_factory.mktemp("data") / "sorted.npz"
+    np.savez(
+        file, **dict.fromkeys(("train", "valid", "test"), white.reshape(40, 4, 4).astype("uint8"))
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def command(images):
+    """A tiny training's words; the number of iterations comes behind."""
+    return ["train", "--model", "gated-pixelcnn", "--preset", "quick", "--data", images, "--layers", 0,
+            "--dim-pix", 2, "--batch-size", 20, "--eval-every", 1, "--iterations"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(command, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    assert run_command(mnist_pixelvae, *command, 2, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shipped(run, tmp_path_factory):
+    """A folder with the pretrained/, results/ and docs/ of the tiny training."""
+    into = tmp_path_factory.mktemp("repository")
+    (into / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    run_command(mnist_table1, "ship", run, "--into", into)
+    return into
+
+
+def test_a_shipped_model_has_weights_pictures_and_a_record_that_agree(run, shipped, images):
+    record = json.loads((shipped / "results/mnist/gated-pixelcnn.json").read_text())
+    file = shipped / record["weights"]["file"]
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == record["weights"]["sha256"]
+    best, _ = load_arrays(run / "best.npz")
+    arrays, header = load_arrays(file, kind="weights")
+    assert {n: a.dtype for n, a in arrays.items()} == dict.fromkeys(best, np.dtype("float32"))
+    assert all(np.array_equal(arrays[n], best[n]) for n in best)
+    results = json.loads((run / "results.json").read_text())
+    for split in ("valid", "test"):
+        assert record[split]["bound"] == pytest.approx(results[split]["bound"])
+    assert record["subset"]["images"] == 40 and "weighted" not in record
+    assert record["training"]["iterations"] == 2 and record["training"]["seconds"] >= 0
+    assert record["training"]["best_iteration"] == header["iteration"]
+    assert (shipped / "results/mnist/gated-pixelcnn-samples.png").exists()
+
+
+def test_shipping_writes_the_pages_and_leaves_the_rest_of_the_readme(shipped):
+    readme = (shipped / "README.md").read_text()
+    assert readme.startswith(f"before\n{BEGIN}\n| name") and readme.endswith(f"{END}\nafter\n")
+    assert {str(p): t for p, t in pages(shipped).items()} == {
+        name: (shipped / name).read_text()
+        for name in ("README.md", "docs/results.md", "pretrained/README.md")
+    }
+    for name in ("docs/results.md", "pretrained/README.md"):
+        assert "gated-pixelcnn" in (shipped / name).read_text()
+
+
+def test_the_recorded_command_trains_the_same_again(run, shipped):
+    record = json.loads((shipped / "results/mnist/gated-pixelcnn.json").read_text())
+    words = shlex.split(record["training"]["command"])
+    assert words[:2] == ["python", "experiments/mnist_pixelvae.py"]
+    options = vars(mnist_pixelvae.parse(words[2:]))
+    settings = json.loads((run / "config.json").read_text())["settings"]
+    flat = {**settings, **settings["model"], "data": settings["data"]["name"]}
+    same = set(flat) & set(options)
+    assert len(same) >= 14 and {n: options[n] for n in same} == {n: flat[n] for n in same}
+
+
+@pytest.mark.parametrize("name", read_records(ROOT))
+def test_the_recorded_command_is_that_of_the_shipped_weights(name):
+    record = read_records(ROOT)[name]
+    options = vars(mnist_pixelvae.parse(shlex.split(record["training"]["command"])[2:]))
+    _, header = load_arrays(ROOT / record["weights"]["file"], kind="weights")
+    settings = header["config"]["settings"]
+    flat = {**settings, **settings["model"], "data": settings["data"]["name"]}
+    same = set(flat) & set(options)
+    assert len(same) >= 14 and {n: options[n] for n in same} == {n: flat[n] for n in same}
+
+
+def test_weights_load_by_name_and_print_the_recorded_number(shipped, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(weights, "PRETRAINED", shipped / "pretrained")
+    monkeypatch.chdir(tmp_path)
+    run_command(mnist_pixelvae, "evaluate", "gated-pixelcnn", "--json")
+    record = json.loads((shipped / "results/mnist/gated-pixelcnn.json").read_text())
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["bound"] == pytest.approx(record["test"]["bound"])
+    assert weights.beside("gated-pixelcnn", "samples.png") == Path("gated-pixelcnn-samples.png")
+    with pytest.raises(UserError, match=r"^pixelcnn is no run.*\(gated-pixelcnn\)$"):
+        weights.load_weights("pixelcnn")
+    (tmp_path / "gated-pixelcnn").mkdir()  # a folder that is there comes before a name
+    with pytest.raises(UserError, match="holds no best.npz"):
+        weights.load_weights("gated-pixelcnn")
+
+
+def test_an_unfinished_training_goes_on_from_its_checkpoint(
+    run, command, shipped, tmp_path, monkeypatch
+):
+    run_command(mnist_table1, "checkpoint", run, "--into", tmp_path)
+    copy = tmp_path / "pretrained/checkpoints/gated-pixelcnn"
+    assert sorted(p.name for p in copy.iterdir()) == sorted(mnist_table1.CHECKPOINT)
+    for name in mnist_table1.CHECKPOINT:
+        assert (copy / name).read_bytes() == (run / name).read_bytes()
+    (copy / "best.npz").write_bytes((shipped / "pretrained/gated-pixelcnn.npz").read_bytes())
+    assert run_command(mnist_pixelvae, *command, 3, "--out", copy) == 0
+    assert load_arrays(copy / "checkpoint.npz")[1]["iteration"] == 3
+    monkeypatch.setattr(mnist_table1, "LARGEST_CHECKPOINT", 100)
+    with pytest.raises(UserError, match="more than the 100"):
+        keep_checkpoints(SimpleNamespace(runs=[run], into=tmp_path))
+
+
+def test_what_is_no_run_is_not_shipped(tmp_path):
+    with pytest.raises(UserError, match="holds no best.npz"):
+        run_command(mnist_table1, "ship", tmp_path, "--into", tmp_path)
+    with pytest.raises(UserError, match="no evaluation"):
+        describe_run({}, [])
+
+
+def test_a_view_takes_images_from_the_whole_of_a_sorted_split(images):
+    from datasets import open_dataset
+
+    dataset = open_dataset(str(images))
+    some = Spread(dataset, "test", 10)
+    assert some.size("test") == 10 and some.images("test").shape == (10, 1, 4, 4)
+    assert some.images("test").sum(axis=(1, 2, 3)).tolist() == list(range(10))
+    batches = list(some.batches("test", 4))
+    assert [len(b) for b in batches] == [4, 4, 2]
+    assert np.array_equal(np.concatenate(batches), some.images("test"))
+    assert np.array_equal(
+        Spread(dataset, "valid", 40).images("valid", 3, 5), dataset.images("valid", 3, 5)
+    )
+    with pytest.raises(UserError, match="--images 41 is more than the 40 images"):
+        Spread(dataset, "test", 41)
+    with pytest.raises(ValueError, match="asked for train"):
+        some.size("train")
+
+
+@pytest.mark.parametrize("bound, gap, band", [(81.0, 0.36, 0.8), (80.0, -0.64, -0.2)])
+def test_the_band_is_the_gap_and_two_standard_errors(bound, gap, band):
+    numbers = paper_gap("pixelvae", {"mean": bound, "se": 0.2})
+    assert numbers == {"bound": 80.64, "gap": gap, "band": band}
+
+
+def test_trainings_run_some_at_a_time(tmp_path):
+    code = (
+        "import pathlib, sys, time; f = pathlib.Path(sys.argv[1]); f.with_suffix('.on').touch();"
+        "assert len(list(f.parent.glob('*.on'))) <= 2; time.sleep(0.5); f.with_suffix('.on').unlink(); f.touch()"
+    )
+    commands = [[sys.executable, "-c", code, str(tmp_path / name)] for name in "abc"]
+    assert run_all(commands, jobs=2) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_no_training_starts_after_one_failed(tmp_path):
+    fails = [sys.executable, "-c", "raise SystemExit(3)"]
+    later = [sys.executable, "-c", f"open({str(tmp_path / 'x')!r}, 'w')"]
+    assert run_all([fails, later], jobs=1) == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stop_is_passed_on():
+    sleeps = [sys.executable, "-c", "import time; time.sleep(60)"]
+    timer = threading.Timer(1, signal.raise_signal, [signal.SIGTERM])
+    start = time.monotonic()
+    timer.start()
+    assert run_all([sleeps, sleeps], jobs=1) == 143
+    assert time.monotonic() - start < 20
+
+
+def test_the_whole_table_is_trained_by_the_command_for_one_model(monkeypatch):
+    commands = []
+    monkeypatch.setattr(mnist_table1, "run_all", lambda c, jobs: commands.extend(c) or 130)
+    options = parse(
+        ["train", "--preset", "few-cores", "--jobs", "2", "--device", "cuda", "--tf32",
+         "--", "--iterations", "7"]
+    )  # fmt: skip
+    assert options.function(options) == 130  # stopped: nothing is shipped
+    trained = [mnist_pixelvae.parse(c[2:]) for c in commands]
+    assert [o.model for o in trained] == list(mnist_table1.MNIST_MODELS)
+    assert {(o.preset, o.iterations, o.data) for o in trained} == {
+        ("few-cores", 7, "binarized_mnist")
+    }
+    assert len({o.out for o in trained}) == 5
+    assert {(o.device, o.tf32) for o in trained} == {("cuda", True)}
+
+
+def test_pages_say_what_has_no_record(tmp_path):
+    made = {str(path): page for path, page in pages(tmp_path).items()}
+    assert set(made) == {"docs/results.md", "pretrained/README.md"}
+    assert made["docs/results.md"].count("not trained yet") == 5
+    for name in ("figure4", "figure5"):
+        assert f"no record of it yet (`results/{name}/{name}.json`)" in made["docs/results.md"]
+    assert "No weights" in made["pretrained/README.md"]
+
+
+def test_figures_are_made_from_their_records(tmp_path):
+    def number(mean):
+        return {"mean": mean, "se": 0.1}
+
+    numbers = {"bound": number(90), "kl": number(7.25), "reconstruction": number(82.75)}
+    runs = [
+        {
+            "model": "gated-pixelvae",
+            "autoregressive_layers": 1,
+            "iterations": 1000,
+            "command": "python y",
+            "test": numbers,
+        }
+    ]
+    latents = [{"model": "conv-vae", "iterations": 9, "k": 15, "valid_error": 0.2, "test_error": 0.229,
+                "bound": number(120), "command": "python x"}]  # fmt: skip
+    for name, record in ("figure4", runs), ("figure5", latents):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        write_json(tmp_path / "results" / name / f"{name}.json", record)
+        (tmp_path / "results" / name / f"{name}.png").touch()
+    page = pages(tmp_path)[Path("docs/results.md")]
+    assert "| `gated-pixelvae` | 1 | 1,000 | 90.00 ± 0.10 | 82.75 ± 0.10 | 7.25 ± 0.10 |" in page
+    assert "22.9 %" in page and "| 15 |" in page and "../results/figure5/figure5.png" in page
+
+
+def test_the_committed_pages_are_those_of_the_committed_records():
+    for path, page in pages(ROOT).items():
+        assert (ROOT / path).read_text(encoding="utf-8") == page, f"run: make results ({path})"

@@ -1,0 +1,190 @@
+"""The training loop: Adam's arithmetic, going on bit for bit, stopping."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import theano
+from compiled import threads
+from tiny_training import SETTINGS, Images, compile_once, recipe, run_for  # noqa: F401
+
+from lib.errors import UserError
+from lib.evaluation import Bound
+from lib.files.arrays import save_arrays
+from lib.model import draw_noise
+from lib.runs.folder import Run
+from lib.training import loop
+from lib.training.step import TrainingStep
+from models.mnist import MnistModel
+
+pytestmark = pytest.mark.usefixtures("compile_once")
+
+
+def test_going_on_gives_the_bits_of_an_undisturbed_run(tmp_path):
+    _, whole, whole_header, whole_rows = run_for(tmp_path / "whole", 8)
+    run_for(tmp_path / "parts", 3)
+    _, parts, parts_header, parts_rows = run_for(tmp_path / "parts", 8)
+    assert sorted(parts) == sorted(whole)
+    for name in whole:
+        np.testing.assert_array_equal(parts[name], whole[name], err_msg=name)
+    assert parts_rows == whole_rows
+    assert [row["iteration"] for row in whole_rows] == [3, 3, 6, 6, 8, 8]
+    assert parts_header["state"]["best"] == whole_header["state"]["best"]
+
+
+def test_a_signal_between_evaluations_saves_and_goes_on_to_the_same_bits(tmp_path):
+    def interrupt(batch):
+        if batch == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    _, whole, _, whole_rows = run_for(tmp_path / "whole", 8)
+    status, _, header, _ = run_for(tmp_path / "stopped", 8, Images(interrupt))
+    assert status == 143
+    assert header["iteration"] == 5
+    status, arrays, _, rows = run_for(tmp_path / "stopped", 8)
+    assert status == 0
+    for name in whole:
+        np.testing.assert_array_equal(arrays[name], whole[name], err_msg=name)
+    assert rows == whole_rows
+
+
+def test_the_best_weights_are_those_of_the_best_validation_bound(tmp_path):
+    from lib.files.arrays import load_arrays
+
+    _, _, header, rows = run_for(tmp_path, 8)
+    valid = {row["iteration"]: row["bound"] for row in rows if row["split"] == "valid"}
+    arrays, best = load_arrays(tmp_path / "best.npz", kind="weights")
+    assert best["iteration"] == min(valid, key=valid.get)
+    assert best["valid_bound"] == pytest.approx(min(valid.values()))
+    model = MnistModel(SETTINGS)
+    model.parameters.assign(arrays)
+    again = Bound(model, seed=3)(Images(), "valid").mean("bound")
+    assert again == pytest.approx(best["valid_bound"], abs=1e-4)
+
+
+def gradients(model, images, noise, alpha):
+    x, z = theano.tensor.tensor4(dtype="uint8"), theano.tensor.matrix()
+    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+        cost, _ = model.objective(
+            theano.tensor.cast(x, "float32"), {"z": z}, {"alpha": np.float32(alpha)}
+        )
+        variables = list(model.parameters.values())
+        return theano.function([x, z], theano.grad(cost, variables))(images, noise)
+
+
+def test_three_steps_are_those_of_adam_written_in_numpy():
+    model = MnistModel(SETTINGS, seed=7)
+    reference = MnistModel(SETTINGS, seed=7)
+    # A bound on the gradient's entries that is in force for some and not for others.
+    step = TrainingStep(model, recipe(3))
+    data = Images().training_stream(5, 0)
+    m = v = [0.0] * len(reference.parameters)
+    clipped = 0
+    for t in (1, 2, 3):
+        images, noise = next(data), draw_noise(model, 0, "test", t, 5)
+        step(images, noise, {"learning_rate": 0.01, "alpha": 0.5})
+        g = gradients(reference, images, noise[0], 0.5)
+        clipped += sum(int((abs(a) > 1).sum()) for a in g)
+        g = [np.clip(a, -1, 1).astype("float64") for a in g]
+        m = [0.9 * a + 0.1 * b for a, b in zip(m, g)]
+        v = [0.999 * a + 0.001 * b**2 for a, b in zip(v, g)]
+        rate = 0.01 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        for p, a, b in zip(reference.parameters.values(), m, v):
+            p.set_value((p.get_value() - rate * a / (np.sqrt(b) + 1e-8)).astype("float32"))
+    assert clipped
+    step.sync()
+    for name, value in reference.parameters.arrays().items():
+        np.testing.assert_allclose(
+            model.parameters.arrays()[name], value, rtol=0, atol=2e-4, err_msg=name
+        )
+
+
+def test_the_averaged_weights_are_what_is_evaluated(tmp_path):
+    model = MnistModel(SETTINGS, seed=7)
+    step = TrainingStep(model, recipe(20, average_decay=0.7))
+    data = Images().training_stream(5, 0)
+    average = step.state()["packed"].astype("float64")
+    for t in range(1, 21):
+        images = next(data)
+        step(images, draw_noise(model, 0, "test", t, len(images)), recipe(1).schedule(t))
+        decay = min(0.7, (1 + t) / (10 + t))  # 0.7 from iteration 20 on
+        average = decay * average + (1 - decay) * step.state()["packed"]
+    state = step.state()
+    np.testing.assert_allclose(state["averaged"], average, rtol=0, atol=1e-6)
+    assert abs(state["averaged"] - state["packed"]).max() > 1e-3
+    step.sync()
+    values = [v.ravel() for v in model.parameters.arrays().values()]
+    np.testing.assert_array_equal(np.concatenate(values), state["averaged"])
+
+
+def test_averaged_weights_go_on_bit_for_bit(tmp_path):
+    _, whole, _, rows = run_for(tmp_path / "whole", 8, average_decay=0.7)
+    run_for(tmp_path / "parts", 3, average_decay=0.7)
+    _, parts, _, parts_rows = run_for(tmp_path / "parts", 8, average_decay=0.7)
+    np.testing.assert_array_equal(parts["averaged"], whole["averaged"])
+    assert parts_rows == rows
+
+
+def test_the_number_of_threads_does_not_change_a_bit():
+    results = []
+    for count in (1, 2, 3):
+        step = TrainingStep(MnistModel(SETTINGS, seed=7), recipe(3))
+        data = Images().training_stream(5, 0)
+        with threads(count):
+            for t in (1, 2, 3):
+                images = next(data)
+                noise = draw_noise(step._model, 0, "test", t, len(images))
+                step(images, noise, {"learning_rate": 0.01, "alpha": 0.5})
+        results.append(step.state()["packed"].tobytes())
+    assert len(set(results)) == 1
+
+
+def test_a_checkpoint_of_another_model_is_refused():
+    step = TrainingStep(MnistModel(SETTINGS), recipe(1))
+    arrays = step.state()
+    arrays["packed"] = arrays["packed"][:-1]
+    with pytest.raises(UserError, match="does not fit"):
+        step.restore(arrays)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("iteration", 2),  # not the header's
+        ("iteration", -1),
+        ("seconds", "long"),
+        ("best", [1]),
+        ("count", 1.5),
+        ("sums", [0.0]),
+        ("sums", "ab"),
+        ("skipped", None),
+        ("unknown", 1),
+        (None, [1, 2]),
+        (None, None),
+    ],
+)
+def test_a_checkpoint_whose_state_is_no_training_is_refused(tmp_path, entry, value):
+    _, arrays, header, _ = run_for(tmp_path, 3)
+    state = value if entry is None else {**header["state"], entry: value}
+    iteration = value if value == -1 else header["iteration"]
+    save_arrays(
+        tmp_path / "checkpoint.npz", arrays, {**header, "state": state, "iteration": iteration}
+    )
+    with pytest.raises(UserError, match="its state is not a training's"):
+        run_for(tmp_path, 8)
+
+
+def test_long_stretches_between_evaluations_are_checkpointed_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
+    saved, original = [], Run.save_checkpoint
+    monkeypatch.setattr(
+        Run,
+        "save_checkpoint",
+        lambda self, arrays, header: (
+            saved.append(header["iteration"]),
+            original(self, arrays, header),
+        ),
+    )
+    run_for(tmp_path, 3, eval_every=3)
+    assert saved == [0, 1, 2, 3]

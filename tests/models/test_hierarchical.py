@@ -1,0 +1,287 @@
+"""Models of one and two levels: likelihoods by enumeration and quadrature, who sees what, KLs."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import theano
+import theano.tensor as T
+from scipy.stats import norm
+
+from lib.errors import UserError
+from lib.model import draw_noise
+from lib.ops.gaussian import Gaussian
+from lib.ops.likelihood import categorical_log_likelihood, discretised_gaussian_log_likelihood
+from models.hierarchical import HierarchicalModel, Settings
+from models.levels import split_gaussian
+from models.presets import one_level
+
+GREY = Settings(
+    "grey", stages=((4, 1),), top_stages=((4, 1),), latents=(1, 2), pixel_width=4,
+    pixel_kernels=(3,), latent_width=4, latent_kernels=(3, 1), embed=2, batch=4,
+    channels=1, height=2, width=1, levels=4,
+)  # fmt: skip
+COLOURS = replace(GREY, channels=3, height=1, width=2, levels=2)
+LARGER = Settings(
+    "larger", stages=((7, 1), (4, 1)), top_stages=((4, 1), (4, 1)), latents=(2, 3), pixel_width=6,
+    pixel_kernels=(3,), latent_width=4, latent_kernels=(3,), embed=2, height=4, width=12,
+    batch=4, levels=6,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def compile_fast():
+    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+        yield
+
+
+@lru_cache(maxsize=None)
+def unusual(settings: Settings, batch_norm: str = "blend") -> HierarchicalModel:
+    """A model whose parameters are all far from where training starts, so that no term vanishes."""
+    model, rng = (
+        HierarchicalModel(settings, seed=1, batch_norm=batch_norm),
+        np.random.RandomState(2),
+    )
+    for name, v in model.parameters.items():
+        noise = rng.standard_normal(v.get_value().shape).astype("float32")
+        v.set_value(v.get_value() + 0.5 * (abs(noise) if name.endswith("variance") else noise))
+    return model
+
+
+def all_images(s: Settings) -> np.ndarray:
+    pixels = itertools.product(range(s.levels), repeat=s.channels * s.height * s.width)
+    return np.array(list(pixels), "float32").reshape(-1, s.channels, s.height, s.width)
+
+
+@lru_cache(maxsize=None)
+def decoder(settings: Settings, batch_norm: str = "blend"):
+    """(images, z₁) -> what parametrises p(x|z₁), and log p(x|z₁)."""
+    model = unusual(settings, batch_norm)
+    x = T.tensor4()
+    z = T.TensorType("float32", (False,) * (1 + len(model.noise_shapes["z1"])))()
+    outputs = model.decode(x, z)
+    if settings.pixel_decoder == "pixelcnn":
+        log_p = categorical_log_likelihood(outputs, x)
+    else:
+        c = settings.channels
+        log_p = discretised_gaussian_log_likelihood(
+            Gaussian(outputs[:, :c], outputs[:, c:]), x, settings.levels
+        )
+    return theano.function([x, z], [outputs, log_p])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        GREY,
+        COLOURS,
+        replace(COLOURS, embed=0),
+        replace(GREY, pixel_decoder="gaussian"),
+        one_level(COLOURS),
+        replace(one_level(GREY), code="mean"),
+    ],
+    ids=["grey", "colours", "not embedded", "gaussian pixels", "one level", "mean code"],
+)
+def test_the_probabilities_of_all_images_add_up_to_one(settings):
+    images = all_images(settings)
+    rng = np.random.RandomState(3)
+    for _ in range(2):
+        z = rng.standard_normal(unusual(settings).noise_shapes["z1"]).astype("float32")
+        _, log_p = decoder(settings)(images, np.repeat(z[None], len(images), axis=0))
+        assert np.exp(log_p.astype("float64")).sum() == pytest.approx(1, abs=1e-5)
+        assert log_p.std() > 0.1
+
+
+@lru_cache(maxsize=None)
+def prior(settings: Settings):
+    """(z₁, z₂) -> mean and log sigma at every position, and log p(z₁|z₂)."""
+    z1, z2 = T.tensor4(), T.matrix()
+    p = unusual(settings).prior(z1, z2)
+    return theano.function([z1, z2], [p.mean, p.log_sigma, p.log_density(z1)])
+
+
+@pytest.mark.parametrize("decoder", ["pixelcnn", "gaussian"])
+def test_the_prior_over_z1_integrates_to_one(decoder):
+    settings = replace(GREY, top_decoder=decoder)
+    grid, step = np.linspace(-7, 7, 281, retstep=True)
+    first, second = np.meshgrid(grid, grid, indexing="ij")
+    z1 = np.stack([first.ravel(), second.ravel()], axis=1).reshape(-1, 1, 2, 1).astype("float32")
+    z2 = np.repeat(np.float32([[0.7, -1.2]]), len(z1), axis=0)
+    _, log_sigma, log_p = prior(settings)(z1, z2)
+    density = np.exp(log_p.astype("float64")).reshape(len(grid), len(grid))
+    assert density.sum() * step**2 == pytest.approx(1, abs=1e-4)
+    # The second position is told the first one, unless the decoder is without masked layers.
+    second_given_first = density / density.sum(axis=1, keepdims=True)
+    told = abs(second_given_first[100] - second_given_first[180]).max() > 1e-3
+    assert told == (decoder == "pixelcnn")
+
+
+# What sees what. A 5x5 mask A, and two 3x3 masks B of the one block, as sets of (row, column).
+A5 = {(i, j) for i in range(-2, 1) for j in range(-2, 3) if (i, j) < (0, 0)}
+B3 = {(i, j) for i in range(-1, 1) for j in range(-1, 2) if (i, j) <= (0, 0)}
+
+
+def seen_by_stack(first: set) -> set:
+    """Offsets that the first layer, a block's two convolutions and 1x1s see one after another."""
+    reach = first
+    for _ in range(2):
+        reach = {(a + c, b + d) for a, b in reach for c, d in B3}
+    return reach
+
+
+def changes(outputs, maps):
+    """Which of the first item's outputs each single change in the items after it moves, exactly."""
+    flat = outputs[1:] != outputs[:1]
+    return flat.reshape(maps.shape + outputs.shape[1:])
+
+
+def every_single_change(maps: np.ndarray, amount) -> np.ndarray:
+    """maps (C, H, W), then a copy for each of its numbers in which that one is changed."""
+    items = np.repeat(maps[None], 1 + maps.size, axis=0)
+    items[1:].reshape(maps.size, maps.size)[np.diag_indices(maps.size)] += amount
+    return items
+
+
+@pytest.fixture
+def exact():
+    """The C++: unlike NumPy's, its rounding of an item does not depend on the others."""
+    decoder.cache_clear()
+    prior.cache_clear()
+    with theano.configparser.change_flags(mode=theano.Mode("vm", "fast_compile")):
+        yield
+
+
+@pytest.mark.parametrize("embed", [0, 2])
+@pytest.mark.usefixtures("exact")
+def test_pixels_see_what_comes_before_them_and_nothing_else(embed):
+    settings = replace(LARGER, embed=embed)
+    model, rng = unusual(settings), np.random.RandomState(4)
+    image = rng.randint(0, settings.levels - 1, model.image_shape).astype("float32")
+    items = every_single_change(image, 1)
+    z = rng.standard_normal((1, *model.noise_shapes["z1"])).astype("float32")
+    outputs, _ = decoder(settings)(items, np.repeat(z, len(items), axis=0))
+    moved = changes(outputs, image).reshape(3, 4, 12, settings.levels, 3, 4, 12).any(axis=3)
+    at_once = {(0, 0), *A5}  # colours before it are seen at a pixel itself
+    reach = seen_by_stack(A5) | seen_by_stack({(0, 0)})
+    assert at_once <= reach
+    for c, i, j, to, k, m in np.ndindex(moved.shape):
+        offset = (i - k, j - m)
+        if offset == (0, 0):
+            expected = c < to
+        elif offset in seen_by_stack(A5):
+            expected = True
+        else:  # only by way of an earlier colour at a position that the later layers see
+            expected = offset in reach and c < to
+        assert moved[c, i, j, to, k, m] == expected, (c, i, j, to, k, m)
+
+
+@pytest.mark.usefixtures("exact")
+def test_latent_maps_see_what_comes_before_them_and_nothing_else():
+    rng = np.random.RandomState(5)
+    settings = replace(LARGER, height=8, width=16)
+    maps = rng.standard_normal((2, 4, 8)).astype("float32")
+    items = every_single_change(maps, 0.5)
+    z2 = np.repeat(rng.standard_normal((1, 3)), len(items), axis=0).astype("float32")
+    mean, log_sigma, _ = prior(settings)(items, z2)
+    for outputs in (mean, log_sigma):
+        moved = changes(outputs, maps)
+        for c, i, j, to, k, m in np.ndindex(moved.shape):
+            expected = (i - k, j - m) in seen_by_stack(A5)
+            assert moved[c, i, j, to, k, m] == expected, (c, i, j, to, k, m)
+
+
+def test_kls_are_those_of_numerical_integration():
+    # One position and one channel: p(z₁|z₂) does not depend on z₁, integrals have one dimension.
+    settings = replace(GREY, height=1, latents=(1, 1))
+    model = unusual(settings)
+    x, noise = T.tensor4(), {"z1": T.tensor4(), "z2": T.matrix()}
+    q1, q2 = model.posteriors(x)
+    p1 = model.prior(T.zeros((x.shape[0], 1, 1, 1)), q2.sample(noise["z2"]))
+    terms = model.terms(x, noise)
+    moments = [v.flatten() for p in (q1, p1, q2) for v in (p.mean, T.exp(p.log_sigma))]
+    f = theano.function([x, *noise.values()], moments + [terms.kls["kl1"], terms.kls["kl2"]])
+    rng = np.random.RandomState(6)
+    images = all_images(settings)
+    eps = [rng.standard_normal((len(images), *s)) for s in ((1, 1, 1), (1,))]
+    *moments, kl1, kl2 = f(images, *[e.astype("float32") for e in eps])
+    grid, step = np.linspace(-20, 20, 400_001, retstep=True)
+    for n in range(len(images)):
+        m1, s1, pm, ps, m2, s2 = (float(v[n]) for v in moments)
+        for value, q, p in (
+            (kl1[n], norm(m1, s1), norm(pm, ps)),
+            (kl2[n], norm(m2, s2), norm(0, 1)),
+        ):
+            integral = (q.pdf(grid) * (q.logpdf(grid) - p.logpdf(grid))).sum() * step
+            assert value == pytest.approx(integral, rel=1e-4, abs=1e-5)
+    assert kl1.min() > 0.001 and kl2.min() > 0.001
+
+
+def test_gaussian_parameters():
+    outputs = np.float32([-3e8, -4, -1, 0, 1, 4, 3e8])
+    both = np.concatenate([outputs, outputs])[None, :, None, None]
+    x = T.tensor4()
+    parts = [split_gaussian(x, len(outputs), bounded=True, floor=floor) for floor in (0, 0.6)]
+    f = theano.function([x], [v for p in parts for v in (p.mean, p.log_sigma)])
+    mean, log_sigma, _, floored = (v[0, :, 0, 0] for v in f(both))
+    wide = outputs.astype("float64")
+    half = wide / 2
+    np.testing.assert_allclose(mean, 2 * half / (1 + abs(half)), rtol=1e-6)
+    sigma = 0.5 * (wide / (1 + abs(wide)) + 1)
+    np.testing.assert_allclose(np.exp(log_sigma), sigma, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(floored), np.maximum(sigma, 0.6), rtol=1e-6)
+
+
+def test_the_objective_weighs_the_kls_and_counts_nats_a_dimension():
+    model = unusual(LARGER)
+    x, noise = T.tensor4(), {"z1": T.tensor4(), "z2": T.matrix()}
+    names = ["alpha1", "alpha2", "sigma_floor"]
+    scalars = {name: T.scalar(name) for name in names}
+    cost, terms = model.objective(x, noise, scalars)
+    f = theano.function([x, *noise.values(), *scalars.values()], [cost, terms.reconstruction,
+                        *terms.kls.values()])  # fmt: skip
+    rng = np.random.RandomState(7)
+    images = rng.randint(0, 6, (4, 3, 4, 12)).astype("float32")
+    eps = draw_noise(model, 0, "test", 0, 4)
+    cost, reconstruction, kl1, kl2 = f(images, *eps, 0.25, 0.125, 0)
+    expected = (reconstruction + 0.25 * kl1 + 0.125 * kl2).mean() / (3 * 4 * 12)
+    assert cost == pytest.approx(expected, rel=1e-5)
+    _, _, floored, again = f(images, *eps, 0.25, 0.125, 0.95)
+    assert abs(floored - kl1).max() > 0.1
+    np.testing.assert_allclose(again, kl2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_norm", ["blend", "moving"])
+def test_an_image_is_evaluated_whatever_else_is_in_its_batch(batch_norm):
+    model = unusual(LARGER, batch_norm)
+    x, noise = T.tensor4(), {"z1": T.tensor4(), "z2": T.matrix()}
+    f = theano.function([x, *noise.values()], model.terms(x, noise).bound)
+    images = np.random.RandomState(8).randint(0, 6, (4, 3, 4, 12)).astype("float32")
+    eps = draw_noise(model, 0, "test", 0, 4)
+    together = f(images, *eps)
+    alone = [f(images[n : n + 1], *[e[n : n + 1] for e in eps])[0] for n in range(4)]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    assert together.std() > 1
+
+
+def test_latents_are_clipped_where_they_enter_a_decoder():
+    images = np.zeros((1, 1, 2, 1), "float32")
+    far, edge = (np.full((1, 1, 2, 1), v, "float32") for v in (1e6, 50))
+    np.testing.assert_array_equal(decoder(GREY)(images, far)[0], decoder(GREY)(images, edge)[0])
+    inside = decoder(GREY)(images, edge - 1)[0]
+    assert not np.array_equal(decoder(GREY)(images, edge)[0], inside)
+
+
+def test_sizes_that_cannot_be_halved_are_refused():
+    with pytest.raises(UserError, match="divide by 4"):
+        HierarchicalModel(replace(LARGER, width=10))
+
+
+def test_a_header_gives_the_settings_back():
+    import json
+
+    header = json.loads(json.dumps(HierarchicalModel(LARGER).header()))
+    assert Settings.from_header(header) == LARGER

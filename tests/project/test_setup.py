@@ -1,0 +1,275 @@
+"""The set-up: pins that agree with what runs, and messages that name a remedy."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.metadata import distribution, version
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PYTHON = "%d.%d" % sys.version_info[:2]
+TOOLS = ("sh", "cat", "dirname", "grep", "printf", "touch", "tr")  # that the scripts call
+
+
+def pins(*files: str) -> dict[str, str]:
+    """Name and version of each package that the files pin for this Python."""
+    pinned: dict[str, str] = {}
+    for file in files:
+        for line in (ROOT / file).read_text().splitlines():
+            if not line or line.startswith(("#", "--")):
+                continue
+            requirement = Requirement(line)
+            (specifier,) = requirement.specifier
+            assert specifier.operator == "==", line
+            if requirement.marker is None or requirement.marker.evaluate():
+                name = canonicalize_name(requirement.name)
+                assert name not in pinned, f"{name} is pinned twice"
+                pinned[name] = specifier.version
+    return pinned
+
+
+RUNNING = pins("requirements.txt", "requirements-dev.txt")
+
+
+@pytest.mark.parametrize("name", sorted(RUNNING))
+def test_what_runs_is_what_is_pinned(name):
+    assert version(name) == RUNNING[name]
+
+
+@pytest.mark.parametrize("name", sorted(RUNNING))
+def test_what_a_package_needs_is_pinned_too(name):
+    for line in distribution(name).requires or ():
+        needed = Requirement(line)
+        if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+            assert canonicalize_name(needed.name) in RUNNING
+            assert needed.specifier.contains(RUNNING[canonicalize_name(needed.name)])
+
+
+def test_benchmarks_use_the_same_numpy():
+    assert pins("requirements-bench.txt")["numpy"] == RUNNING["numpy"]
+
+
+def test_container_and_conda_bring_the_reference_python():
+    search = (ROOT / "scripts/find-python").read_text()
+    reference = re.search(r"for version in (3\.\d+)", search).group(1)
+    conda = re.search(r"- python=(\S+)", (ROOT / "environment.yml").read_text()).group(1)
+    docker = set(re.findall(r"python(3\.\d+)", (ROOT / "Dockerfile").read_text()))
+    assert conda == reference
+    assert docker == {reference}
+
+
+def test_versions_stand_in_one_place():
+    packaging = ("docker/entrypoint", "docker/verify", "docker/warm-cache", "scripts/make-bundle")
+    for file in (
+        "environment.yml",
+        "Dockerfile",
+        "Makefile",
+        "scripts/build-venv",
+        ".ci/run",
+        *packaging,
+    ):
+        assert not re.search(r"==\d", (ROOT / file).read_text()), file
+
+
+def test_what_the_image_copies_and_runs_is_there():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    for line in re.findall(r"^COPY (?!--from|--chown=pixelvae \. )(.*)", dockerfile, re.M):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists() and source not in ignored, source
+    for script in ("docker/entrypoint", "docker/warm-cache"):
+        assert script in dockerfile
+        assert os.access(ROOT / script, os.X_OK)
+    folder = re.search(r"^WORKDIR (\S+)", dockerfile, re.M).group(1)
+    assert f'ENTRYPOINT ["{folder}/docker/entrypoint"]' in dockerfile
+
+
+def test_each_line_of_cuda_that_the_image_offers_is_pinned():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    offered = set(re.findall(r"\bCUDA=(\d+)", dockerfile))
+    assert offered == {f.stem[-2:] for f in ROOT.glob("requirements-cuda*.txt")} == {"11", "12"}
+    for line in offered:
+        pinned = pins(f"requirements-cuda{line}.txt")
+        assert {f"nvidia-{name}-cu{line}" for name in ("cublas", "cuda-nvrtc", "cudnn")} <= set(
+            pinned
+        )
+        # pygpu's own are the same in both, and agree with what the tests run on.
+        assert pinned["mako"] == pins("requirements-cuda12.txt")["mako"]
+
+
+def test_the_bundle_takes_or_names_each_pinned_package():
+    loader = SourceFileLoader("make_bundle", str(ROOT / "scripts/make-bundle"))
+    bundle = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(bundle)
+    taken, left = (
+        {canonicalize_name(n) for n in names} for names in (bundle.PACKAGES, bundle.LEFT_OUT)
+    )
+    assert not taken & left
+    named = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.M)
+    assert taken | left == {canonicalize_name(name) for name in named}
+    # What is taken needs nothing that is left out, but for what is only there to build it.
+    built_by = {"cython"}
+    for name in taken:
+        for line in distribution(name).requires or ():
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in taken | built_by, f"{name}: {needed.name}"
+
+
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [
+        ("train", "python experiments/mnist_pixelvae.py train --preset quick --data auto --out"),
+        ("test", "python -m pytest"),
+        ("coverage", "python -m pytest --cov"),
+        ("coverage", "scripts/check-coverage"),
+        ("fuzz", "python tests/fuzzing.py"),
+        ("bench", "python -m benchmarks"),
+        ("lint", "python -m ruff check ."),
+        ("docker", "docker build --tag pixelvae ."),
+        ("bundle", "python scripts/make-bundle"),
+    ],
+)
+def test_make_runs(target, command):
+    plan = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert command in plan.stdout
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A PATH of its own, without Python and compiler, to which a test adds programs."""
+
+    class Machine:
+        folder = tmp_path / "bin"
+
+        def add(self, name: str, script: str) -> Path:
+            program = self.folder / name
+            program.parent.mkdir(parents=True, exist_ok=True)
+            program.write_text(f"#!{shutil.which('sh')}\n{script}\n")
+            program.chmod(0o755)
+            return program
+
+        def run(self, script: str, *arguments: str, **variables: str):
+            return subprocess.run(
+                [str(ROOT / "scripts" / script), *arguments],
+                env={"PATH": str(self.folder), "HOME": str(tmp_path), **variables},
+                capture_output=True,
+                text=True,
+            )
+
+    here = Machine()
+    for tool in TOOLS:
+        here.add(tool, f'exec {shutil.which(tool)} "$@"')
+    return here
+
+
+REAL = f'exec {sys.executable} "$@"'
+BASE = getattr(sys, "_base_executable", sys.executable)
+# Scripts pipe their questions to "python - VERSION"; this one answers as if a part were missing.
+LACKING = f"""shift
+exec {sys.executable} -c 'import sys, sysconfig; {{}}; exec(sys.stdin.read())' "$@" """
+
+
+def test_no_python(machine):
+    result = machine.run("find-python")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "CPython 3.8 to 3.11 is not to be found; this gets one: "
+        "curl -LsSf https://astral.sh/uv/install.sh | sh && uv python install 3.11\n"
+    )
+
+
+def test_an_unsupported_python_is_none(machine):
+    machine.add("python3", "exit")
+    machine.add("apt-get", "exit")
+    result = machine.run("find-python")
+    assert result.returncode == 1
+    assert result.stderr.endswith("apt-get install python3.11-dev python3.11-venv\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('sysconfig.get_path = lambda name: "/nowhere"', "lacks its headers (Python.h)"),
+        ('sys.modules["ensurepip"] = None', "lacks the module venv"),
+    ],
+)
+def test_a_python_that_lacks_something(machine, change, message):
+    machine.add(f"python{PYTHON}", LACKING.format(change))
+    machine.add("apt-get", "exit")
+    result = machine.run("find-python")
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "apt-get install python3.11-dev python3.11-venv" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_whole_python_is_preferred_to_one_that_lacks_something(machine):
+    machine.add("python3", LACKING.format('sysconfig.get_path = lambda name: "/nowhere"'))
+    machine.add("python", REAL)
+    result = machine.run("find-python")
+    assert (result.returncode, result.stdout) == (0, f"{BASE}\n")
+
+
+def test_python_on_path_is_the_one_under_an_active_environment(machine):
+    machine.add(f"python{PYTHON}", REAL)
+    assert machine.run("find-python").stdout == f"{BASE}\n"
+
+
+def test_python_of_pyenv(machine):
+    root = machine.folder.parent / "a root"
+    machine.add(f"{root}/versions/{PYTHON}.1/bin/python", REAL)
+    machine.add("pyenv", f'[ "$1" = root ] && echo "{root}"')
+    assert machine.run("find-python").stdout == f"{BASE}\n"
+
+
+def test_python_of_uv(machine):
+    python = machine.add("../elsewhere/python", REAL)
+    machine.add("uv", f'[ "$1 $2 $4" = "python find {PYTHON}" ] && echo "{python}"')
+    assert machine.run("find-python").stdout == f"{BASE}\n"
+
+
+def test_python_of_conda(machine):
+    root = machine.folder.parent / "conda"
+    machine.add(f"{root}/envs/some/bin/python", REAL)
+    machine.add("conda", f'[ "$1 $2" = "info --base" ] && echo "{root}"')
+    assert machine.run("find-python").stdout == f"{BASE}\n"
+
+
+def test_python_named_by_the_user(machine):
+    python = machine.add("../elsewhere/python", REAL)
+    assert machine.run("find-python", PYTHON=str(python)).stdout == f"{BASE}\n"
+
+
+def test_no_compiler(machine):
+    machine.add(f"python{PYTHON}", REAL)
+    machine.add("apt-get", "exit")
+    result = machine.run("build-venv", str(machine.folder.parent / "venv"), "requirements.txt")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "A C++ compiler (g++) is missing; this gets one: apt-get install g++\n"
+    )
+
+
+def test_a_build_that_fails_is_not_ready(machine, tmp_path):
+    machine.add(f"python{PYTHON}", REAL)
+    machine.add("g++", "exit")
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("wheel==0.0.0\n")
+    offline = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+    result = machine.run("build-venv", str(tmp_path / "venv"), str(requirements), **offline)
+    assert result.returncode != 0
+    assert "wheel==0.0.0" in result.stderr
+    assert not (tmp_path / "venv/ready").exists()
