@@ -1,42 +1,45 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
 
-.PHONY: setup train test coverage fuzz bench results gpu-compile-test lint docker bundle
+.PHONY: setup help train test coverage fuzz bench results gpu-compile-test lint docker bundle
 
-setup: .venv/ready
+setup: .venv/ready ## build .venv, with everything pinned
 
-train: setup
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+train: setup ## train and evaluate a small gated PixelVAE
 	$(python) experiments/mnist_pixelvae.py train --preset quick --data auto --out runs/quick
 
-test: setup
+test: setup ## run the tests
 	$(python) -m pytest
 
-coverage: setup
+coverage: setup ## run the tests, and hold their coverage
 	$(python) -m pytest --cov
 	scripts/check-coverage
 
-fuzz: setup
+fuzz: setup ## feed the parsers what is not theirs
 	$(python) tests/fuzzing.py
 
-bench: setup .venv-bench/ready
+bench: setup .venv-bench/ready ## measure speed beside PyTorch
 	$(python) -m benchmarks
 
-results: setup
+results: setup ## write the results' pages from the records
 	$(python) experiments/results.py
 
-gpu-compile-test: setup
+gpu-compile-test: setup ## compile for a GPU, without one (1.5 GB)
 	scripts/fetch-gpu-tools
 	$(python) -m pytest -m gpu_compile
 
-lint: setup
+lint: setup ## check style and types
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
 	$(python) -m mypy
 
-docker:
+docker: ## build the image
 	docker build --tag pixelvae .
 
-bundle: setup
+bundle: setup ## pack Python, packages and project for machines without a network
 	$(python) scripts/make-bundle
 
 .venv/ready: requirements.txt requirements-dev.txt

@@ -20,6 +20,7 @@ from lib.backend import device
 from lib.backend.preparation import prepare
 from lib.backend.summary import summary
 from lib.errors import UserError
+from lib.version import VERSION
 
 PACKAGES = ("Theano", "Lasagne", "fuel", "numpy", "scipy", "h5py", "pillow", "scikit-learn", "lmdb")
 
@@ -40,6 +41,7 @@ def report(gpu: str) -> Iterator[tuple[str, str]]:
     import theano
 
     backend = prepare()
+    yield "PixelVAE", VERSION
     yield "python", f"{platform.python_version()} ({sys.executable})"
     yield "system", platform.platform()
     yield "processor", f"{_processor()}, {os.cpu_count()} cores"

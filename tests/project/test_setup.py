@@ -273,3 +273,17 @@ def test_a_build_that_fails_is_not_ready(machine, tmp_path):
     assert result.returncode != 0
     assert "wheel==0.0.0" in result.stderr
     assert not (tmp_path / "venv/ready").exists()
+
+
+def test_the_version_is_the_same_everywhere():
+    from lib.version import VERSION
+
+    changes = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    cited = re.search(r"^version: (\S+)", (ROOT / "CITATION.cff").read_text(), re.M).group(1)
+    assert changes[0] == cited == VERSION
+
+
+def test_each_target_of_make_is_listed_by_help():
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)", makefile, re.M).group(1).split()
+    assert phony == re.findall(r"^([a-z-]+):.*## ", makefile, re.M)
