@@ -42,8 +42,8 @@ docker: ## build the image
 bundle: setup ## pack Python, packages and project for machines without a network
 	$(python) scripts/make-bundle
 
-.venv/ready: requirements.txt requirements-dev.txt
-	scripts/build-venv .venv $^
+.venv/ready: requirements.txt requirements-dev.txt scripts/build-venv
+	scripts/build-venv .venv $(filter %.txt,$^)
 
-.venv-bench/ready: requirements-bench.txt
-	scripts/build-venv .venv-bench $^
+.venv-bench/ready: requirements-bench.txt scripts/build-venv
+	scripts/build-venv .venv-bench $(filter %.txt,$^)
