@@ -17,9 +17,12 @@
 #include <cstring>
 #include <new>
 
+#include "wide.h"
+
 namespace pixelvae {
 
-typedef long idx;
+using wide::floor_div;
+using wide::idx;
 
 template <class T> struct Vector {  // 32 bytes: one AVX register; other machines split or join it
     typedef T type __attribute__((vector_size(32), aligned(sizeof(T)), may_alias));
@@ -31,7 +34,6 @@ static const idx ROWS = 4, VECTORS = 3;
 // Gradients of weights are summed in at most so many parts, of so many numbers in all.
 static const idx MOST_PARTS = 8, MOST_PART_SUMS = 1 << 24;
 
-inline idx floor_div(idx a, idx b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 inline idx ceil_div(idx a, idx b) { return (a + b - 1) / b; }
 
 template <class T> class Buffer {  // zeros at first, aligned to a cache line
@@ -193,11 +195,20 @@ inline void all_taps(idx *chosen, idx taps) {
 
 inline idx output_size(idx size, idx kernel, idx stride) { return (size + 2 * (kernel / 2) - kernel) / stride + 1; }
 
+// Whether a layer is too large for the way below, which streams the weights and an image's planes once for every
+// block of positions and packs them for each call: `sources` channels of `area` to `rows`, at `places` in all.
+inline bool is_wide(idx sources, idx area, idx rows, idx taps, idx places) {
+    const idx weights = sources * rows * taps;
+    return weights + sources * area > 200000 || (places < 512 && weights > 16000);
+}
+
 template <class T>
 void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N, idx C, idx H, idx W, idx O,
                idx kh, idx kw, idx n_taps, idx stride) {
     const Taps taps(kh, kw, n_taps);
     const idx Ho = output_size(H, kh, stride), Wo = output_size(W, kw, stride);
+    if (is_wide(C, H * W, O, n_taps, N * Ho * Wo))
+        return wide::correlate<T>(x, w, bias, acc, y, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
     Sources sources(C, H, W, taps, kh, stride, Ho, Wo);
     const Planes &planes = sources.planes;
     const idx K = C * n_taps, rows = ceil_div(O, ROWS) * ROWS, P = Ho * planes.pitch;
@@ -226,6 +237,8 @@ void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N,
 template <class T>
 void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W,
                       idx O, idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+    if (is_wide(O, Ho * Wo, C, n_taps, N * Ho * Wo))
+        return wide::correlate_inputs<T>(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
     const Taps taps(kh, kw, n_taps);
     const idx rows = ceil_div(C, ROWS) * ROWS;
     const idx hmax = ceil_div(H, stride), wmax = ceil_div(W, stride);
@@ -314,6 +327,8 @@ inline void dot_block(idx P, idx images, const T *g, idx ld, idx g_step, const T
 template <class T>
 void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo, idx kh,
                        idx kw, idx n_taps, idx stride) {
+    if (N && C >= 32 && C * O * n_taps > 16000)
+        return wide::correlate_weights<T>(x, gy, gw, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
     const Taps taps(kh, kw, n_taps);
     Sources sources(C, H, W, taps, kh, stride, Ho, Wo);
     const Planes &planes = sources.planes;

@@ -1,0 +1,359 @@
+// Correlations of wide layers, as products of large matrices that are packed block by block.
+//
+// The columns of a product are the output's places, over all images; the sum runs over (channel, tap).  A block of
+// the sum is packed for a range of columns (shared by the threads), then each thread packs some rows of the weights
+// and multiplies them with all of it, so that both lie in caches and weights are read once a batch rather than once
+// an image.  Each number is summed in an order that depends neither on the batch nor on the number of threads.
+#pragma once
+#include <omp.h>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace pixelvae {
+namespace wide {
+
+typedef long idx;
+
+// The registers' block: ROWS rows by VECTORS vectors.  32 registers of 64 bytes hold twice what 16 of 32 do.
+#ifdef __AVX512F__
+static const int BYTES = 64, ROWS = 8, VECTORS = 3;
+#else
+static const int BYTES = 32, ROWS = 4, VECTORS = 3;
+#endif
+// Numbers summed in one go; rows that a thread packs at a time, panels of columns that it multiplies them with.
+static const idx DEPTH = 384, STRIPS = 4, PANELS = 12;
+// Numbers of the columns' packed block.
+static const idx PACKED = 1 << 19;
+
+template <class T> struct Vector {
+    typedef T type __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
+    static const int width = BYTES / sizeof(T), columns = VECTORS * width;
+};
+
+template <class T> class Scratch {  // not initialised, aligned to a cache line
+    T *data;
+    Scratch(const Scratch &);
+public:
+    explicit Scratch(idx size) {
+        void *memory = 0;
+        if (posix_memalign(&memory, 64, sizeof(T) * (size > 0 ? size : 1))) throw std::bad_alloc();
+        data = static_cast<T *>(memory);
+    }
+    ~Scratch() { free(data); }
+    operator T *() { return data; }
+};
+
+inline idx parts(idx size, idx part) { return (size + part - 1) / part; }
+inline idx least(idx a, idx b) { return a < b ? a : b; }
+inline idx floor_div(idx a, idx b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+// tile (ROWS x V vectors, rows `columns` apart) += A (K x ROWS) transposed, times the rows that start at b + at[k].
+template <class T, int V> inline void block(idx K, const T *a, const T *b, const idx *at, T *tile) {
+    typedef typename Vector<T>::type Vec;
+    const int width = Vector<T>::width, columns = Vector<T>::columns;
+    Vec sum[ROWS][V] = {};
+    for (idx k = 0; k < K; k++, a += ROWS) {
+        const T *row = b + at[k];
+        Vec x[V];
+        #pragma GCC unroll 3
+        for (int v = 0; v < V; v++) x[v] = *(const Vec *)(row + v * width);
+        #pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) {
+            const T factor = a[r];
+            #pragma GCC unroll 3
+            for (int v = 0; v < V; v++) sum[r][v] += factor * x[v];
+        }
+    }
+    #pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+        #pragma GCC unroll 3
+        for (int v = 0; v < V; v++) *(Vec *)(tile + r * columns + v * width) += sum[r][v];
+}
+
+// The same for as many vectors as hold `columns` numbers.
+template <class T> inline void block(idx columns, idx K, const T *a, const T *b, const idx *at, T *tile) {
+    switch (parts(columns, Vector<T>::width)) {
+    case 1: return block<T, 1>(K, a, b, at, tile);
+    case 2: return block<T, 2>(K, a, b, at, tile);
+    default: return block<T, 3>(K, a, b, at, tile);
+    }
+}
+
+// Copies exactly `length` numbers; short runs are what there is most of.
+template <class T> inline void copy(T *to, const T *from, idx length) {
+    typedef T Eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    if (length >= 8) {
+        for (idx i = 0; i < length - 8; i += 8) *(Eight *)(to + i) = *(const Eight *)(from + i);
+        *(Eight *)(to + length - 8) = *(const Eight *)(from + length - 8);
+    } else if (length >= 4) {
+        *(Four *)to = *(const Four *)from;
+        *(Four *)(to + length - 4) = *(const Four *)(from + length - 4);
+    } else
+        for (idx i = 0; i < length; i++) to[i] = from[i];
+}
+
+// A batch of maps, of which the places (top + step i, left + step j) are read or written.
+struct Maps {
+    idx channels, height, width, step, top, left;
+    idx area() const { return height * width; }
+};
+
+// How far a tap lies from the place that it counts for.
+struct Tap { idx dy, dx; };
+
+inline void fill_taps(Tap *taps, idx kh, idx kw, idx n_taps) {
+    for (idx t = 0; t < n_taps; t++) {
+        taps[t].dy = t / kw - kh / 2;
+        taps[t].dx = t % kw - kw / 2;
+    }
+}
+
+// A run of columns that lie in one row of the maps.
+struct Run { idx column, length, image, i, j; };
+
+// The columns first .. first + count of `height` x `width` places an image, as runs; how many.
+inline idx runs_of(idx first, idx count, idx height, idx width, Run *runs) {
+    idx n = 0;
+    for (idx column = 0; column < count; n++) {
+        const idx place = first + column, line = place / width;
+        Run &run = runs[n];
+        run.column = column;
+        run.image = line / height;
+        run.i = line % height;
+        run.j = place % width;
+        run.length = least(width - run.j, count - column);
+        column += run.length;
+    }
+    return n;
+}
+
+// One row of columns for each (channel, tap): what the tap reads for each column, zero outside the maps.
+template <class T>
+void pack_columns(T *packed, const T *x, const Maps &maps, const Tap *taps, idx n_taps, idx c0, idx c1,
+                  const Run *runs, idx n_runs, idx count) {
+    const idx columns = Vector<T>::columns, padded = parts(count, Vector<T>::width) * Vector<T>::width;
+    for (idx t = 0; t < n_taps; t++) {
+        for (idx c = c0; c < c1; c++) {
+            T *row = packed + ((c - c0) * n_taps + t) * columns;
+            for (idx p = count; p < padded; p++) row[p] = 0;
+        }
+        for (idx n = 0; n < n_runs; n++) {
+            const Run &run = runs[n];
+            const idx y = maps.top + run.i * maps.step + taps[t].dy, x0 = maps.left + run.j * maps.step + taps[t].dx;
+            // Columns from `begin` to `end` of the run lie inside the maps.
+            idx begin = x0 < 0 ? parts(-x0, maps.step) : 0, end = x0 < maps.width ? parts(maps.width - x0, maps.step) : 0;
+            if (y < 0 || y >= maps.height || begin > run.length) begin = run.length;
+            if (end > run.length) end = run.length;
+            if (end < begin) end = begin;
+            const T *from = x + run.image * maps.channels * maps.area() + y * maps.width + x0;
+            for (idx c = c0; c < c1; c++) {
+                T *row = packed + ((c - c0) * n_taps + t) * columns + run.column;
+                const T *in = from + c * maps.area();
+                for (idx p = 0; p < begin; p++) row[p] = 0;
+                if (maps.step == 1) copy(row + begin, in + begin, end - begin);
+                else for (idx p = begin; p < end; p++) row[p] = in[p * maps.step];
+                for (idx p = end; p < run.length; p++) row[p] = 0;
+            }
+        }
+    }
+}
+
+// ROWS rows of the weights: packed[k][row] = w[row * step + at[k]], zeros for rows that there are not.
+template <class T> void pack_rows(T *packed, const T *w, idx rows, idx step, const idx *at, idx K) {
+    if (rows == ROWS)
+        for (idx k = 0; k < K; k++)
+            for (int r = 0; r < ROWS; r++) packed[k * ROWS + r] = w[r * step + at[k]];
+    else
+        for (idx k = 0; k < K; k++)
+            for (int r = 0; r < ROWS; r++) packed[k * ROWS + r] = r < rows ? w[r * step + at[k]] : T(0);
+}
+
+// One row of a tile into the maps: added to what is there except at first; bias and acc (or 0) come last.
+template <class T>
+inline void write_row(T *to, const T *sums, idx length, idx step, bool first, T bias, const T *acc) {
+    if (step == 1) {
+        if (first) for (idx p = 0; p < length; p++) to[p] = sums[p] + bias;
+        else for (idx p = 0; p < length; p++) to[p] += sums[p] + bias;
+        if (acc) for (idx p = 0; p < length; p++) to[p] += acc[p];
+    } else
+        for (idx p = 0; p < length; p++)
+            to[p * step] = (first ? T(0) : to[p * step]) + sums[p] + bias + (acc ? acc[p * step] : T(0));
+}
+
+// out[n, row, place] = acc + bias + sum over channels c and taps of w[row * row_step + c * c_step + tap] times
+// in[n, c, place + tap], at h x w places of each image.
+template <class T>
+void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at, idx n_taps, const T *weights,
+             idx row_step, idx c_step, T *out, Maps target, idx h, idx w, const T *bias, const T *acc) {
+    if (n_taps == 1 && source.step == 1 && target.step == 1 && !taps[0].dy && !taps[0].dx) {
+        w *= h;  // 1x1: a map is one long line
+        source.width = target.width = w;
+        source.height = target.height = h = 1;
+    }
+    const idx columns = Vector<T>::columns, rows = target.channels, places = N * h * w;
+    const idx channels = n_taps ? least(source.channels, parts(DEPTH, n_taps)) : source.channels;  // of a block of the sum
+    const idx depth = channels * n_taps, range = least(parts(places, columns), parts(PACKED / (depth + 1), columns));
+    const idx strips = parts(rows, ROWS), groups = parts(strips, STRIPS);
+    const int threads = omp_get_max_threads();
+    Scratch<T> packed(range * depth * columns), own(threads * STRIPS * depth * ROWS);
+    Scratch<idx> row_at(depth), weight_at(depth);
+    for (idx k = 0; k < depth; k++) {
+        row_at[k] = k * columns;
+        weight_at[k] = k / n_taps * c_step + tap_at[k % n_taps];
+    }
+    #pragma omp parallel num_threads(threads)
+    for (idx panel0 = 0; panel0 < parts(places, columns); panel0 += range)
+    for (idx c0 = 0; c0 < source.channels; c0 += channels) {
+        const idx c1 = least(c0 + channels, source.channels), K = (c1 - c0) * n_taps;
+        const idx panels = least(range, parts(places, columns) - panel0);
+        const bool first = c0 == 0, last = c1 == source.channels;
+        #pragma omp for schedule(dynamic)
+        for (idx panel = 0; panel < panels; panel++) {
+            Run runs[columns];
+            const idx start = (panel0 + panel) * columns, count = least(columns, places - start);
+            const idx n_runs = runs_of(start, count, h, w, runs);
+            pack_columns(packed + panel * depth * columns, in, source, taps, n_taps, c0, c1, runs, n_runs, count);
+        }
+        const idx sets = parts(panels, PANELS);
+        #pragma omp for schedule(dynamic)
+        for (idx task = 0; task < groups * sets; task++) {
+            const idx strip0 = task / sets * STRIPS, strip1 = least(strips, strip0 + STRIPS), set = task % sets * PANELS;
+            T *a = own + omp_get_thread_num() * STRIPS * depth * ROWS;
+            for (idx s = strip0; s < strip1; s++)
+                pack_rows(a + (s - strip0) * depth * ROWS, weights + s * ROWS * row_step + c0 * c_step,
+                          least(ROWS, rows - s * ROWS), row_step, weight_at, K);
+            for (idx panel = set; panel < least(panels, set + PANELS); panel++) {
+                Run runs[columns];
+                const idx start = (panel0 + panel) * columns, count = least(columns, places - start);
+                const idx n_runs = runs_of(start, count, h, w, runs);
+                for (idx s = strip0; s < strip1; s++) {
+                    T tile[ROWS * columns] __attribute__((aligned(64))) = {};
+                    block<T>(count, K, a + (s - strip0) * depth * ROWS, packed + panel * depth * columns, row_at, tile);
+                    for (idx n = 0; n < n_runs; n++) {
+                        const Run &run = runs[n];
+                        const idx begin = run.image * rows * target.area() +
+                                          (target.top + run.i * target.step) * target.width + target.left +
+                                          run.j * target.step;
+                        for (idx r = s * ROWS; r < least(rows, (s + 1) * ROWS); r++) {
+                            const idx to = begin + r * target.area();
+                            write_row<T>(out + to, tile + (r - s * ROWS) * columns + run.column, run.length,
+                                         target.step, first, last && bias ? bias[r] : T(0), last && acc ? acc + to : 0);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+template <class T>
+void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N, idx C, idx H, idx W, idx O, idx Ho,
+               idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+    Scratch<Tap> taps(n_taps);
+    Scratch<idx> at(n_taps);
+    fill_taps(taps, kh, kw, n_taps);
+    for (idx t = 0; t < n_taps; t++) at[t] = t;
+    const Maps source = {C, H, W, stride, 0, 0}, target = {O, Ho, Wo, 1, 0, 0};
+    product<T>(N, x, source, taps, at, n_taps, w, C * n_taps, n_taps, y, target, Ho, Wo, bias, acc);
+}
+
+template <class T>
+void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W, idx O,
+                      idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+    Scratch<Tap> taps(n_taps), own(n_taps);
+    Scratch<idx> at(n_taps);
+    fill_taps(taps, kh, kw, n_taps);
+    // The places of one residue modulo the stride have their own taps.
+    for (idx top = 0; top < least(stride, H); top++)
+        for (idx left = 0; left < least(stride, W); left++) {
+            idx n = 0;
+            for (idx t = 0; t < n_taps; t++) {
+                const idx qy = floor_div(taps[t].dy, stride), qx = floor_div(taps[t].dx, stride);
+                if (taps[t].dy - qy * stride != top || taps[t].dx - qx * stride != left) continue;
+                own[n].dy = -qy;
+                own[n].dx = -qx;
+                at[n++] = t;
+            }
+            const Maps source = {O, Ho, Wo, 1, 0, 0}, target = {C, H, W, stride, top, left};
+            product<T>(N, gy, source, own, at, n, w, n_taps, C * n_taps, gx, target, parts(H - top, stride),
+                       parts(W - left, stride), bias, acc);
+        }
+}
+
+// A batch with the channels last, in blocks of `block`, and zeros around: [c / block][n][y][x][c % block].
+template <class T>
+void channels_last(T *to, const T *from, idx N, idx C, idx H, idx W, idx block, idx rows, idx pitch, idx top, idx left) {
+    #pragma omp for collapse(2) schedule(static)
+    for (idx first = 0; first < C; first += block)
+        for (idx n = 0; n < N; n++)
+            for (idx y = 0; y < H; y++) {
+                T *line = to + (((first / block * N + n) * rows + y + top) * pitch + left) * block;
+                for (idx c = first; c < least(C, first + block); c++) {
+                    const T *row = from + ((n * C + c) * H + y) * W;
+                    for (idx x = 0; x < W; x++) line[x * block + c - first] = row[x];
+                }
+            }
+}
+
+template <class T>
+void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo, idx kh,
+                       idx kw, idx n_taps, idx stride) {
+    const idx cy = kh / 2, cx = kw / 2;
+    Scratch<Tap> taps(n_taps);
+    fill_taps(taps, kh, kw, n_taps);
+    const idx columns = Vector<T>::columns, blocks = parts(C, columns), strips = parts(O, ROWS);
+    const idx groups = parts(strips, STRIPS), area = Ho * Wo;
+    const idx below = (Ho - 1) * stride + taps[n_taps - 1].dy + 1, beside = (Wo - 1) * stride + cx + 1;
+    const idx height = cy + (H > below ? H : below), pitch = cx + (W > beside ? W : beside);
+    const idx plane = height * pitch * columns;
+    // So many images at a time that their copies fit in a cache.
+    const idx fitting = (4 << 20) / (blocks * plane + strips * ROWS * area), images = least(N, fitting > 1 ? fitting : 1);
+    const int threads = omp_get_max_threads();
+    const idx tile = n_taps * ROWS * columns;
+    Scratch<T> maps(blocks * images * plane), rows(strips * images * area * ROWS), own(threads * STRIPS * tile);
+    Scratch<idx> at(images * area);
+    for (idx p = 0; p < images * area; p++)
+        at[p] = (p / area * height + p % area / Wo * stride + cy) * pitch * columns + (p % Wo * stride + cx) * columns;
+    #pragma omp parallel num_threads(threads)
+    {
+        #pragma omp for schedule(static)
+        for (idx b = 0; b < blocks * images; b++) memset(maps + b * plane, 0, plane * sizeof(T));
+        if (O % ROWS) {
+            #pragma omp single
+            memset(rows + (strips - 1) * images * area * ROWS, 0, images * area * ROWS * sizeof(T));
+        }
+        for (idx n0 = 0; n0 < N; n0 += images) {
+            const idx n = least(images, N - n0), P = n * area;
+            channels_last<T>(maps, x + n0 * C * H * W, n, C, H, W, columns, height, pitch, cy, cx);
+            channels_last<T>(rows, gy + n0 * O * area, n, O, 1, area, ROWS, 1, area, 0, 0);
+            #pragma omp for schedule(dynamic)
+            for (idx task = 0; task < groups * blocks; task++) {
+                const idx strip0 = task % groups * STRIPS, strip1 = least(strips, strip0 + STRIPS);
+                const idx c0 = task / groups * columns, c1 = least(C, c0 + columns);
+                T *sums = own + omp_get_thread_num() * STRIPS * tile;
+                memset(sums, 0, STRIPS * tile * sizeof(T));
+                const T *b = maps + c0 / columns * n * plane;
+                for (idx p = 0; p < P; p += DEPTH)
+                    for (idx s = strip0; s < strip1; s++)
+                        for (idx t = 0; t < n_taps; t++)
+                            block<T>(c1 - c0, least(DEPTH, P - p), rows + (s * P + p) * ROWS,
+                                     b + (taps[t].dy * pitch + taps[t].dx) * columns, at + p,
+                                     sums + ((s - strip0) * n_taps + t) * ROWS * columns);
+                for (idx o = strip0 * ROWS; o < least(O, strip1 * ROWS); o++) {
+                    T *to = gw + (o * C + c0) * n_taps;
+                    const T *from = sums + ((o / ROWS - strip0) * tile) + o % ROWS * columns;
+                    for (idx c = 0; c < c1 - c0; c++)
+                        for (idx t = 0; t < n_taps; t++) {
+                            const T sum = from[t * ROWS * columns + c];
+                            to[c * n_taps + t] = n0 ? to[c * n_taps + t] + sum : sum;
+                        }
+                }
+            }
+        }
+    }
+}
+
+}  // namespace wide
+}  // namespace pixelvae
