@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import which
 from typing import Mapping, NamedTuple, Optional
 
-from lib.backend import blas, compat, flags, gpu
+from lib.backend import blas, cache, compat, flags, gpu
 from lib.errors import UserError
 
 
@@ -44,6 +44,7 @@ def prepare() -> Backend:
             "This Python has no distutils, which Theano needs: on Debian, apt-get install python3-distutils."
         )
     compat.repair()
+    cache.repair()
     given = flags.given()
     if "cxx" not in given and which("g++") is None:
         raise UserError(

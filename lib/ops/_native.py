@@ -17,10 +17,15 @@ HEADERS = os.path.join(os.path.dirname(__file__), "c")
 
 
 @lru_cache(maxsize=None)
-def _digest(*paths: str) -> int:
-    """A number that changes with the files' text, so that Theano's cache notices an edit."""
+def _digest(operation: type[NativeOp]) -> int:
+    """A number that changes with the text of an operation's code, so that Theano's cache notices an edit.
+
+    It covers all headers, since they include each other, and the Python of the class and of those it is derived from.
+    """
+    bases = operation.__mro__[: operation.__mro__.index(NativeOp) + 1]
+    paths = [os.path.join(HEADERS, name) for name in sorted(os.listdir(HEADERS))]
     digest = 0
-    for path in paths:
+    for path in (*paths, *map(inspect.getfile, bases)):
         with open(path, "rb") as file:
             digest = zlib.crc32(file.read(), digest)
     return digest
@@ -45,10 +50,7 @@ class NativeOp(gof.Op):
         return ["-O3", *processor, "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
     def c_code_cache_version(self):
-        return (
-            1,
-            _digest(os.path.join(HEADERS, self.header), __file__, inspect.getfile(type(self))),
-        )
+        return (1, _digest(type(self)))
 
     def as_tensor(self, x, ndim: int):
         """An input as a float variable of that many dimensions."""
