@@ -5,6 +5,8 @@ It looks for a GPU as commands with ``--device auto`` do, and measures whichever
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import platform
 import subprocess
@@ -12,62 +14,93 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Iterator
+from shutil import which
+from typing import Callable, Iterator
 
 import numpy as np
 
-from lib.backend import device
+from lib.backend import device, flags
 from lib.backend.preparation import prepare
 from lib.backend.summary import summary
+from lib.console.text import print_anything
 from lib.errors import UserError
 from lib.version import VERSION
 
 PACKAGES = ("Theano", "Lasagne", "fuel", "numpy", "scipy", "h5py", "pillow", "scikit-learn", "lmdb")
+VARIABLES = (
+    "THEANO_FLAGS", "THEANORC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PIXELVAE_THREADS", "PIXELVAE_DEVICE",
+    "PIXELVAE_CUDA", "PIXELVAE_TF32", "PIXELVAE_NATIVE", "PIXELVAE_DATA", "FUEL_DATA_PATH", "FUEL_CONFIG",
+)  # fmt: skip
 
 
 def main() -> None:
-    """Print the report to standard output."""
+    """Print the report to standard output; what cannot be found out is printed as its reason."""
+    print_anything()
     try:
-        said = device.use(None)
+        prepare()
+        gpu = device.use(None) or "none asked for, or no NVIDIA driver"
     except UserError as refusal:
-        said = str(refusal)
-    print(summary())
-    for name, value in report(said or "none asked for, or no NVIDIA driver"):
+        gpu = str(refusal)
+    print(_attempt(summary))
+    for name, value in report(gpu):
         print(f"{name:<22}{value}")
 
 
 def report(gpu: str) -> Iterator[tuple[str, str]]:
     """Pairs of a name and what holds here, ``gpu`` among them; the last compiles and times a product."""
-    import theano
-
-    backend = prepare()
     yield "PixelVAE", VERSION
     yield "python", f"{platform.python_version()} ({sys.executable})"
     yield "system", platform.platform()
     yield "processor", f"{_processor()}, {os.cpu_count()} cores"
-    yield "compiler", f"{theano.config.cxx}: {_first_line(theano.config.cxx, '--version')}"
+    yield "compiler", _attempt(_compiler)
+    yield "compiler's flags", _attempt(_flags)
     for package in PACKAGES:
         yield package, _version(package)
-    yield "OpenBLAS", backend.openblas.version if backend.openblas else "not in use"
+    yield "OpenBLAS", _attempt(_openblas)
     yield "BLAS loaded", " ".join(_loaded_blas())
     yield "GPU", gpu
-    yield "THEANO_FLAGS", os.environ["THEANO_FLAGS"]
-    yield "compiledir", theano.config.compiledir
-    for variable in (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "PIXELVAE_DEVICE",
-        "PIXELVAE_CUDA",
-        "PIXELVAE_TF32",
-        "PIXELVAE_DATA",
-        "FUEL_DATA_PATH",
-    ):
+    yield "compiledir", _attempt(_compiledir)
+    for variable in VARIABLES:
         yield variable, os.environ.get(variable, "not set")
-    yield "matrix product", matrix_product()
+    yield "matrix product", _attempt(matrix_product)
+
+
+def _attempt(question: Callable[[], str]) -> str:
+    """The answer, or in one line why there is none; nothing that is broken keeps the rest from being told."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            return question()
+    except SystemExit:  # what importing Theano ends in; it has said why
+        return " ".join(said.getvalue().split())
+    except Exception as problem:
+        return " ".join(f"{problem}".split()) or type(problem).__name__
+
+
+def _compiler() -> str:
+    given = flags.given().get("cxx", "g++")
+    return f"{which(given) or given}: {_first_line(given, '--version')}"
+
+
+def _flags() -> str:
+    cxx = prepare().compiler
+    return f"{cxx.flags} ({'cured of' if cxx.cured else 'without'} the fault in constant arrays)"
+
+
+def _openblas() -> str:
+    openblas = prepare().openblas
+    return openblas.version if openblas else "not in use"
+
+
+def _compiledir() -> str:
+    prepare()
+    import theano
+
+    return theano.config.compiledir
 
 
 def matrix_product(size: int = 1024) -> str:
     """Speed of a compiled product of square float32 matrices, and its distance from NumPy's."""
+    prepare()
     import theano
 
     left, right = np.random.RandomState(0).standard_normal((2, size, size)).astype("float32")
@@ -93,7 +126,7 @@ def _version(package: str) -> str:
 
 def _first_line(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.partition("\n")[0]
+        return subprocess.run(command, capture_output=True, text=True, errors="replace").stdout.partition("\n")[0]
     except OSError as error:
         return str(error)
 

@@ -1,23 +1,74 @@
 """Every repair that lets Theano 1.0.5, Lasagne 0.1 and Fuel 0.2.0 run on current Pythons.
 
-All of them are made before the first import of those packages, and none imports them.
+All of them are made before the first import of those packages, or in the course of it, and none imports them.
 """
 
 from __future__ import annotations
 
 import collections
 import collections.abc
+import os
 import sys
 import types
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from lib.backend import cache, compiler, fuelrc, imports
+from lib.errors import UserError
 
 
 def repair() -> None:
-    """Make all repairs; a second call changes nothing."""
+    """Make all repairs; a second call changes nothing.
+
+    Raises UserError if Fuel's settings cannot be read.
+    """
     _restore_collections()
     _restore_downsample()
     _silence()
+    imports.wrap("theano", _end_in_one_line)
+    imports.wrap("fuel", _end_in_one_line)
+    imports.wrap("theano.configparser", _escape_percent_signs)
+    cache.repair()
+    compiler.repair()
+    fuelrc.repair()
+
+
+def end(error: Exception | str) -> NoReturn:
+    """Say what is wrong and end the process: without Theano nothing can work, and no command line may be there yet."""
+    print(" ".join(str(error).split()), file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _end_in_one_line(module: types.ModuleType, run: Callable[[], None]) -> None:
+    """Import a package whose version is pinned: if that fails, the settings or the installation are to blame."""
+    name = module.__name__
+    try:
+        if name not in _refused:  # the second import of one that is half there says something else
+            run()
+    except UserError as error:
+        _refused[name] = str(error)
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        _refused[name] = f"{name} cannot be imported with these settings: {reason}"
+    if name in _refused:
+        end(_refused[name])
+
+
+_refused: dict[str, str] = {}
+
+
+def _escape_percent_signs(module: types.ModuleType, run: Callable[[], None]) -> None:
+    """Theano offers these variables to its settings files, whose reader takes a "%" for the start of a name."""
+    names = ("USER", "LSCRATCH", "TMPDIR", "TEMP", "TMP")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    home = os.path.basename(os.path.expanduser("~"))  # Theano's, where there is no USER
+    os.environ.update({n: v.replace("%", "%%") for n, v in {"USER": home, **before}.items()})
+    try:
+        run()
+    finally:
+        del os.environ["USER"]
+        os.environ.update(before)
 
 
 def _restore_collections() -> None:

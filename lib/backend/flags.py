@@ -15,60 +15,109 @@ from lib.errors import UserError
 
 
 def given() -> dict[str, str]:
-    """The user's settings, names in lower case: ``.theanorc``, above it ``THEANO_FLAGS``."""
+    """The user's settings, names in lower case: ``.theanorc``, above it ``THEANO_FLAGS``.
+
+    Raises UserError if one of the two cannot be read.
+    """
     settings = {}
-    parser = configparser.RawConfigParser()
-    paths = os.environ.get("THEANORC", "~/.theanorc").split(os.pathsep)
+    for path in os.environ.get("THEANORC", "~/.theanorc").split(os.pathsep):
+        settings.update(_read(os.path.expanduser(path)))
+    settings.update({name.lower(): value for name, value in _in_environment().items()})
+    return settings
+
+
+def _read(path: str) -> dict[str, str]:
+    """The settings in a file; like Theano's, none if the file is not there."""
+    # Theano's own reader, with its default names: what it refuses is refused here.
+    parser = configparser.ConfigParser(dict.fromkeys(_OFFERED, ""))
+    raw = configparser.RawConfigParser()
     try:
-        parser.read(os.path.expanduser(path) for path in paths)
-    except configparser.Error as error:
+        for reader in (parser, raw):
+            reader.read(path)
+        for section in parser.sections():
+            for name in parser.options(section):
+                if name != "compiledir_format":  # the one that Theano reads raw
+                    parser.get(section, name)
+    except (configparser.Error, ValueError) as error:  # of the encoding, too
         raise UserError(
-            f"Theano's settings cannot be read: {' '.join(str(error).split())}"
+            f"Theano's settings in {path} cannot be read: {' '.join(str(error).split())}"
         ) from None
-    for section in parser.sections():
-        prefix = "" if section == "global" else f"{section.lower()}."
-        settings.update({prefix + name: value for name, value in parser.items(section)})
+    return {
+        (name if section == "global" else f"{section.lower()}.{name}"): value
+        for section in raw.sections()
+        for name, value in raw.items(section)
+    }
+
+
+_OFFERED = ("USER", "LSCRATCH", "TMPDIR", "TEMP", "TMP", "PID")
+
+
+def _in_environment() -> dict[str, str]:
+    """The settings in ``THEANO_FLAGS``, names as they are written."""
     splitter = shlex.shlex(os.environ.get("THEANO_FLAGS", ""), posix=True)
     splitter.whitespace = ","
     splitter.whitespace_split = True
-    for pair in splitter:
-        name, equals, value = pair.strip().partition("=")
-        if equals:
-            settings[name.lower()] = value
-    return settings
+    try:
+        pairs = [pair.strip().partition("=") for pair in splitter]
+    except ValueError:
+        raise UserError(
+            f"the environment variable THEANO_FLAGS has an open quote: {os.environ['THEANO_FLAGS']}"
+        ) from None
+    return {name: value for name, equals, value in pairs if equals}
 
 
 def set_defaults(defaults: Mapping[str, str], given: Mapping[str, str]) -> None:
     """Put those defaults into ``THEANO_FLAGS`` that the user gave no value for."""
-    settings = [f"{k}={shlex.quote(v)}" for k, v in defaults.items() if k.lower() not in given]
-    before = os.environ.get("THEANO_FLAGS")
-    # The last one counts: of two calls the second.
-    os.environ["THEANO_FLAGS"] = ",".join(([before] if before else []) + settings)
+    settings = _in_environment()
+    settings.update({k: v for k, v in defaults.items() if k.lower() not in given})
+    os.environ["THEANO_FLAGS"] = ",".join(f"{k}={shlex.quote(v)}" for k, v in settings.items())
 
 
 def base_compiledir() -> str:
-    """Where compiled code is kept: ``~/.theano``, or a temporary folder if that cannot be written.
+    """Where compiled code is kept: ``~/.theano``, or a temporary folder if nothing can be stored or run there.
 
     Raises:
-        UserError: neither can be written, or the second is somebody else's, who could add code.
+        UserError: neither will do, or the second is somebody else's, who could add code.
     """
-    for folder in ("~/.theano", os.path.join(tempfile.gettempdir(), f"theano-{os.getuid()}")):
-        folder = os.path.expanduser(folder)
-        try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK) and os.stat(folder).st_uid == os.getuid():
-            return folder
-    raise UserError(
-        f"{folder} cannot be written: set THEANO_FLAGS=base_compiledir=FOLDER to one that can."
+    folders = (
+        os.path.expanduser("~/.theano"),
+        os.path.join(tempfile.gettempdir(), f"theano-{os.getuid()}"),
     )
+    ours = [folder for folder in folders if _is_ours(folder)]
+    if not ours:
+        raise UserError(
+            f"{folders[-1]} cannot be written: set THEANO_FLAGS=base_compiledir=FOLDER to one that can."
+        )
+    return next(filter(_has_room, ours), ours[0])  # if all are full, all may be compiled already
+
+
+def _is_ours(folder: str) -> bool:
+    if not os.path.isabs(folder):  # "~" where the user has no home
+        return False
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        return (
+            os.access(folder, os.W_OK)
+            and os.stat(folder).st_uid == os.getuid()
+            and not os.statvfs(folder).f_flag & os.ST_NOEXEC
+        )
+    except OSError:
+        return False
+
+
+def _has_room(folder: str) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+    except OSError:
+        return False
+    return True
 
 
 def march(cxxflags: str) -> Optional[str]:
-    """The processor that ``gcc.cxxflags`` name (``-march=x86-64-v3``: "x86-64-v3"), None where they name none."""
+    """The processor that ``gcc.cxxflags`` name (``-march=x86-64-v3``: "x86-64-v3"), None for the machine's own."""
     named = [flag.partition("=")[2] for flag in cxxflags.split() if flag.startswith("-march=")]
-    return named[-1] if named else None
+    return named[-1] if named and named[-1] != "native" else None
 
 
 def compiledir_format(processor: Optional[str] = None) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any
+from typing import Any, Callable
 
 #: Runs a module's code by calling its second argument, and repairs what came of it or what was raised.
 Wrapper = Callable[[ModuleType, Callable[[], None]], None]

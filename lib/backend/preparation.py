@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import re
 import sys
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import which
 from typing import Mapping, NamedTuple, Optional
 
-from lib.backend import blas, cache, compat, flags, gpu
+from lib.backend import blas, compat, compiler, flags, gpu
 from lib.errors import UserError
 
 
@@ -21,6 +21,7 @@ class Backend(NamedTuple):
 
     threads: int  #: OpenMP threads of the compiled operations
     openblas: Optional[blas.OpenBLAS]  #: None where none was found, or Theano's flags name another
+    compiler: compiler.Compiler
     given: Mapping[str, str]  #: the user's own settings of Theano, which stand
 
 
@@ -44,13 +45,8 @@ def prepare() -> Backend:
             "This Python has no distutils, which Theano needs: on Debian, apt-get install python3-distutils."
         )
     compat.repair()
-    cache.repair()
     given = flags.given()
-    if "cxx" not in given and which("g++") is None:
-        raise UserError(
-            "There is no C++ compiler, without which Theano is far too slow: "
-            "install g++ (on Debian: apt-get install g++)."
-        )
+    _check(given)
     threads = _threads("PIXELVAE_THREADS") or _threads("OMP_NUM_THREADS") or _cores()
     # The operations run one image a thread, so BLAS must not start threads of its own inside them.
     blas_threads = _threads("OPENBLAS_NUM_THREADS") or 1
@@ -62,12 +58,15 @@ def prepare() -> Backend:
     _keep_freed_memory()
     ours = given.get("blas.ldflags", blas.FLAGS) == blas.FLAGS  # or a parent process set them so
     openblas = blas.load(blas_threads) if ours else None
+    folder = os.path.expanduser(given.get("base_compiledir") or flags.base_compiledir())
+    cxx = compiler.settle(given, folder)
+    flags.set_defaults({"gcc.cxxflags": cxx.flags}, {})  # the user's are among them
     flags.set_defaults(
         {
             "floatX": "float32",
             "openmp": "True",
             "openmp_elemwise_minsize": "20000",
-            "base_compiledir": flags.base_compiledir(),
+            "base_compiledir": folder,
             "compiledir_format": flags.compiledir_format(
                 flags.march(given.get("gcc.cxxflags", ""))
             ),
@@ -77,7 +76,29 @@ def prepare() -> Backend:
     )
     if given.get("device", "").startswith("cuda"):
         gpu.ready(given, given["device"])
-    return Backend(threads, openblas, given)
+    return Backend(threads, openblas, cxx, given)
+
+
+def _check(given: Mapping[str, str]) -> None:
+    """Refuse what Theano would accept, or refuse in words of another time."""
+    if given.get("floatx", "float32") not in ("float32", "float64"):
+        raise UserError(f"Theano's flag floatX must be float32 or float64, not {given['floatx']}.")
+    if not re.fullmatch(r"cpu|cuda\d*", given.get("device", "cpu")):
+        raise UserError(
+            f"Theano's flag device must be cpu, cuda, or one of cuda0, cuda1, ..., not {given['device']}."
+        )
+    for variable in ("PIXELVAE_NATIVE", "PIXELVAE_TF32"):
+        if os.environ.get(variable, "") not in ("", "0", "1"):
+            raise UserError(f"{variable} must be 0 or 1, not {os.environ[variable]!r}.")
+
+
+def is_report() -> bool:
+    """Whether this process runs ``python -m lib.backend``, which has something to say of a broken environment, too."""
+    try:
+        words = Path("/proc/self/cmdline").read_bytes().split(b"\0")
+    except OSError:  # not on Linux
+        words = [os.fsencode(word) for word in getattr(sys, "orig_argv", [])]
+    return (b"-m", b"lib.backend") in zip(words, words[1:]) or b"-mlib.backend" in words
 
 
 def _keep_freed_memory() -> None:
@@ -95,23 +116,40 @@ def _keep_freed_memory() -> None:
     mallopt(trim_threshold, 2**31 - 1)
 
 
+_MOST_THREADS = 1024
+
+#: Where batch systems (Slurm, PBS, Grid Engine) write how many of a node's cores a job was granted.
+_GRANTED = ("SLURM_CPUS_PER_TASK", "NCPUS", "NSLOTS")
+
+
 def _threads(variable: str) -> Optional[int]:
-    """The number of threads that an environment variable asks for, None where it is not set."""
-    value = os.environ.get(variable)
+    """The number of threads that an environment variable asks for, None where it is not set.
+
+    Of a list, one for each level of nested regions, the first counts: there is no second level here.
+    """
+    value = os.environ.get(variable, "").strip()
     if not value:
         return None
-    if not value.isdecimal() or int(value) < 1:
-        raise UserError(f"{variable} must be a whole number, 1 or more, not {value!r}.")
-    return int(value)
+    first = value.partition(",")[0].strip()
+    if not _is_count(first):
+        raise UserError(
+            f"{variable} must be a whole number from 1 to {_MOST_THREADS}, not {value[:50]!r}."
+        )
+    return int(first)
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= _MOST_THREADS
 
 
 def _cores() -> int:
-    """Cores that this process may use: its affinity, cut by the quota of its control group."""
+    """Cores that this process may use: its affinity, cut by its control group's quota and what its job was granted."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
         cores = os.cpu_count() or 1
-    return max(1, min(cores, _quota()))
+    granted = [int(v) for v in map(os.environ.get, _GRANTED) if v and _is_count(v)]
+    return max(1, min(cores, _quota(), _MOST_THREADS, *granted))
 
 
 def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:

@@ -8,9 +8,9 @@ from lib.backend.preparation import prepare
 
 def summary() -> str:
     """One line: which BLAS, how many threads, which device."""
+    backend = prepare()
     import theano
 
-    backend = prepare()
     ldflags = theano.config.blas.ldflags
     if backend.openblas:
         name = f"{backend.openblas} (threads in a call: {backend.openblas.threads})"

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from lib.backend import device
 from lib.console.progress import say
+from lib.console.text import print_anything
 from lib.errors import UserError
 
 USAGE_STATUS = 2
@@ -32,6 +33,7 @@ def main(function: Callable[..., int | None], *arguments: Any) -> int:
     one line on standard error and status 2, Ctrl-C 130, and a reader that went away (`| head`) 141,
     as the shell counts it. What is left, errors of the program's own, keeps its traceback.
     """
+    print_anything()
     try:
         status = function(*arguments) or 0
         sys.stdout.flush()  # here and not at exit, where its error could not be caught
@@ -81,6 +83,7 @@ class ArgumentParser(argparse.ArgumentParser):
     """`argparse.ArgumentParser` whose errors are one line; options are never abbreviated."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        print_anything()  # as --help does
         options.setdefault("allow_abbrev", False)
         super().__init__(*arguments, **options)
 

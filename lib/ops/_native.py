@@ -11,8 +11,6 @@ import numpy as np
 import theano
 from theano import gof
 
-from lib.backend import flags
-
 HEADERS = os.path.join(os.path.dirname(__file__), "c")
 
 
@@ -43,11 +41,9 @@ class NativeOp(gof.Op):
         return [HEADERS]
 
     def c_compile_args(self):
-        # Vector code needs -O3 and the machine's own instructions, unless Theano's flags name a processor;
-        # NaN and infinity keep their meaning.
-        named = flags.march(theano.config.gcc.cxxflags)
-        processor = [] if named else ["-march=native"]
-        return ["-O3", *processor, "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
+        # Vector code needs -O3; Theano's own flags name the processor (lib.backend.compiler). NaN and infinity keep
+        # their meaning.
+        return ["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
     def c_code_cache_version(self):
         return (1, _digest(type(self)))
