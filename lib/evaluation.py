@@ -1,11 +1,14 @@
 """The bound and the importance-weighted likelihood of a data set, with standard errors over images.
 
-All numbers are nats an image, accumulated in float64. Noise depends on the seed alone, so that the same call
-gives the same numbers, and two models are compared on the same noise.
+All numbers are nats an image, accumulated in float64. The noise of an image is a function of the
+seed, the purpose and the image's number within its split, so that the same call gives the same
+numbers, neither the batches nor the other images that are evaluated change them beyond rounding,
+and two models are compared on the same noise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,21 +19,22 @@ import theano.tensor as T
 from lib import noise as random_noise
 from lib.console.compiling import compiling
 from lib.console.progress import Progress
-from lib.errors import UserError
-from lib.model import Model, Unit, noise_variables
+from lib.errors import NotFiniteError, UserError
+from lib.model import LatentModel, Model, Unit, draw_image_noise, noise_variables
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Per-image values in nats, float64 (N,): reconstruction, kl (and its levels), bound."""
+    """Values of images in nats, float64 (N,): reconstruction, kl (and its parts), bound."""
 
     values: dict[str, np.ndarray]
 
     def mean(self, name: str) -> float:
+        """Mean over the images."""
         return float(self.values[name].mean())
 
     def se(self, name: str) -> float:
-        """Standard error of the mean over images."""
+        """Standard error of the mean over images; NaN for a single one, which has none."""
         v = self.values[name]
         return float(v.std(ddof=1) / np.sqrt(len(v))) if len(v) > 1 else float("nan")
 
@@ -39,6 +43,7 @@ class Evaluation:
         return Evaluation({name: v / unit.nats for name, v in self.values.items()})
 
     def means(self) -> dict[str, float]:
+        """The mean of each by name."""
         return {name: self.mean(name) for name in self.values}
 
     def summary(self, name: str) -> dict[str, float]:
@@ -46,18 +51,39 @@ class Evaluation:
         return {"mean": self.mean(name), "se": self.se(name)}
 
 
-def limit(dataset, split: str, images: int | None) -> int:
-    """How many images to evaluate: all, or the first ``images``. Raises UserError beyond the split's size."""
+def evenly_spaced(dataset, split: str, images: int | None = None) -> np.ndarray:
+    """The numbers of ``images`` images of a split, evenly spaced, by default of all.
+
+    Evenly, because sets may be sorted, as binarized MNIST's test set is.
+
+    Raises
+    ------
+    UserError
+        The split has fewer images, or none are asked for.
+    """
     size = dataset.size(split)
-    if images is None:
-        return size
-    if images > size:
-        raise UserError(f"--images {images} is more than the {size} images of the {split} split")
-    return images
+    count = size if images is None else images
+    if not 0 < count <= size:
+        raise UserError(
+            f"{count} images of the {split} split are asked for, and it has {size}: "
+            f"choose from 1 to {size}"
+        )
+    return np.arange(count) * size // count
+
+
+def units(numbers: np.ndarray, size: int) -> list[np.ndarray]:
+    """The numbers cut into units of work, ``size`` images each; the last may be smaller."""
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
+
+
+def read(dataset, split: str, numbers: np.ndarray) -> np.ndarray:
+    """The images of a split by their rising numbers: uint8 (N, C, H, W); neighbours at once."""
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+    return np.concatenate([dataset.images(split, int(r[0]), int(r[-1]) + 1) for r in runs])
 
 
 class Bound:
-    """The bound with α = 1; calling it evaluates a split, one posterior sample an image unless told otherwise.
+    """The bound with α = 1, one posterior sample an image unless told otherwise.
 
     Compiled at the first call, so that training starts without waiting for it.
     """
@@ -66,7 +92,7 @@ class Bound:
         self._model, self._seed, self._batch_size = model, seed, batch_size
         self._function: Any = None
 
-    def _compile(self):
+    def _compile(self) -> None:
         images = T.tensor4("images", dtype="uint8")
         noise = noise_variables(self._model)
         terms = self._model.terms(T.cast(images, theano.config.floatX), noise)
@@ -80,90 +106,120 @@ class Bound:
     def __call__(
         self, dataset, split: str, images: int | None = None, samples: int = 1
     ) -> Evaluation:
-        """Evaluates the first ``images`` of a split (all by default), averaging over posterior samples."""
+        """Evaluate a split, or ``images`` evenly spaced ones of it, averaging over samples.
+
+        Raises
+        ------
+        NotFiniteError
+            A value of an image is NaN or infinite; the message names split and image.
+        UserError
+            The split has fewer images.
+        """
         if self._function is None:
             self._compile()
-        total = limit(dataset, split, images)
         if not self._model.noise_shapes:
             samples = 1
-        sums = np.zeros((len(self._names), total))
-        for sample in range(samples):
-            start = 0
-            for index, batch in enumerate(dataset.batches(split, self._batch_size)):
-                batch = batch[: total - start]
-                if not len(batch):
-                    break
-                draw = [
-                    random_noise.standard_normal(
-                        self._seed, f"{split} {name} {sample}", index, (len(batch), *shape)
-                    )
-                    for name, shape in self._model.noise_shapes.items()
-                ]
-                sums[:, start : start + len(batch)] += self._function(batch, *draw)
-                start += len(batch)
-        values = dict(zip(self._names, sums / samples))
+        parts = [
+            self._evaluate(dataset, split, numbers, samples)
+            for numbers in units(evenly_spaced(dataset, split, images), self._batch_size)
+        ]
+        values = dict(zip(self._names, np.concatenate(parts, axis=1)))
         kls = [v for name, v in values.items() if name != "reconstruction"]
-        values["kl"] = np.sum(kls, axis=0) if kls else np.zeros(total)
+        values["kl"] = np.sum(kls, axis=0) if kls else np.zeros_like(values["reconstruction"])
         values["bound"] = values["reconstruction"] + values["kl"]
         return Evaluation(values)
 
+    def _evaluate(self, dataset, split: str, numbers: np.ndarray, samples: int) -> np.ndarray:
+        """One unit of work, a function of its arguments and the weights alone: (terms, N)."""
+        batch = read(dataset, split, numbers)
+        sums = np.zeros((len(self._names), len(numbers)))
+        for sample in range(samples):
+            noise = draw_image_noise(self._model, self._seed, f"{split} {sample}", numbers)
+            sums += self._function(batch, *noise)
+        for name, values in zip(self._names, sums):
+            _check_finite(values, name, split, numbers)
+        return sums / samples
+
 
 class ImportanceWeighted:
-    """−log (1/S) Σ p(x, z_s) / q(z_s|x) of single images, z_s ~ q (Burda et al. 2015; table 1 with S = 5,000).
+    """−log (1/S) Σ p(x, z_s) / q(z_s|x) of single images, z_s ~ q (Burda et al. 2015).
 
-    The encoder runs once an image. Samples stream through in batches of ``batch_size``, so memory does not grow
-    with S; the sum of exponentials is kept in float64 with its maximum taken out.
+    Table 1 has S = 5,000. The encoder runs once an image. Samples stream through in batches of
+    ``batch_size``, so memory does not grow with S; the sum of exponentials is kept in float64 with
+    its maximum taken out.
     """
 
-    def __init__(self, model, seed: int, batch_size: int = 100):
+    def __init__(self, model: LatentModel, seed: int, batch_size: int = 100):
         self._model, self._seed, self._batch_size = model, seed, batch_size
         x = T.TensorType("uint8", (True, False, False, False))("image")
         noise = T.matrix("noise")
         one = T.cast(x, theano.config.floatX)
         with compiling("the importance weights", len(model.parameters) // 2):
-            self._encode = theano.function([x], _parts(model.encode(one)))
+            q = model.encode(one)
+            self._encode = theano.function([x], [q.mean, q.log_sigma])
             mean, log_sigma = T.row("mean"), T.row("log_sigma")
             weights = model.log_weights(one, mean, log_sigma, noise)
             self._log_weights = theano.function([x, mean, log_sigma, noise], weights)
 
-    def __call__(self, dataset, split: str, samples: int, images: int | None = None) -> Evaluation:
-        """Estimates for the first ``images`` of a split, under the name ``importance_weighted``."""
-        total = limit(dataset, split, images)
-        estimates = np.empty(total)
-        with Progress(total, 0, unit="image") as bar:
-            for n in range(total):
-                x = dataset.images(split, n, n + 1)
-                mean, log_sigma = self._encode(x)
-                accumulated = LogSumExp()
-                for index, start in enumerate(range(0, samples, self._batch_size)):
-                    count = min(self._batch_size, samples - start)
-                    purpose = f"{split} importance {n}"
-                    noise = random_noise.standard_normal(
-                        self._seed, purpose, index, (count, self._model.latent_dim)
-                    )
-                    accumulated.add(self._log_weights(x, mean, log_sigma, noise))
-                estimates[n] = np.log(samples) - accumulated.value()
-                bar.update(1, nll=float(estimates[: n + 1].mean()))
-        return Evaluation({"importance_weighted": estimates})
+    def __call__(
+        self, dataset, split: str, samples: int, images: int | None = None
+    ) -> Evaluation:
+        """Estimates for a split, or for ``images`` evenly spaced ones of it, from S ``samples``.
+
+        Under the name ``importance_weighted``. Raises as :class:`Bound` does.
+        """
+        numbers = evenly_spaced(dataset, split, images)
+        estimates: list[float] = []
+        with Progress(len(numbers), 0, unit="image") as bar:
+            for (number,) in units(numbers, 1):
+                estimates.append(self._evaluate(dataset, split, int(number), samples))
+                bar.update(1, nll=float(np.mean(estimates)))
+        return Evaluation({"importance_weighted": np.array(estimates)})
+
+    def _evaluate(self, dataset, split: str, number: int, samples: int) -> float:
+        """One unit of work, a function of its arguments and the weights alone."""
+        x = dataset.images(split, number, number + 1)
+        mean, log_sigma = self._encode(x)
+        draws = random_noise.generator(self._seed, f"{split} importance", number)
+        total = LogSumExp()
+        for start in range(0, samples, self._batch_size):
+            shape = (min(self._batch_size, samples - start), self._model.latent_dim)
+            noise = draws.standard_normal(shape, dtype=np.float32)
+            weights = self._log_weights(x, mean, log_sigma, noise)
+            if not np.isfinite(weights).all():
+                _check_finite(weights, "importance weight", split, [number] * len(weights))
+            total.add(weights)
+        return float(np.log(samples)) - total.value()
 
 
-def _parts(gaussian):
-    return [gaussian.mean, gaussian.log_sigma]
+def _check_finite(values: np.ndarray, what: str, split: str, numbers) -> None:
+    for value, number in zip(values, numbers):
+        if not np.isfinite(value):
+            raise NotFiniteError(
+                f"the {what} of image {number} of the {split} split is {value}, so no number is "
+                "reported: take other weights"
+            )
 
 
 class LogSumExp:
-    """log Σ exp(v) of values that come in batches, in float64, whatever their size."""
+    """log Σ exp(v) of values that come in batches, in float64, whatever their size.
+
+    NaN if one of them is NaN.
+    """
 
     def __init__(self) -> None:
         self._top, self._sum = -np.inf, 0.0
 
     def add(self, values: np.ndarray) -> None:
+        """Take in more values, of any shape."""
         values = np.asarray(values, "float64")
-        top = max(self._top, float(values.max()))
-        if np.isneginf(top):
-            return
-        self._sum = self._sum * np.exp(self._top - top) + float(np.exp(values - top).sum())
+        top = float(np.maximum(self._top, values.max()))
+        if np.isfinite(top):
+            self._sum = self._sum * np.exp(self._top - top) + float(np.exp(values - top).sum())
+        elif not np.isneginf(top):
+            self._sum = 1.0
         self._top = top
 
     def value(self) -> float:
-        return self._top + float(np.log(self._sum)) if self._sum else -np.inf
+        """Of all values so far; −∞ of none."""
+        return self._top + float(np.log(self._sum)) if self._sum else self._top

@@ -1,11 +1,15 @@
-"""What training and evaluation ask of a model."""
+"""What training, evaluation, sampling and the figures ask of a model, as protocols.
+
+A model implements :class:`Model` and whichever of the others fits what it has: one latent vector
+(:class:`LatentModel`), latents in layers (:class:`LayeredModel`), batch norm (:class:`MovingModel`).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import theano
@@ -13,13 +17,15 @@ import theano.tensor as T
 
 from lib import noise as random_noise
 from lib.layers.parameters import Parameters
+from lib.ops.gaussian import Gaussian
 
 
 @dataclass(frozen=True)
 class Terms:
     """The bound of each image in its parts, in nats: vectors (N,), symbolic or NumPy.
 
-    bound = reconstruction + all KLs, an upper bound on −log p(x); exact for a model without latent (no KLs).
+    bound = reconstruction + all KLs, an upper bound on −log p(x); exact for a model without latent
+    (no KLs).
     """
 
     reconstruction: Any
@@ -32,6 +38,7 @@ class Terms:
 
     @property
     def bound(self):
+        """Reconstruction and KLs together."""
         return self.reconstruction + self.kl
 
 
@@ -58,7 +65,13 @@ class Model(Protocol):
     ``noise_shapes`` to standard normal numbers (N, ...), one set an image.
     """
 
-    parameters: Parameters
+    @property
+    def parameters(self) -> Parameters:
+        """All parameters by name, trained ones and moving statistics."""
+
+    @property
+    def name(self) -> str:
+        """What the model is called in messages and records."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -76,17 +89,64 @@ class Model(Protocol):
     def noise_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """The shape of each noise for one image; empty for a model without latents."""
 
-    def header(self) -> dict:
+    def header(self) -> dict[str, Any]:
         """What a weights file says about the model, enough to build it again."""
 
     def terms(self, x, noise: Mapping[str, Any]) -> Terms:
         """The bound (α = 1) as it is evaluated."""
 
-    def objective(self, x, noise: Mapping[str, Any], schedule: Mapping[str, Any]):
+    def objective(self, x, noise: Mapping[str, Any], schedule: Mapping[str, Any]) -> tuple:
         """The scalar that training minimises, and the :class:`Terms` it was made of.
 
-        ``schedule`` maps names such as ``alpha`` to symbolic scalars that the recipe sets at each iteration.
+        ``schedule`` maps names such as ``alpha`` to symbolic scalars that the recipe sets at each
+        iteration.
         """
+
+
+class LatentModel(Model, Protocol):
+    """A model of binary images with one latent vector z (N, K), or with none."""
+
+    @property
+    def latent_dim(self) -> int:
+        """K; 0 for a model without latent, which has no ``encode`` and no ``log_weights``."""
+
+    def encode(self, x) -> Gaussian:
+        """q(z|x)."""
+
+    def decode(self, x, z=None):
+        """Logits (N, C, H, W) of p(x_i = 1 | x_1 … x_{i−1}, z), in raster order."""
+
+    def log_weights(self, x, mean, log_sigma, noise):
+        """log p(x, z_s) − log q(z_s|x) for samples z_s = mean + exp(log_sigma) · noise: (S,).
+
+        x is one image, broadcastable in its first dimension; mean and log_sigma (1, K), noise
+        (S, K).
+        """
+
+
+class LayeredModel(Model, Protocol):
+    """A model whose latents are z₁ alone, or z₂ above maps z₁; ``noise_shapes`` names them."""
+
+    def posteriors(self, x) -> list[Gaussian]:
+        """q(z₁|x), and q(z₂|x) if there is one."""
+
+    def prior(self, z1, z2) -> Gaussian:
+        """p(z₁|z₂) at each position of the maps, given those before it in raster order."""
+
+    def decode(self, x, z1):
+        """What parametrises p(x|z₁), (N, O, H, W), for :attr:`draw`."""
+
+    @property
+    def draw(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """How a colour's values are drawn from ``decode`` and noise; see :mod:`lib.sampling.draws`."""
+
+
+@runtime_checkable
+class MovingModel(Model, Protocol):
+    """A model with moving statistics among its parameters."""
+
+    def statistics(self, x, noise: Mapping[str, Any]) -> Mapping[Any, Any]:
+        """What a batch has, symbolic, for each moving statistic (a shared variable)."""
 
 
 def noise_variables(model: Model) -> dict[str, Any]:
@@ -98,8 +158,19 @@ def noise_variables(model: Model) -> dict[str, Any]:
 
 
 def draw_noise(model: Model, seed: int, purpose: str, index: int, count: int) -> list[np.ndarray]:
-    """Standard normal noise for ``count`` images, in the order of ``model.noise_shapes``."""
+    """Standard normal noise for a batch of ``count`` images, in the order of ``noise_shapes``.
+
+    A function of the batch: one image's noise depends on its place in it. For training alone.
+    """
     return [
         random_noise.standard_normal(seed, f"{purpose} {name}", index, (count, *shape))
+        for name, shape in model.noise_shapes.items()
+    ]
+
+
+def draw_image_noise(model: Model, seed: int, purpose: str, numbers) -> list[np.ndarray]:
+    """The same for images by their numbers (N,): each image's noise is a function of its own."""
+    return [
+        random_noise.standard_normals(seed, f"{purpose} {name}", numbers, shape)
         for name, shape in model.noise_shapes.items()
     ]

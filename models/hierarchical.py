@@ -42,6 +42,7 @@ class HierarchicalModel:
 
     def __init__(self, settings: Settings, seed: int = 0, batch_norm: str = "blend"):
         self.settings = s = settings
+        self.name = s.name
         self.levels, self.two_levels = s.levels, bool(s.top_stages)
         self.image_shape = (s.channels, s.height, s.width)
         self.unit = bits_per_dim(self.image_shape)

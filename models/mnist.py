@@ -236,6 +236,11 @@ class MnistModel:
             self._pixels = GatedStack(p, s, FEATURES if upsampling else 0, latent)
 
     @property
+    def name(self) -> str:
+        """What the model is called in messages and records."""
+        return self.settings.model
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         return (1, self.settings.height, self.settings.width)
 

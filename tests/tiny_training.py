@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.runs.folder import Run
-from lib.training.loop import train
+from lib.training.loop import Trainer
 from lib.training.step import Recipe, TrainingStep
 from models.mnist import MnistModel, Settings
 
@@ -81,7 +81,7 @@ def run_for(folder, iterations, data=None, **changes):
     config = {"settings": {"iterations": iterations}, "environment": {}}
     model = MnistModel(SETTINGS, seed=7)
     with Run.open(folder, config) as run:
-        status = train(model, data or Images(), recipe(iterations, **changes), run)
+        status = Trainer(model, data or Images(), recipe(iterations, **changes), run).run()
         arrays, header = run.load_checkpoint()
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in run.read_metrics()]
     return status, arrays, header, rows

@@ -7,9 +7,10 @@ import errno
 import fcntl
 import io
 import json
+import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Union
 
@@ -94,14 +95,23 @@ def write_json(path: PathLike, value: Any) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON text of `value`, in which NumPy's scalars and arrays become numbers and lists."""
-    return json.dumps(value, indent=indent, default=_plain)
+    """JSON text of `value`: NumPy's scalars and arrays as numbers and lists, NaN and ∞ as null.
+
+    JSON has no NaN, and strict readers refuse a file that holds one.
+    """
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no place in JSON: {value!r}")
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
 
 
 def _open_temporary(path: Path) -> BinaryIO:

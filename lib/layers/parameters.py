@@ -15,7 +15,7 @@ import numpy as np
 import theano
 
 from lib.backend import memory
-from lib.errors import UserError
+from lib.errors import NotFiniteError, UserError
 
 MOST_ARRAYS = 2_000  # the paper's largest model has some 500
 LEAST_COPIES = 4  # of all parameters, in training: themselves, two moments, the gradient
@@ -112,7 +112,8 @@ class Parameters(Mapping):
     def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Sets all values.
 
-        Raises UserError unless names and shapes are exactly the model's; then nothing is changed.
+        Raises UserError unless names and shapes are exactly the model's and all numbers are finite;
+        then nothing is changed.
         """
         shapes = self.shapes()
         missing = [n for n in shapes if n not in arrays]
@@ -129,5 +130,10 @@ class Parameters(Mapping):
                     f"these weights belong to another model: {name} has shape "
                     f"{tuple(arrays[name].shape)}, not {shape}"
                 )
+        with np.errstate(over="ignore"):
+            values = {n: np.asarray(arrays[n], theano.config.floatX) for n in shapes}
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                raise NotFiniteError(f"these weights hold NaN or infinity in {name}: take others")
         for name, variable in self._shared.items():
-            variable.set_value(np.asarray(arrays[name], theano.config.floatX))
+            variable.set_value(values[name])

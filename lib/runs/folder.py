@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from lib.errors import UserError
 from lib.files.arrays import load_arrays, save_arrays
 from lib.files.atomic import PathLike, to_json, user_errors, write_json
 from lib.runs.metrics import append_row, read_metrics, restore_metrics
+from lib.runs.settings import differences
 from lib.runs.tensorboard import ScalarWriter
 
+BEST = "best.npz"
 REPORT = "trouble.npz"  # the step that was not finite
 
 
@@ -57,9 +60,10 @@ class Run:
         Parameters
         ----------
         config
-            `{"settings": {...}, "environment": {...}}`. The settings, among them the data's
-            checksum, must be those of the checkpoint, but for `iterations`, which may grow. The
-            environment (:func:`environment_record`) is only written down.
+            `{"settings": {...}, "environment": {...}}`. The settings must be those of the
+            checkpoint, but for `iterations`, which may grow, and the data's name, if its checksum
+            is the same (:mod:`lib.runs.settings`). The environment (:func:`environment_record`) is
+            only written down.
         resume
             False refuses a folder that holds a checkpoint.
         columns
@@ -102,7 +106,7 @@ class Run:
             os.close(self._lock)
 
     def check_folder(self) -> None:
-        """Raise `UserError` where the folder is not the one that was opened, or is gone."""
+        """Raise `UserError` if the folder is not the one that was opened, or is gone."""
         with user_errors(f"cannot write to the folder {self.folder}"):
             if not os.path.samestat(os.fstat(self._lock), os.stat(self.path("lock"))):
                 raise UserError(
@@ -162,7 +166,7 @@ class Run:
         if not self.path("checkpoint.npz").exists():
             raise RuntimeError("save a checkpoint first: weights without one are never overwritten")
         header = {**header, "kind": "weights", "config": self.config}
-        save_arrays(self.path("best.npz"), arrays, header)
+        save_arrays(self.path(BEST), arrays, header)
 
     def save_report(self, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
         """Write `trouble.npz`, a step that was not finite; `kind` and `config` are added."""
@@ -177,6 +181,24 @@ class Run:
         """Write values for TensorBoard, when the run was opened with `tensorboard=True`."""
         if self._scalars is not None:
             self._scalars.write(iteration, values)
+
+
+def best_weights(folder: PathLike) -> Path:
+    """The path of a run's best weights. Raises UserError, which says why, if there are none."""
+    folder = Path(folder)
+    path = folder / BEST
+    if path.exists():
+        return path
+    rows = read_metrics(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
+    bounds = [row["bound"] for row in rows if row["split"] == "valid"]
+    if not bounds:
+        raise UserError(f"{folder} holds no {BEST} yet: train first, to the first evaluation")
+    if not any(bound is not None and math.isfinite(bound) for bound in bounds):
+        raise UserError(
+            f"{folder} holds no {BEST}, since no evaluation was finite: "
+            "train anew with a lower learning rate"
+        )
+    raise UserError(f"{folder} holds no {BEST} any more: go on with its training, or train anew")
 
 
 def _refuse_foreign_files(folder: Path) -> None:
@@ -215,46 +237,26 @@ def _acquire_lock(folder: Path) -> int:
 
 
 def _last_iteration(folder: Path, config: Mapping[str, Any], resume: bool) -> int | None:
-    """Iteration of the folder's checkpoint if it may be gone on from; None where there is none."""
+    """Iteration of the folder's checkpoint if it may be gone on from; None if there is none."""
     path = folder / "checkpoint.npz"
     if not path.exists():
         return None
     if not resume:
         raise UserError(
             f"the folder {folder} already holds a checkpoint; "
-            "choose another folder, or --resume to go on"
+            "choose another folder, or resume it"
         )
     _, header = load_arrays(path, kind="checkpoint")
     try:
         saved, iteration = header["config"]["settings"], int(header["iteration"])
-        differences = list(_differences(saved, json.loads(to_json(config["settings"]))))
+        changes = differences(saved, json.loads(to_json(config["settings"])))
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise UserError(
             f"cannot go on from {path}: its header lacks settings or iteration"
         ) from problem
-    if differences:
+    if changes:
         raise UserError(
-            f"cannot go on in {folder} with other settings ({', '.join(differences)}); "
+            f"cannot go on in {folder} with other settings ({', '.join(changes)}); "
             "choose another folder or the saved settings"
         )
     return iteration
-
-
-def _differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
-    """Settings that differ, each as `name: saved → asked`."""
-    saved, asked = _flatten(saved), _flatten(asked)
-    for name in sorted({*saved, *asked}):
-        old, new = saved.get(name, "unset"), asked.get(name, "unset")
-        may_grow = name == "iterations" and isinstance(old, int) and isinstance(new, int)
-        if new < old if may_grow else new != old:
-            yield f"{name}: {old} → {new}"
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = value
-    return flat

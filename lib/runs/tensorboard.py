@@ -29,7 +29,7 @@ class ScalarWriter:
             from tensorboardX.proto import event_pb2
         except ImportError as problem:
             raise UserError(
-                "--tensorboard needs tensorboardX: pip install tensorboardX"
+                "TensorBoard's files need tensorboardX: pip install tensorboardX"
             ) from problem
         self._summary, self._proto = summary, event_pb2
         self._task = f"cannot write TensorBoard events to {folder}"

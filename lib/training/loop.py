@@ -1,219 +1,212 @@
-"""The training loop: Lasagne's Adam on one packed vector of parameters, evaluations, checkpoints.
+"""The training loop: steps, evaluations, checkpoints.
 
-A run is a pure function of its settings: batches and noise depend on the seed and the iteration alone, so a
-checkpoint needs the parameters, Adam's state, the iteration and the sums since the last evaluation to go on
-bit for bit.
+A run is a pure function of its settings: batches and noise depend on the seed and the iteration
+alone, so a checkpoint needs the parameters, Adam's state, the iteration and the sums since the last
+evaluation to go on bit for bit.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from lib.console.compiling import compiling
 from lib.console.progress import Progress, say
 from lib.console.stop import GracefulStop
-from lib.errors import UserError
-from lib.evaluation import Bound
-from lib.model import Model, draw_noise
+from lib.errors import NotFiniteError, UserError
+from lib.evaluation import Bound, Evaluation
+from lib.model import Model, MovingModel, draw_noise
 from lib.runs.folder import Run
 from lib.runs.saver import Saver
 from lib.training.replay import report_arrays
-from lib.training.statistics import MovingStatistics
+from lib.training.state import Clock, State
+from lib.training.statistics import MovingStatistics, batches_after
 from lib.training.step import NotFinite, Recipe, TrainingStep
 
 CHECKPOINT_SECONDS = 300  # beside the checkpoint at every evaluation
-
-
 MAX_SKIPS = 100  # in a row: more are no accident
 
 
-def train(model: Model, dataset, recipe: Recipe, run: Run) -> int:
-    """Trains until ``recipe.iterations``, going on from the run's checkpoint where there is one.
+class Trainer:
+    """Trains a model in a run's folder, going on from its checkpoint if it holds one.
 
-    Every ``eval_every`` iterations and at the end: the bound (α = 1) on the whole validation set, a row for
-    training and one for validation in metrics.csv, the best weights by validation bound, a checkpoint.
+    Every ``eval_every`` iterations and at the end: the bound (α = 1) on the whole validation set, a
+    row for training and one for validation in metrics.csv, the best weights by validation bound, a
+    checkpoint.
 
-    A step that is not finite stops the training or is skipped, as the recipe says; trouble.npz in the run's folder
-    then holds all that takes the step again. Where saving fails, training goes on and the next save tries again.
+    A step that is not finite stops the training or is skipped, as the recipe says; trouble.npz in
+    the run's folder then holds all that takes the step again. If saving fails, training goes on and
+    the next save tries again.
 
-    Returns 0 when done, else the exit status of the signal that stopped it, 130 or 143 (the run is saved then).
-    Raises UserError when a step is not finite, or when the last save failed.
+    Raises
+    ------
+    UserError
+        The checkpoint does not fit the model, or the first one cannot be written.
     """
-    bound = Bound(model, recipe.seed, recipe.evaluation_batch)
-    statistics = MovingStatistics(model) if recipe.statistics_batches else None
-    with compiling("the training step", len(model.parameters)):
-        step = TrainingStep(model, recipe)
-    progress = _State(iteration=0, seconds=0.0, best=None, count=0, sums=[0.0] * len(step.names))
-    saved = run.load_checkpoint()
-    if saved is not None:
+
+    def __init__(self, model: Model, dataset, recipe: Recipe, run: Run) -> None:
+        self._model, self._dataset, self._recipe = model, dataset, recipe
+        self._bound = Bound(model, recipe.seed, recipe.evaluation_batch)
+        self._statistics: MovingStatistics | None = None
+        if recipe.statistics_batches:
+            if not isinstance(model, MovingModel):
+                raise ValueError("the recipe is for a model with moving statistics")
+            self._statistics = MovingStatistics(model)
+        with compiling("the training step", len(model.parameters)):
+            self._step = TrainingStep(model, recipe)
+        self._saver = Saver(run)
+        self._state = self._begin()
+        self._clock = Clock(self._state)
+        self._skips = 0  # in a row
+
+    def _begin(self) -> State:
+        terms = len(self._step.names)
+        saved = self._saver.load()
+        if saved is None:
+            state = State.first(terms)
+            self._saver.start(self._step.state(), state.header())
+            return state
         arrays, header = saved
-        step.restore(arrays)
-        progress = _State.of(header, len(step.names))
-        say(f"going on from iteration {progress.iteration}")
-    else:
-        run.save_checkpoint(step.state(), progress.header())
-    saver = Saver(run)
-
-    stream = dataset.training_stream(recipe.batch_size, recipe.seed, start=progress.iteration)
-    clock = _Clock(progress)
-    skips = 0  # in a row
-    with Progress(recipe.iterations, progress.iteration) as bar, GracefulStop() as stop:
-        while progress.iteration < recipe.iterations and not stop.requested:
-            t = progress.iteration + 1
-            images = next(stream)
-            noise = draw_noise(model, recipe.seed, "training", t, len(images))
-            scalars = recipe.schedule(t)
-            try:
-                values = step(images, noise, scalars)
-            except NotFinite as trouble:
-                skips += 1
-                if skips == 1:
-                    _report(run, model, step, t, images, noise, scalars, trouble)
-                if recipe.on_nan == "stop" or skips > MAX_SKIPS:
-                    raise _stopped(run, t, trouble, skips) from None
-                if skips == 1:
-                    bar.write(f"iteration {t} is skipped: {trouble}")
-                progress.skipped += 1
-                bar.update(1)
-            else:
-                skips = 0
-                progress.count += 1
-                progress.sums = [a + b for a, b in zip(progress.sums, values[1:].tolist())]
-                bar.update(1, bound=float(values[1:].sum()) / model.unit.nats)
-            progress.iteration = t
-            evaluate = t % recipe.eval_every == 0 or t == recipe.iterations
-            if not evaluate and clock.since_checkpoint() <= CHECKPOINT_SECONDS:
-                continue
-            clock.stamp()
-            if saver.folder_made_again(step.state(), progress.header()):
-                progress.best = None
-            if evaluate:
-                step.sync()
-                if statistics is not None:
-                    statistics(_next_batches(model, dataset, recipe, t))
-                _evaluate(model, dataset, bound, recipe, saver, progress, step, scalars, bar)
-                clock.restart()
-            saver.checkpoint(step.state(), progress.header())
-        if stop.requested:
-            clock.stamp()
-            saver.checkpoint(step.state(), progress.header())
-    step.sync()
-    saver.finish()
-    return stop.exit_status
-
-
-def _report(run, model, step, iteration, images, noise, scalars, trouble) -> None:
-    header = {
-        "model": model.header(), "iteration": iteration, "scalars": dict(scalars), "trouble": str(trouble),
-    }  # fmt: skip
-    try:
-        run.save_report(report_arrays(step.state(), images, noise), header)
-    except UserError as problem:
-        say(f"no report of the trouble at iteration {iteration}: {problem}")
-
-
-def _stopped(run: Run, iteration: int, trouble: NotFinite, skips: int) -> UserError:
-    which = f"iteration {iteration} is" if skips == 1 else f"the last {skips} iterations are"
-    return UserError(
-        f'{which} not finite: {trouble}; the last checkpoint is kept. "replay {run.folder}" looks at the step, '
-        "--on-nan skip leaves such steps out"
-    )
-
-
-def _next_batches(model: Model, dataset, recipe: Recipe, iteration: int):
-    """The batches that come after the iteration, with noise of their own."""
-    stream = dataset.training_stream(recipe.batch_size, recipe.seed, start=iteration)
-    for index, images in enumerate(islice(stream, recipe.statistics_batches)):
-        yield images, draw_noise(model, recipe.seed, "statistics", index, len(images))
-
-
-@dataclass
-class _State:
-    """Where a training stands: what a checkpoint's header holds beside the arrays."""
-
-    iteration: int
-    seconds: float  # of training, evaluations not counted
-    best: float | None  # validation bound, nats
-    count: int  # iterations since the last evaluation, and the sums of their terms
-    sums: list[float]
-    skipped: int = 0  # iterations since the last evaluation that were not finite
-
-    def header(self) -> dict:
-        """For a checkpoint."""
-        return {"iteration": self.iteration, "state": vars(self).copy()}
-
-    @classmethod
-    def of(cls, header: Mapping, terms: int) -> _State:
-        """What :meth:`header` gave, of a model with so many terms. Raises UserError where it is something else."""
-        try:
-            state = cls(**header["state"])
-            counts = [state.iteration, state.count, state.skipped]
-            numbers = [*counts, state.seconds, state.best or 0, *state.sums]
-            whole = (
-                state.iteration == header["iteration"]
-                and len(state.sums) == terms
-                and all(isinstance(n, int) and n >= 0 for n in counts)
-                and all(isinstance(n, (int, float)) for n in numbers)
-            )
-        except (KeyError, TypeError):
-            whole = False
-        if not whole:
-            raise UserError("this checkpoint does not fit the model: its state is not a training's")
+        self._step.restore(arrays)
+        state = State.of(header, terms)
+        say(f"going on from iteration {state.iteration}")
         return state
 
+    def run(self) -> int:
+        """Train until ``recipe.iterations``.
 
-class _Clock:
-    """Adds up training time in the state, and tells when a checkpoint is due."""
+        Returns
+        -------
+        0 when done, else the exit status of the signal that stopped it, 130 or 143 (the run is
+        saved then)
 
-    def __init__(self, state: _State):
-        self._state = state
-        self.restart()
+        Raises
+        ------
+        UserError
+            A step is not finite, no evaluation was finite, or the last save failed.
+        """
+        recipe, state = self._recipe, self._state
+        stream = self._dataset.training_stream(recipe.batch_size, recipe.seed, state.iteration)
+        self._clock.restart()
+        with Progress(recipe.iterations, state.iteration) as bar, GracefulStop() as stop:
+            while state.iteration < recipe.iterations and not stop.requested:
+                t = state.iteration + 1
+                images, noise = self._batch(t, stream)
+                self._take_step(t, images, noise, bar)
+                state.iteration = t
+                evaluate = t % recipe.eval_every == 0 or t == recipe.iterations
+                if evaluate or self._clock.since_checkpoint() > CHECKPOINT_SECONDS:
+                    self._save(evaluate, bar)
+            if stop.requested:
+                self._clock.stamp()
+                self._saver.checkpoint(self._step.state(), state.header())
+        self._step.sync()
+        self._saver.finish()
+        if not stop.exit_status and state.best is None:
+            raise NotFiniteError(
+                f"no evaluation of {self._saver.folder} was finite, so there are no best weights: "
+                "train anew with a lower learning rate"
+            )
+        return stop.exit_status
 
-    def restart(self) -> None:
-        self._last = time.monotonic()
+    def _batch(self, t: int, stream: Iterator[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The images of iteration t, and their noise."""
+        images = next(stream)
+        return images, draw_noise(self._model, self._recipe.seed, "training", t, len(images))
 
-    def since_checkpoint(self) -> float:
-        return time.monotonic() - self._last
+    def _take_step(self, t: int, images, noise, bar: Progress) -> None:
+        scalars = self._recipe.schedule(t)
+        try:
+            values = self._step(images, noise, scalars)
+        except NotFinite as trouble:
+            self._skips += 1
+            if self._skips == 1:
+                self._report(t, images, noise, scalars, trouble)
+            if self._recipe.on_nan == "stop" or self._skips > MAX_SKIPS:
+                raise self._stopped(t, trouble) from None
+            if self._skips == 1:
+                bar.write(f"iteration {t} is skipped: {trouble}")
+            self._state.skipped += 1
+            bar.update(1)
+        else:
+            self._skips = 0
+            self._state.add(values[1:].tolist())
+            bar.update(1, bound=float(values[1:].sum()) / self._model.unit.nats)
 
-    def stamp(self) -> None:
-        now = time.monotonic()
-        self._state.seconds += now - self._last
-        self._last = now
+    def _report(self, t: int, images, noise, scalars, trouble: NotFinite) -> None:
+        header = {
+            "model": self._model.header(), "iteration": t, "scalars": dict(scalars), "trouble": str(trouble),
+        }  # fmt: skip
+        self._saver.report(report_arrays(self._step.state(), images, noise), header)
 
-
-def _evaluate(model, dataset, bound, recipe, saver, state, step, scalars, bar) -> None:
-    means = [s / state.count if state.count else np.nan for s in state.sums]
-    result = bound(dataset, "valid")
-    unit, value = model.unit, result.mean("bound")
-    schedule = {k: v for k, v in scalars.items() if k != "learning_rate"}
-    trained = {n: m / unit.nats for n, m in zip(step.names, means)}
-    valid = result.measured_in(unit)
-    _log(saver, state, "train", trained, {**schedule, "skipped": state.skipped})
-    alphas = {k: 1.0 for k in schedule if k.startswith("alpha")}
-    _log(saver, state, "valid", valid.means(), alphas)
-    parts = [f"{n} {valid.mean(n):.{unit.digits}f}" for n in valid.values if n != "bound"]
-    bar.write(
-        f"iteration {state.iteration}: bound {sum(trained.values()):.{unit.digits}f} train, "
-        f"{valid.mean('bound'):.{unit.digits}f} valid ({', '.join(parts)}) {unit.name}"
-        + (f"; {state.skipped} iterations skipped" if state.skipped else "")
-    )
-    if np.isfinite(value) and (state.best is None or value < state.best):
-        state.best = value
-        saver.best(
-            model.parameters.arrays(),
-            {"model": model.header(), "iteration": state.iteration, "valid_bound": value},
+    def _stopped(self, t: int, trouble: NotFinite) -> UserError:
+        if self._recipe.on_nan == "stop":
+            which, way_on = f"iteration {t} is", 'on_nan "skip" leaves such steps out'
+        else:
+            which = f"the last {self._skips} iterations are"
+            way_on = "so many are no accident: train anew with a lower learning rate"
+        return NotFiniteError(
+            f"{which} not finite: {trouble}; the last checkpoint is kept. "
+            f'"replay {self._saver.folder}" looks at the first such step, {way_on}'
         )
-    state.count, state.sums, state.skipped = 0, [0.0] * len(step.names), 0
 
+    def _save(self, evaluate: bool, bar: Progress) -> None:
+        self._clock.stamp()
+        if self._saver.folder_made_again(self._step.state(), self._state.header()):
+            self._state.best = None
+        if evaluate:
+            self._step.sync()
+            self._evaluate(bar)
+            self._clock.restart()
+        self._saver.checkpoint(self._step.state(), self._state.header())
 
-def _log(saver: Saver, state: _State, split: str, terms: Mapping[str, float], more) -> None:
-    kls = {n: v for n, v in terms.items() if n not in ("bound", "reconstruction", "kl")}
-    kl = terms["kl"] if "kl" in terms else sum(kls.values())
-    row = {"reconstruction": terms["reconstruction"], "kl": kl, **kls, **more}
-    row["bound"] = row["reconstruction"] + kl
-    saver.log({"iteration": state.iteration, "split": split, "seconds": state.seconds, **row})
+    def _evaluate(self, bar: Progress) -> None:
+        """Two rows of metrics, a line for the user, and the best weights if these are."""
+        state, unit = self._state, self._model.unit
+        schedule = dict(self._recipe.schedule(state.iteration))
+        schedule.pop("learning_rate")
+        trained = {n: m / unit.nats for n, m in zip(self._step.names, state.means())}
+        self._log("train", trained, {**schedule, "skipped": state.skipped})
+        try:
+            result = self._validate()
+        except NotFiniteError as problem:
+            valid, text = dict.fromkeys(self._step.names, float("nan")), f"none valid: {problem}"
+        else:
+            self._keep(result.mean("bound"))
+            valid = result.measured_in(unit).means()
+            parts = [f"{n} {v:.{unit.digits}f}" for n, v in valid.items() if n != "bound"]
+            text = f"{valid['bound']:.{unit.digits}f} valid ({', '.join(parts)}) {unit.name}"
+        self._log("valid", valid, {k: 1.0 for k in schedule if k.startswith("alpha")})
+        bar.write(
+            f"iteration {state.iteration}: bound {sum(trained.values()):.{unit.digits}f} train, "
+            + text
+            + (f"; {state.skipped} iterations skipped" if state.skipped else "")
+        )
+        state.evaluated()
+
+    def _validate(self) -> Evaluation:
+        if self._statistics is not None:
+            after = self._state.iteration
+            self._statistics(batches_after(self._model, self._dataset, self._recipe, after))
+        return self._bound(self._dataset, "valid")
+
+    def _keep(self, bound: float) -> None:
+        """Save the weights, which have this validation bound in nats, if none had a better one."""
+        state = self._state
+        if state.best is None or bound < state.best:
+            state.best = bound
+            self._saver.best(
+                self._model.parameters.arrays(),
+                {"model": self._model.header(), "iteration": state.iteration, "valid_bound": bound},
+            )
+
+    def _log(self, split: str, terms: Mapping[str, float], more: Mapping[str, float]) -> None:
+        kls = {n: v for n, v in terms.items() if n not in ("bound", "reconstruction", "kl")}
+        kl = terms["kl"] if "kl" in terms else sum(kls.values())
+        row = {"reconstruction": terms["reconstruction"], "kl": kl, **kls, **more}
+        row["bound"] = row["reconstruction"] + kl
+        state = self._state
+        self._saver.log(
+            {"iteration": state.iteration, "split": split, "seconds": state.seconds, **row}
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,16 @@ import theano
 import theano.tensor as T
 
 from lib.console.compiling import compiling
-from lib.model import noise_variables
+from lib.errors import NotFiniteError
+from lib.model import Model, MovingModel, draw_noise, noise_variables
+from lib.training.step import Recipe
 
 
 class MovingStatistics:
     """Sets a model's moving statistics to averages over batches; compiled at the first call."""
 
-    def __init__(self, model) -> None:
-        self._model: Any = model
+    def __init__(self, model: MovingModel) -> None:
+        self._model = model
         self._function: Any = None
 
     def _compile(self) -> None:
@@ -28,19 +31,41 @@ class MovingStatistics:
             self._function = theano.function(
                 [images, *noise.values()],
                 T.concatenate([v.flatten() for v in values.values()]),
-                on_unused_input="ignore",  # what the last levels draw touches no statistic
+                on_unused_input="ignore",  # what the last layers draw touches no statistic
             )
 
     def __call__(self, batches: Iterable[tuple[np.ndarray, list[np.ndarray]]]) -> None:
-        """Averages over batches of images (N, C, H, W) with their noise; each counts alike."""
+        """Average over batches of images (N, C, H, W) with their noise; each image counts alike.
+
+        Raises
+        ------
+        NotFiniteError
+            A statistic is NaN or infinite; all stay as they were.
+        """
         if self._function is None:
             self._compile()
         total, count = np.zeros(()), 0
         for images, noise in batches:
-            total = total + np.asarray(self._function(images, *noise), "float64")
-            count += 1
-        start = 0
-        for target in self._targets:
-            size = target.get_value(borrow=True).size
-            target.set_value((total[start : start + size] / count).astype(target.dtype))
-            start += size
+            values = np.asarray(self._function(images, *noise), "float64")
+            total, count = total + len(images) * values, count + len(images)
+        sizes = [target.get_value(borrow=True).size for target in self._targets]
+        averages = np.split(total / count, np.cumsum(sizes)[:-1])
+        for target, average in zip(self._targets, averages):
+            if not np.isfinite(average).all():
+                raise NotFiniteError(f"the moving statistic {target.name} is not finite")
+        for target, average in zip(self._targets, averages):
+            target.set_value(average.astype(target.dtype))
+
+
+def batches_after(
+    model: Model, dataset, recipe: Recipe, iteration: int
+) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """The ``recipe.statistics_batches`` training batches after an iteration, with their noise.
+
+    A batch of one image is passed over unless all are of one: maps of 1×1 have no variance in it.
+    """
+    least = min(2, recipe.batch_size, dataset.size("train"))
+    stream = dataset.training_stream(recipe.batch_size, recipe.seed, start=iteration)
+    whole = (images for images in stream if len(images) >= least)
+    for index, images in enumerate(islice(whole, recipe.statistics_batches)):
+        yield images, draw_noise(model, recipe.seed, "statistics", index, len(images))

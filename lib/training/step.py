@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import lasagne
 import numpy as np
@@ -13,8 +14,6 @@ import theano.tensor as T
 from lib.backend import device
 from lib.errors import UserError
 from lib.model import Model, noise_variables
-
-ON_NAN = ("stop", "skip")
 
 
 class NotFinite(ArithmeticError):
@@ -46,14 +45,25 @@ class NotFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. ``schedule(t)`` gives the learning rate and the model's other scalars at iteration t >= 1.
+    """How to train.
 
-    clip_entry bounds each entry of the gradient (MNIST); clip_norm its global norm (the hierarchical models).
-    statistics_batches: how many training batches a model's moving statistics are averaged over before an evaluation;
-    0 for models that have none.
-    average_decay: evaluate (and keep as the best) the exponential moving average of the weights with this decay,
-    rather than the last ones. It starts faster: the decay is at most (1 + t) / (10 + t) at iteration t.
-    on_nan: "stop" at the first step that is not finite, or "skip" it, its update taken back.
+    Parameters
+    ----------
+    schedule
+        Gives the learning rate and the model's other scalars at iteration t >= 1.
+    clip_entry
+        Bounds each entry of the gradient (MNIST).
+    clip_norm
+        Bounds the global norm of the gradient (the larger models).
+    statistics_batches
+        How many training batches a model's moving statistics are averaged over before an
+        evaluation; 0 for models that have none.
+    average_decay
+        Evaluate (and keep as the best) the exponential moving average of the weights with this
+        decay, rather than the last ones. It starts faster: the decay is at most (1 + t) / (10 + t)
+        at iteration t.
+    on_nan
+        "stop" at the first step that is not finite, or "skip" it, its update taken back.
     """
 
     iterations: int
@@ -72,26 +82,59 @@ class Recipe:
 class TrainingStep:
     """The compiled step: one batch in, its terms out, all parameters updated by Adam.
 
-    While training, the parameters live in one vector: clipping and Adam are then a few nodes for the whole model
-    rather than a dozen for each of its arrays, which saves most of the compile time. :meth:`sync` brings the
-    model's own variables up to date. Vectors of that length stay where they are, on a GPU in its memory: a step
-    brings scalars alone from there.
+    While training, the parameters live in one vector: clipping and Adam are then a few nodes for the
+    whole model rather than a dozen for each of its arrays, which saves most of the compile time.
+    :meth:`sync` brings the model's own variables up to date. Vectors of that length stay where they
+    are, on a GPU in its memory: a step brings scalars alone from there.
+
+    The graph has two parts that meet in one vector: :meth:`losses` makes the gradient of a batch,
+    :meth:`updates` what it changes. They are compiled into one function.
     """
 
     def __init__(self, model: Model, recipe: Recipe):
-        self._model = model
+        self._model, self._recipe = model, recipe
         self._variables = model.parameters.trained
         values = [v.get_value(borrow=True) for v in self._variables]
         self._packed = theano.shared(np.concatenate([v.ravel() for v in values]), name="packed")
-
-        images = T.tensor4("images", dtype="uint8")
-        noise = noise_variables(model)
+        self._gradient = theano.shared(np.zeros_like(self._packed.get_value()), name="gradient")
         self._scalars = {name: T.scalar(name) for name in recipe.schedule(1)}
-        x = T.cast(images, theano.config.floatX)
-        cost, terms = model.objective(x, noise, self._scalars)
 
+        inputs, outputs, raw = self.losses()
+        self.names = list(outputs)[1:]
+        updates = self.updates(raw)
+        updates[self._gradient] = raw
+        self._before = {name: _value(v).copy() for name, v in self._state.items()}
+        self._on_gpu = device.active()
+        squares = [T.sqr(v).sum() for v in (raw, updates[self._packed])] if self._on_gpu else []
+        self._step = theano.function(
+            [*inputs, *self._scalars.values()],
+            [T.cast(o, theano.config.floatX) for o in (*outputs.values(), *squares)],
+            updates=updates,
+            givens=self._views(),
+            on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
+        )
+
+    def losses(self) -> tuple[list, dict[str, Any], Any]:
+        """The inputs of a step (images and noise), cost and terms by name, and the gradient.
+
+        All symbolic. The terms are means over the batch in nats; the gradient is one vector over
+        all trained parameters, before clipping.
+        """
+        images = T.tensor4("images", dtype="uint8")
+        noise = noise_variables(self._model)
+        x = T.cast(images, theano.config.floatX)
+        cost, terms = self._model.objective(x, noise, self._scalars)
         gradients = theano.grad(cost, self._variables)
-        raw = gradient = T.concatenate([g.flatten() for g in gradients])
+        means = {"cost": cost, "reconstruction": terms.reconstruction.mean()}
+        means.update({name: kl.mean() for name, kl in terms.kls.items()})
+        return [images, *noise.values()], means, T.concatenate([g.flatten() for g in gradients])
+
+    def updates(self, gradient) -> dict[Any, Any]:
+        """What a gradient, one symbolic vector, makes of parameters, moments and average.
+
+        Clipped as the recipe says, then Adam (Kingma & Ba 2015) with β₁ = 0.9, β₂ = 0.999.
+        """
+        recipe = self._recipe
         if recipe.clip_entry is not None:
             gradient = T.clip(gradient, -recipe.clip_entry, recipe.clip_entry)
         if recipe.clip_norm is not None:
@@ -113,25 +156,10 @@ class TrainingStep:
                 updates[self._packed] - self._evaluated
             )
             updates[self._evaluated] = self._evaluated + newest
-        self._before = {name: _value(v).copy() for name, v in self._state.items()}
-        self._gradient = theano.shared(np.zeros_like(self._packed.get_value()), name="gradient")
-        updates[self._gradient] = raw
-
-        outputs = [cost, terms.reconstruction.mean()] + [kl.mean() for kl in terms.kls.values()]
-        self.names = ["reconstruction", *terms.kls]
-        self._on_gpu = device.active()
-        if self._on_gpu:
-            outputs += [T.sqr(v).sum() for v in (raw, updates[self._packed])]
-        self._step = theano.function(
-            [images, *noise.values(), *self._scalars.values()],
-            [T.cast(o, theano.config.floatX) for o in outputs],
-            updates=updates,
-            givens=self._views(),
-            on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
-        )
+        return updates
 
     def _parts(self, vector) -> Iterator[tuple]:
-        """Each of the model's variables with its part of the packed vector (NumPy or symbolic), in its shape."""
+        """Each of the model's variables with its part of a packed vector, in its shape."""
         start = 0
         for variable in self._variables:
             shape = variable.get_value(borrow=True).shape
@@ -145,16 +173,19 @@ class TrainingStep:
     def __call__(self, images: np.ndarray, noise, scalars: Mapping[str, float]) -> np.ndarray:
         """One update. Returns the cost, then batch means in nats in the order of ``names``.
 
-        Raises NotFinite where cost, a term, the gradient or the new parameters are not finite (or their squares
-        too large for float32); nothing is changed then.
+        Raises
+        ------
+        NotFinite
+            Cost, a term, the gradient or the new parameters are not finite (or their squares too
+            large for float32); nothing is changed then.
         """
         given = [np.asarray(scalars[name], theano.config.floatX) for name in self._scalars]
         for name, variable in self._state.items():
             self._before[name][...] = _value(variable)
         outputs = self._step(images, *noise, *given)
         values = np.array(outputs[: 1 + len(self.names)], "float64")
-        # Squares add up to something finite only if each entry is, and that takes less time than looking at each.
-        # A CPU's are not in the graph, whose C code may be compiled to take all numbers for finite.
+        # A sum of squares is finite only if every entry is, and a dot product is faster than isfinite.
+        # On a CPU it is not in the graph, whose C code may be compiled to take all for finite.
         if self._on_gpu:
             squares = outputs[len(values) :]
         else:
@@ -178,7 +209,7 @@ class TrainingStep:
         return self._by_name(self._gradient.get_value())
 
     def sync(self) -> None:
-        """Copies the packed vector, or its average where the recipe asks for one, into the model's parameters."""
+        """Copy the packed vector, or its average if the recipe has one, into the model."""
         for variable, part in self._parts(self._evaluated.get_value()):
             variable.set_value(part)
 
@@ -187,16 +218,18 @@ class TrainingStep:
         return {name: np.asarray(v.get_value()) for name, v in self._state.items()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Sets what :meth:`state` gave. Raises UserError where sizes differ."""
+        """Set what :meth:`state` gave; raises UserError if sizes differ or it is not finite."""
         for name, variable in self._state.items():
             shape = variable.get_value(borrow=True).shape
             if name not in arrays or arrays[name].shape != shape:
                 raise UserError(f"this checkpoint does not fit the model: {name} is not {shape}")
+            if not np.isfinite(arrays[name]).all():
+                raise UserError(f"this checkpoint holds NaN or infinity in {name}: take another")
         for name, variable in self._state.items():
             variable.set_value(arrays[name].astype(variable.dtype))
         self.sync()
 
 
 def _value(variable):
-    """What a shared variable holds, where it holds it: an array of NumPy's or of the device's, not a copy."""
+    """What a shared variable holds, not a copy: an array of NumPy's or of the device's."""
     return variable.get_value(borrow=True, return_internal_type=True)

@@ -7,7 +7,7 @@ import theano.tensor as T
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from lib.errors import UserError
+from lib.errors import NotFiniteError, UserError
 from lib.evaluation import Bound, ImportanceWeighted, LogSumExp
 from lib.model import Terms
 from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
@@ -88,41 +88,108 @@ def test_the_bound_lies_above_the_importance_weighted_estimate():
     assert truth - 0.05 < weighted.mean("importance_weighted") < bound.mean("bound")
 
 
-def test_memory_is_bounded_by_the_batch_and_the_result_hardly_depends_on_it():
-    model, data = LinearGaussian(), Arrays(3)
-    largest = []
-
-    class Watched(LinearGaussian):
-        pass
-
-    for batch_size in (7, 100):
-        evaluation = ImportanceWeighted(Watched(), seed=0, batch_size=batch_size)
+def test_memory_is_bounded_by_the_batch_and_the_result_does_not_depend_on_it():
+    data, estimates = Arrays(3), []
+    for batch_size in (7, 100, 5000):
+        evaluation, largest = ImportanceWeighted(LinearGaussian(), 0, batch_size), []
         function = evaluation._log_weights
-        evaluation._log_weights = lambda x, m, s, noise, f=function: (
-            largest.append(len(noise)),
-            f(x, m, s, noise),
-        )[1]
-        estimate = evaluation(data, "test", samples=1000)
-        assert max(largest) <= batch_size
-        truth = -model.log_likelihood(data.images("test"))
-        np.testing.assert_allclose(estimate.values["importance_weighted"], truth, atol=0.1)
-        largest.clear()
+
+        def watched(x, m, s, noise, function=function, largest=largest):
+            largest.append(len(noise))
+            return function(x, m, s, noise)
+
+        evaluation._log_weights = watched
+        estimates.append(evaluation(data, "test", samples=1000).values["importance_weighted"])
+        assert max(largest) == min(batch_size, 1000)
+    np.testing.assert_allclose(estimates[0], -LinearGaussian().log_likelihood(data.images("test")), atol=0.1)
+    for other in estimates[1:]:
+        np.testing.assert_allclose(other, estimates[0], rtol=0, atol=1e-5)
 
 
 def test_every_image_counts_once_with_its_own_noise():
     model, data = LinearGaussian(), Arrays(11)
     whole = Bound(model, seed=5, batch_size=4)(data, "valid")
     assert len(whole.values["bound"]) == 11
-    part = Bound(model, seed=5, batch_size=4)(data, "valid", images=6)
-    np.testing.assert_array_equal(part.values["bound"], whole.values["bound"][:6])
     other = Bound(model, seed=6, batch_size=4)(data, "valid")
     assert not np.allclose(other.values["bound"], whole.values["bound"])
     assert whole.se("bound") == pytest.approx(whole.values["bound"].std(ddof=1) / np.sqrt(11))
+    # Of equal images each has noise of its own.
+    equal = Arrays(11)
+    equal._images[:] = equal._images[0]
+    assert len(set(Bound(model, seed=5)(equal, "valid").values["bound"])) == 11
 
 
-def test_more_images_than_there_are():
-    with pytest.raises(UserError, match="--images 12 is more than the 11 images"):
-        Bound(LinearGaussian(), seed=0)(Arrays(11), "test", images=12)
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("images", [1, 4, 6, 10, 11])
+def test_an_image_has_its_value_whichever_others_are_evaluated(images, samples):
+    model, data = LinearGaussian(), Arrays(11)
+    chosen = [n * 11 // images for n in range(images)]
+    whole = Bound(model, seed=5, batch_size=4)(data, "test", samples=samples)
+    part = Bound(model, seed=5, batch_size=3)(data, "test", images, samples)
+    for name, values in whole.values.items():
+        np.testing.assert_allclose(part.values[name], values[chosen], rtol=1e-6, err_msg=name)
+    weigh = ImportanceWeighted(model, seed=5)
+    name = "importance_weighted"
+    whole, part = (weigh(data, "test", 20, n).values[name] for n in (None, images))
+    np.testing.assert_array_equal(part, whole[chosen])
+
+
+def test_a_bound_does_not_depend_on_the_batches():
+    """A model of the paper's on 150 images, in batches of 1, 7 and 100."""
+    from models.mnist import MnistModel, Settings
+
+    model = MnistModel(Settings("gated-pixelvae-noup", 1, 2, 3, 3, height=6, width=5), seed=2)
+    data = Arrays(150)
+    data._images = np.random.RandomState(0).randint(0, 2, (150, 1, 6, 5)).astype("uint8")
+    values = [Bound(model, 0, size)(data, "valid", samples=2).values for size in (1, 7, 100)]
+    for other in values[1:]:
+        for name in ("bound", "reconstruction", "kl"):
+            np.testing.assert_allclose(other[name], values[0][name], rtol=0, atol=1e-5)
+            assert other[name].mean() == pytest.approx(values[0][name].mean(), abs=1e-5)
+
+
+class Broken(LinearGaussian):
+    """Of a dark image nothing is finite, and of a bright one a single importance weight is not."""
+
+    def terms(self, x, noise):
+        terms = super().terms(x, noise)
+        dark = T.eq(x.flatten(2).sum(axis=1), 0)
+        return Terms(T.switch(dark, np.float32(np.nan), terms.reconstruction), terms.kls)
+
+    def log_weights(self, x, mean, log_sigma, noise):
+        weights = super().log_weights(x, mean, log_sigma, noise)
+        bright = T.eq(x.sum(), 9) * T.eq(noise[:, 0], noise[:, 0].max())
+        return T.switch(bright, np.float32(np.nan), weights)
+
+
+def test_numbers_that_are_not_finite_are_not_reported():
+    data = Arrays(11)
+    data._images[[3, 5]] = 0
+    with pytest.raises(NotFiniteError, match="reconstruction of image 3 of the valid split is nan"):
+        Bound(Broken(), seed=0, batch_size=2)(data, "valid")
+    # Evenly spaced: images 0, 5.
+    with pytest.raises(NotFiniteError, match="image 5 of the test split"):
+        Bound(Broken(), seed=0)(data, "test", images=2)
+    data = Arrays(11)
+    data._images[4] = 3
+    with pytest.raises(NotFiniteError, match="weight of image 4 of the test split is nan"):
+        ImportanceWeighted(Broken(), seed=0, batch_size=7)(data, "test", samples=20)
+
+
+@pytest.mark.parametrize("images", [0, 12])
+def test_more_images_than_there_are_or_none(images):
+    with pytest.raises(UserError, match=f"{images} images of the test split .* it has 11"):
+        Bound(LinearGaussian(), seed=0)(Arrays(11), "test", images=images)
+
+
+def test_one_image_has_no_standard_error():
+    import json
+
+    from lib.files.atomic import to_json
+
+    summary = Bound(LinearGaussian(), seed=0)(Arrays(11), "test", images=1).summary("bound")
+    assert np.isfinite(summary["mean"]) and np.isnan(summary["se"])
+    assert json.loads(to_json(summary), parse_constant=pytest.fail) == {**summary, "se": None}
 
 
 def test_log_sum_exp_in_parts():
@@ -133,11 +200,19 @@ def test_log_sum_exp_in_parts():
     assert total.value() == pytest.approx(logsumexp(values), rel=1e-12)
 
 
-@pytest.mark.parametrize("values", [[0.0] * 10_000, [1e4, -1e4], [-np.inf, -3.0], [-np.inf]])
+@pytest.mark.parametrize("values", [[0.0] * 10_000, [1e4, -1e4], [-np.inf, -3.0], [-np.inf], [np.inf, 1.0]])
 def test_log_sum_exp_of_extremes(values):
     total = LogSumExp()
     total.add(np.array(values))
     assert total.value() == pytest.approx(logsumexp(values))
+
+
+def test_log_sum_exp_forgets_no_nan():
+    for parts in ([[np.nan, 1.0], [2.0]], [[1.0], [np.nan]], [[np.nan]], [[-np.inf], [np.nan]]):
+        total = LogSumExp()
+        for part in parts:
+            total.add(np.array(part))
+        assert np.isnan(total.value())
 
 
 @pytest.mark.parametrize("name", ["conv-vae", "pixelvae", "gated-pixelvae", "gated-pixelvae-noup"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lib.noise import standard_normal, uniform
+from lib.noise import generator, standard_normal, standard_normals, uniform, uniforms
 
 
 @pytest.mark.parametrize("draw", [standard_normal, uniform])
@@ -23,6 +23,22 @@ def test_noise_depends_on_its_arguments_alone(draw):
 
 def test_seed_and_index_do_not_mix():
     assert not np.intersect1d(uniform(1, "a", 2, (9,)), uniform(2, "a", 1, (9,))).size
+
+
+@pytest.mark.parametrize(("each", "draw"), [(standard_normals, standard_normal), (uniforms, uniform)])
+def test_noise_of_several_images_is_each_image_s_own(each, draw):
+    several = each(3, "valid z", np.array([7, 0, 12]), (2, 5))
+    assert several.shape == (3, 2, 5) and several.dtype == np.float32
+    for noise, number in zip(several, (7, 0, 12)):
+        np.testing.assert_array_equal(noise, draw(3, "valid z", number, (2, 5)))
+    assert each(3, "valid z", [], (2, 5)).shape == (0, 2, 5)
+
+
+def test_noise_drawn_in_parts_is_that_of_the_whole():
+    whole = standard_normal(3, "importance", 4, (50, 3))
+    draws = generator(3, "importance", 4)
+    parts = [draws.standard_normal((n, 3), dtype=np.float32) for n in (1, 7, 20, 22)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 @pytest.mark.parametrize(("draw", "law"), [(standard_normal, stats.norm), (uniform, stats.uniform)])

@@ -9,11 +9,12 @@ import theano
 from compiled import threads
 from tiny_training import SETTINGS, Images, compile_once, recipe, run_for  # noqa: F401
 
-from lib.errors import UserError
+from lib.errors import NotFiniteError, UserError
 from lib.evaluation import Bound
-from lib.files.arrays import save_arrays
+from lib.files.arrays import load_arrays, save_arrays
 from lib.model import draw_noise
-from lib.runs.folder import Run
+from lib.runs.folder import Run, best_weights
+from lib.runs.metrics import read_metrics
 from lib.training import loop
 from lib.training.step import TrainingStep
 from models.mnist import MnistModel
@@ -50,8 +51,6 @@ def test_a_signal_between_evaluations_saves_and_goes_on_to_the_same_bits(tmp_pat
 
 
 def test_the_best_weights_are_those_of_the_best_validation_bound(tmp_path):
-    from lib.files.arrays import load_arrays
-
     _, _, header, rows = run_for(tmp_path, 8)
     valid = {row["iteration"]: row["bound"] for row in rows if row["split"] == "valid"}
     arrays, best = load_arrays(tmp_path / "best.npz", kind="weights")
@@ -100,6 +99,34 @@ def test_three_steps_are_those_of_adam_written_in_numpy():
         )
 
 
+def test_the_gradient_and_what_it_changes_can_be_computed_apart():
+    """As several processes do, which add up their gradients in between: the same bits."""
+    recipes = recipe(5, clip_norm=2.0, average_decay=0.7)
+    whole, apart = (TrainingStep(MnistModel(SETTINGS, seed=7), recipes) for _ in range(2))
+    scalars = list(apart._scalars.values())
+    inputs, outputs, gradient = apart.losses()
+    first = theano.function(
+        [*inputs, *scalars],
+        list(outputs.values()),
+        updates={apart._gradient: gradient},
+        givens=apart._views(),
+        on_unused_input="ignore",
+    )
+    second = theano.function(
+        scalars, [], updates=apart.updates(apart._gradient), on_unused_input="ignore"
+    )
+    data = Images().training_stream(5, 0)
+    for t in range(1, 6):
+        images = next(data)
+        noise, now = draw_noise(whole._model, 0, "test", t, len(images)), recipes.schedule(t)
+        values = whole(images, noise, now)
+        given = [np.float32(now[name]) for name in apart._scalars]
+        np.testing.assert_array_equal(first(images, *noise, *given), values)
+        second(*given)
+    for name, value in whole.state().items():
+        np.testing.assert_array_equal(apart.state()[name], value, err_msg=name)
+
+
 def test_the_averaged_weights_are_what_is_evaluated(tmp_path):
     model = MnistModel(SETTINGS, seed=7)
     step = TrainingStep(model, recipe(20, average_decay=0.7))
@@ -146,6 +173,64 @@ def test_a_checkpoint_of_another_model_is_refused():
     arrays["packed"] = arrays["packed"][:-1]
     with pytest.raises(UserError, match="does not fit"):
         step.restore(arrays)
+
+
+def test_a_checkpoint_that_is_not_finite_is_refused():
+    step = TrainingStep(MnistModel(SETTINGS), recipe(1))
+    for name in ("packed", "adam.1"):
+        arrays = step.state()
+        arrays[name][3] = np.nan
+        with pytest.raises(UserError, match=f"NaN or infinity in {name}"):
+            step.restore(arrays)
+
+
+@pytest.fixture
+def validation(monkeypatch):
+    """Values that the validation bound takes, one an evaluation; the real ones when none are left."""
+    values: list = []
+    original = Bound._evaluate
+
+    def evaluate(self, dataset, split, numbers, samples):
+        if values:
+            self._function = lambda images, *noise, value=values.pop(0): [
+                np.full(len(images), value), np.zeros(len(images))
+            ]  # fmt: skip
+        return original(self, dataset, split, numbers, samples)
+
+    monkeypatch.setattr(Bound, "_evaluate", evaluate)
+    return values
+
+
+def test_no_evaluation_was_finite(tmp_path, validation, capsys):
+    validation += [np.nan, np.inf, np.nan]
+    with pytest.raises(NotFiniteError, match="no evaluation .* was finite.*lower learning rate"):
+        run_for(tmp_path, 8)
+    assert "reconstruction of image 0 of the valid split is nan" in capsys.readouterr().err
+    with pytest.raises(UserError, match="holds no best.npz, since no evaluation was finite"):
+        best_weights(tmp_path)
+    rows = read_metrics(tmp_path / "metrics.csv")
+    assert [np.isfinite(row["bound"]) for row in rows] == [True, False] * 3
+    validation += [5.0]
+    status, _, header, _ = run_for(tmp_path, 9)  # it goes on, and is finite
+    assert status == 0 and header["state"]["best"] == 5.0
+    assert best_weights(tmp_path) == tmp_path / "best.npz"
+
+
+def test_an_evaluation_that_is_not_finite_is_no_best_one(tmp_path, validation):
+    validation += [7.0, np.nan, 8.0]
+    status, _, header, rows = run_for(tmp_path, 8)
+    assert status == 0 and header["state"]["best"] == 7.0
+    assert load_arrays(tmp_path / "best.npz")[1]["iteration"] == 3
+    assert [row["bound"] for row in rows if row["split"] == "valid"][::2] == [7.0, 8.0]
+
+
+def test_why_there_are_no_best_weights(tmp_path):
+    with pytest.raises(UserError, match="no best.npz yet: train first"):
+        best_weights(tmp_path)
+    run_for(tmp_path, 3)
+    (tmp_path / "best.npz").unlink()
+    with pytest.raises(UserError, match="no best.npz any more"):
+        best_weights(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""What may differ between a run and the one that goes on with it or is tested: settings and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lib.errors import UserError
+
+
+def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Settings that differ, each as `name: saved → asked`.
+
+    `iterations` may grow. The data's checksum says which images they are, so that its name, which
+    may be only a place, is no setting of its own.
+    """
+    saved, asked = _flatten(saved), _flatten(asked)
+    if saved.get("data.checksum", 0) == asked.get("data.checksum", 1):
+        saved.pop("data.name", None)
+        asked.pop("data.name", None)
+    found = []
+    for name in sorted({*saved, *asked}):
+        old, new = saved.get(name, "unset"), asked.get(name, "unset")
+        may_grow = name == "iterations" and isinstance(old, int) and isinstance(new, int)
+        allowed = new >= old if may_grow else new == old
+        if not allowed:
+            found.append(f"{name}: {old} → {new}")
+    return found
+
+
+def check_data(settings: Mapping[str, Any], dataset) -> None:
+    """Compare a data set with the checksum in a run's settings (`config["settings"]`).
+
+    Settings without one, from elsewhere, say nothing.
+
+    Raises
+    ------
+    UserError
+        The data set's images are not those that the run was trained on.
+    """
+    data = settings.get("data")
+    trained = data.get("checksum") if isinstance(data, Mapping) else None
+    if trained is not None and trained != dataset.checksum:
+        raise UserError(
+            f"the images of {dataset.name} are not those that these weights were trained on "
+            f"(checksum {str(dataset.checksum)[:12]}, then {str(trained)[:12]}): "
+            "bring those back, or name the data to use"
+        )
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
