@@ -108,9 +108,10 @@ class FirstContact:
         folders = {name: self._out / "agreement" / name for name in ("device", "cpu")}
         # A CPU is compared with itself without the C++, which is what a GPU's graphs are made from.
         variables = {
-            "device": self._variables(
-                **({"PIXELVAE_NATIVE": "0"} if self._device == "cpu" else {})
-            ),
+            "device": {
+                **self._variables(),
+                **({"PIXELVAE_NATIVE": "0"} if self._device == "cpu" else {}),
+            },
             "cpu": {"PIXELVAE_DEVICE": "cpu"},
         }
         limit, running = time.monotonic() + self._left(0.45), {}

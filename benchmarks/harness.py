@@ -64,6 +64,8 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
             cwd=ROOT, env={**os.environ, **foreign, **(environment or {})}, text=True, bufsize=1,
         )  # fmt: skip
+        assert self._process.stdin and self._process.stdout  # pipes, as was asked for
+        self._questions, self._answers = self._process.stdin, self._process.stdout
 
     def __enter__(self) -> Worker:
         return self
@@ -71,16 +73,16 @@ class Worker:
     def __exit__(self, *exception: object) -> None:
         if any(exception):
             self._process.kill()
-        self._process.stdin.close()
+        self._questions.close()
         self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
         self._log.close()
 
     def ask(self, **message) -> dict:
         """The answer; raises UserError with the process's last words where it ended instead."""
         try:
-            self._process.stdin.write(json.dumps(message) + "\n")
-            answer = self._process.stdout.readline()
+            self._questions.write(json.dumps(message) + "\n")
+            answer = self._answers.readline()
         except BrokenPipeError:
             answer = ""
         if not answer:

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 
 def serve(jobs: Mapping[str, Callable]) -> None:
@@ -21,7 +22,7 @@ def serve(jobs: Mapping[str, Callable]) -> None:
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever else is printed must not get between the answers
-    repeat = None
+    repeat: Any = None
     for line in sys.stdin:
         message, seconds = json.loads(line), []
         times = message.pop("repeat", 0)

@@ -66,7 +66,7 @@ def table(results: Sequence[Result], head: bool = True) -> str:
         theirs = "" if r.theirs is None else f"{_number(r.theirs)} {r.unit} ({r.peer})"
         ratio = "" if r.ratio is None else f"{r.ratio:.2f}" if r.ratio < 10 else f"{r.ratio:.0f}"
         wanted = met = ""
-        if r.at_least is not None:
+        if r.at_least is not None and r.ratio is not None:
             wanted, met = f"ratio ≥ {r.at_least}", _yes(r.ratio >= r.at_least)
         if r.at_most is not None:
             wanted, met = f"≤ {r.at_most} {r.unit}", _yes(r.ours <= r.at_most)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -120,7 +121,8 @@ def peak_memory(what: str, settings: Settings, *, effort: Effort) -> list[Result
         for command in (ours(), pytorch()):
             with Worker(command) as worker:
                 peaks.append(worker.ask(job=_STEP, **files, repeat=3)["peak_memory"])
-    return [Result(what, "MiB", *peaks, ratio=peaks[1] / peaks[0])]
+    here, theirs = peaks
+    return [Result(what, "MiB", here, theirs, ratio=theirs / here)]
 
 
 def memory_growth(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
@@ -170,7 +172,7 @@ _PAPER = _noup(12, 32, latent_dim=64)
 _SMALL = Settings("gated-pixelvae-noup", layers=1, dim_pix=4, latent_dim=4, filter_size=3)
 
 _STEP = "training_step"
-_STEPS = {
+_STEPS: dict[str, Any] = {
     "L0-D16": ("L = 0, D = 16", _noup(0, 16)),
     "L0-D32": ("L = 0, D = 32", _noup(0, 32)),
     "L4-D16": ("L = 4, D = 16", _noup(4, 16), 1),

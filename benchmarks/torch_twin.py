@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import torch
@@ -169,7 +170,7 @@ class Twin(nn.Module):
         upsampling = model != "gated-pixelvae-noup"
         self.latent_dim, self.size = latent_dim, (height, width)
         self.encoder = Encoder(latent_dim, height, width)
-        self.decoder = Decoder(latent_dim, height, width) if upsampling else None
+        self.decoder: Any = Decoder(latent_dim, height, width) if upsampling else None
         if model == "conv-vae":
             self.pixelcnn, self.output = None, Conv(FEATURES, 1, (1, 1))
             return

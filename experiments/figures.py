@@ -83,11 +83,8 @@ def sample(options, model, header) -> None:
 
 
 def reconstruct(options, model, header) -> None:
-    from lib.evaluation import limit
-
     dataset = open_data(options.data, header, model, options.source)
-    count = limit(dataset, options.split, options.count)
-    originals = dataset.images(options.split, 0, count)
+    originals = dataset.images(options.split, 0, options.count)
 
     def grid(sampler):
         return reconstruction_grid(sampler, originals, options.draws, options.seed, options.level)

@@ -6,7 +6,6 @@ Numbers are bits a dimension (:func:`lib.model.bits_per_dim`), with nats an imag
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from lib.console.command import (
 )
 from lib.console.progress import say
 from lib.errors import UserError
+from lib.files.atomic import to_json
 from models.presets import Preset, Training
 from models.settings import BATCH_NORMS, DECODERS, Settings
 
@@ -86,7 +86,9 @@ class Experiment:
         p = _add_word(commands, "evaluate", evaluate, "bits/dim and its parts, and nats an image")
         _add_data(p, "default: what the weights were trained on")
         _add_split(p)
-        p.add_argument("--images", type=positive_int, metavar="M", help="only the first M images")
+        p.add_argument(
+            "--images", type=positive_int, metavar="M", help="only M images, evenly spaced"
+        )
         p.add_argument("--samples", type=positive_int, default=1, help="posterior samples an image")
         p.add_argument("--batch-size", type=positive_int, default=16)
         p.add_argument("--json", action="store_true", help="one JSON object on the last line")
@@ -129,7 +131,7 @@ class Experiment:
         from lib.backend.summary import summary
         from lib.runs.environment import environment_record
         from lib.runs.folder import Run
-        from lib.training.loop import train as run_training
+        from lib.training.loop import Trainer
         from models.hierarchical import HierarchicalModel
 
         preset = chosen_preset(self.presets[options.preset], options)
@@ -152,7 +154,7 @@ class Experiment:
             count = model.parameters.count()
             say(f"{settings.name}: {count:,} parameters, latents {model.noise_shapes}")
             recipe = recipe_of({**vars(training), "seed": options.seed}, options.on_nan)
-            status = run_training(model, dataset, recipe, run)
+            status = Trainer(model, dataset, recipe, run).run()
             if status == 0:
                 self._finish(run, dataset)
             return status
@@ -316,4 +318,4 @@ def evaluate(options, model, header) -> None:
     numbers = report(model, options.split, bound, header, options.batch_norm)
     print(describe(numbers) + " (± standard error)")
     if options.json:
-        print(json.dumps(numbers))
+        print(to_json(numbers))

@@ -9,7 +9,6 @@ python experiments/mnist_pixelvae.py reconstruct runs/noup
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,6 +26,7 @@ from lib.console.command import (
 )
 from lib.console.progress import say
 from lib.errors import UserError
+from lib.files.atomic import to_json
 from models import MNIST_MODELS
 
 # The paper's recipe and sizes; a recipe that gets further on few cores (smaller batches, a learning rate that falls,
@@ -161,7 +161,7 @@ def train(arguments) -> int:
     from lib.backend.summary import summary
     from lib.runs.environment import environment_record
     from lib.runs.folder import Run
-    from lib.training.loop import train as run_training
+    from lib.training.loop import Trainer
     from models.mnist import MnistModel, Settings
 
     dataset = open_dataset(arguments.data)
@@ -192,7 +192,7 @@ def train(arguments) -> int:
             f"{settings.model}: {model.parameters.count():,} parameters, "
             f"L = {settings.layers}, D = {settings.dim_pix}, K = {model.latent_dim}, on {dataset.name}"
         )
-        status = run_training(model, dataset, recipe_of(training, arguments.on_nan), run)
+        status = Trainer(model, dataset, recipe_of(training, arguments.on_nan), run).run()
         if status == 0:
             finish(run, dataset)
         return status
@@ -276,28 +276,25 @@ def describe(numbers: dict) -> str:
 
 
 def evaluate(arguments) -> None:
-    from datasets.spread import Spread
     from experiments.weights import open_data
     from lib.evaluation import Bound, ImportanceWeighted
 
     model, header = load(arguments.weights)
     dataset = open_data(arguments.data, header, model)
-    if arguments.images:
-        dataset = Spread(dataset, arguments.split, arguments.images)
     bound = Bound(model, arguments.seed, arguments.batch_size)(
-        dataset, arguments.split, samples=arguments.samples
+        dataset, arguments.split, arguments.images, arguments.samples
     )
     weighted = None
     if arguments.importance_samples and model.latent_dim:
         weighted = ImportanceWeighted(model, arguments.seed, arguments.batch_size)(
-            dataset, arguments.split, arguments.importance_samples
+            dataset, arguments.split, arguments.importance_samples, arguments.images
         )
     elif arguments.importance_samples:
         say(f"{model.settings.model} has no latent: its likelihood is exact")
     numbers = report(model, arguments.split, bound, weighted, arguments.importance_samples)
     print(describe(numbers) + " (nats/image, ± standard error)")
     if arguments.json:
-        print(json.dumps(numbers))
+        print(to_json(numbers))
 
 
 def sample(arguments) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from lib.errors import UserError
 from lib.files.arrays import load_arrays
+from lib.runs.folder import best_weights
+from lib.runs.settings import check_data
 
 #: What a header of somebody else's, or one that was made up, leads to where its entries are used.
 NONSENSE = (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError)
@@ -33,9 +35,7 @@ def load_weights(path: str) -> tuple[dict, dict]:
                 f"{path} is no run's folder and no weights file here, and not the name of trained weights ({known})"
             )
     elif file.is_dir():
-        file = file / "best.npz"
-        if not file.exists():
-            raise UserError(f"{path} holds no best.npz yet: train first, to the first evaluation")
+        file = best_weights(file)
     return load_arrays(file, kind="weights")
 
 
@@ -88,6 +88,7 @@ def open_data(name: str | None, header: dict, model, source: str | None = None):
     """
     from datasets import open_dataset
 
+    asked = name
     if not name:
         try:
             name = header["config"]["settings"]["data"]["name"]
@@ -96,6 +97,8 @@ def open_data(name: str | None, header: dict, model, source: str | None = None):
         if not isinstance(name, str):
             raise UserError("these weights do not say what they were trained on: name --data")
     dataset = open_dataset(name, Path(source) if source else None)
+    if not asked:
+        check_data(header["config"]["settings"], dataset)
     if dataset.image_shape != model.image_shape or dataset.levels != model.levels:
         raise UserError(
             f"{dataset.name} has {dataset.levels}-level images of {dataset.image_shape}; these "

@@ -8,7 +8,7 @@ and two models are compared on the same noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import theano.tensor as T
 from lib import noise as random_noise
 from lib.console.compiling import compiling
 from lib.console.progress import Progress
+from lib.data import Dataset
 from lib.errors import NotFiniteError, UserError
 from lib.model import LatentModel, Model, Unit, draw_image_noise, noise_variables
 
@@ -51,7 +52,7 @@ class Evaluation:
         return {"mean": self.mean(name), "se": self.se(name)}
 
 
-def evenly_spaced(dataset, split: str, images: int | None = None) -> np.ndarray:
+def evenly_spaced(dataset: Dataset, split: str, images: int | None = None) -> np.ndarray:
     """The numbers of ``images`` images of a split, evenly spaced, by default of all.
 
     Evenly, because sets may be sorted, as binarized MNIST's test set is.
@@ -66,7 +67,8 @@ def evenly_spaced(dataset, split: str, images: int | None = None) -> np.ndarray:
     if not 0 < count <= size:
         raise UserError(
             f"{count} images of the {split} split are asked for, and it has {size}: "
-            f"choose from 1 to {size}"
+            f"choose from 1 to {size}",
+            setting="images",
         )
     return np.arange(count) * size // count
 
@@ -76,7 +78,7 @@ def units(numbers: np.ndarray, size: int) -> list[np.ndarray]:
     return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
 
-def read(dataset, split: str, numbers: np.ndarray) -> np.ndarray:
+def read(dataset: Dataset, split: str, numbers: np.ndarray) -> np.ndarray:
     """The images of a split by their rising numbers: uint8 (N, C, H, W); neighbours at once."""
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
     return np.concatenate([dataset.images(split, int(r[0]), int(r[-1]) + 1) for r in runs])
@@ -104,7 +106,7 @@ class Bound:
             )
 
     def __call__(
-        self, dataset, split: str, images: int | None = None, samples: int = 1
+        self, dataset: Dataset, split: str, images: int | None = None, samples: int = 1
     ) -> Evaluation:
         """Evaluate a split, or ``images`` evenly spaced ones of it, averaging over samples.
 
@@ -129,7 +131,9 @@ class Bound:
         values["bound"] = values["reconstruction"] + values["kl"]
         return Evaluation(values)
 
-    def _evaluate(self, dataset, split: str, numbers: np.ndarray, samples: int) -> np.ndarray:
+    def _evaluate(
+        self, dataset: Dataset, split: str, numbers: np.ndarray, samples: int
+    ) -> np.ndarray:
         """One unit of work, a function of its arguments and the weights alone: (terms, N)."""
         batch = read(dataset, split, numbers)
         sums = np.zeros((len(self._names), len(numbers)))
@@ -137,7 +141,7 @@ class Bound:
             noise = draw_image_noise(self._model, self._seed, f"{split} {sample}", numbers)
             sums += self._function(batch, *noise)
         for name, values in zip(self._names, sums):
-            _check_finite(values, name, split, numbers)
+            _check_finite(values, name, split, numbers.tolist())
         return sums / samples
 
 
@@ -162,7 +166,7 @@ class ImportanceWeighted:
             self._log_weights = theano.function([x, mean, log_sigma, noise], weights)
 
     def __call__(
-        self, dataset, split: str, samples: int, images: int | None = None
+        self, dataset: Dataset, split: str, samples: int, images: int | None = None
     ) -> Evaluation:
         """Estimates for a split, or for ``images`` evenly spaced ones of it, from S ``samples``.
 
@@ -176,7 +180,7 @@ class ImportanceWeighted:
                 bar.update(1, nll=float(np.mean(estimates)))
         return Evaluation({"importance_weighted": np.array(estimates)})
 
-    def _evaluate(self, dataset, split: str, number: int, samples: int) -> float:
+    def _evaluate(self, dataset: Dataset, split: str, number: int, samples: int) -> float:
         """One unit of work, a function of its arguments and the weights alone."""
         x = dataset.images(split, number, number + 1)
         mean, log_sigma = self._encode(x)
@@ -192,7 +196,7 @@ class ImportanceWeighted:
         return float(np.log(samples)) - total.value()
 
 
-def _check_finite(values: np.ndarray, what: str, split: str, numbers) -> None:
+def _check_finite(values: np.ndarray, what: str, split: str, numbers: Sequence[int]) -> None:
     for value, number in zip(values, numbers):
         if not np.isfinite(value):
             raise NotFiniteError(

@@ -51,7 +51,8 @@ def mask_of(g: Geometry) -> np.ndarray:
 def arguments(g: Geometry) -> tuple[int, int, int, int]:
     """What makes the operation: kernel height and width, taps, stride."""
     mask = mask_of(g)
-    return (*mask.shape, int(mask.sum()), g.stride)
+    height, width = mask.shape
+    return (height, width, int(mask.sum()), g.stride)
 
 
 class Arrays:

@@ -99,7 +99,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
     JSON has no NaN, and strict readers refuse a file that holds one.
     """
-    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+    return json.dumps(_plain(value), indent=indent, allow_nan=False, default=_refuse)
 
 
 def _plain(value: Any) -> Any:
@@ -112,6 +112,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     return value
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"{type(value).__name__} has no place in JSON: {value!r}")
 
 
 def _open_temporary(path: Path) -> BinaryIO:

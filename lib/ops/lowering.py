@@ -8,6 +8,7 @@ replaces each of these operations by what it means, equal within rounding.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import theano.tensor as T
 from theano import gof
@@ -193,7 +194,7 @@ def _shape(x):
     return [x.shape[i] for i in range(x.ndim)]
 
 
-_MEANINGS = {
+_MEANINGS: dict[Any, Any] = {
     BatchNorm: _batch_norm,
     BatchNormGradient: _batch_norm_gradient,
     Categorical: _categorical,

@@ -243,8 +243,8 @@ def _last_iteration(folder: Path, config: Mapping[str, Any], resume: bool) -> in
         return None
     if not resume:
         raise UserError(
-            f"the folder {folder} already holds a checkpoint; "
-            "choose another folder, or resume it"
+            f"the folder {folder} already holds a checkpoint; choose another folder, or resume it",
+            setting="resume",
         )
     _, header = load_arrays(path, kind="checkpoint")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lib.data import Dataset
 from lib.errors import UserError
 
 
@@ -28,7 +29,7 @@ def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
     return found
 
 
-def check_data(settings: Mapping[str, Any], dataset) -> None:
+def check_data(settings: Mapping[str, Any], dataset: Dataset) -> None:
     """Compare a data set with the checksum in a run's settings (`config["settings"]`).
 
     Settings without one, from elsewhere, say nothing.
@@ -44,7 +45,8 @@ def check_data(settings: Mapping[str, Any], dataset) -> None:
         raise UserError(
             f"the images of {dataset.name} are not those that these weights were trained on "
             f"(checksum {str(dataset.checksum)[:12]}, then {str(trained)[:12]}): "
-            "bring those back, or name the data to use"
+            "bring those back, or name the data to use",
+            setting="data",
         )
 
 

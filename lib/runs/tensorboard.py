@@ -29,7 +29,8 @@ class ScalarWriter:
             from tensorboardX.proto import event_pb2
         except ImportError as problem:
             raise UserError(
-                "TensorBoard's files need tensorboardX: pip install tensorboardX"
+                "TensorBoard's files need tensorboardX: pip install tensorboardX",
+                setting="tensorboard",
             ) from problem
         self._summary, self._proto = summary, event_pb2
         self._task = f"cannot write TensorBoard events to {folder}"

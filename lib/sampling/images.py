@@ -10,13 +10,14 @@ from lib import noise
 from lib.console.compiling import compiling
 from lib.console.progress import Progress
 from lib.errors import UserError
+from lib.model import LatentModel
 from lib.sampling.draws import bernoulli
 from lib.sampling.samplers import Sampler
 
 BATCH = 100  # images that are drawn together
 
 
-def sample_images(model, count: int, seed: int, method: str = "cached") -> np.ndarray:
+def sample_images(model: LatentModel, count: int, seed: int, method: str = "cached") -> np.ndarray:
     """Images drawn from the model, z from the prior: uint8 (count, C, H, W) of 0 and 1.
 
     Image n is a function of the weights, the seed and n: a larger count only adds images.
@@ -24,7 +25,9 @@ def sample_images(model, count: int, seed: int, method: str = "cached") -> np.nd
     return _draw(model, _latents(model, "sample latent", count, seed), seed, method)
 
 
-def reconstruct_images(model, images: np.ndarray, seed: int, method: str = "cached") -> np.ndarray:
+def reconstruct_images(
+    model: LatentModel, images: np.ndarray, seed: int, method: str = "cached"
+) -> np.ndarray:
     """For each image (N, C, H, W) one drawn from p(x|z), z drawn from q(z|x): uint8, 0 and 1.
 
     Raises UserError for a model without latent.
@@ -40,22 +43,21 @@ def reconstruct_images(model, images: np.ndarray, seed: int, method: str = "cach
     return _draw(model, np.concatenate(z), seed, method)
 
 
-def _latents(model, purpose: str, count: int, seed: int) -> np.ndarray:
+def _latents(model: LatentModel, purpose: str, count: int, seed: int) -> np.ndarray:
     """(count, K); K is 0 for a model without latent."""
-    each = [noise.standard_normal(seed, purpose, n, (model.latent_dim,)) for n in range(count)]
-    return np.stack(each)
+    return noise.standard_normals(seed, purpose, range(count), (model.latent_dim,))
 
 
 def _batches(count: int) -> list:
     return [slice(start, start + BATCH) for start in range(0, count, BATCH)]
 
 
-def _draw(model, z: np.ndarray, seed: int, method: str) -> np.ndarray:
+def _draw(model: LatentModel, z: np.ndarray, seed: int, method: str) -> np.ndarray:
     x, latent = T.tensor4("x"), T.matrix("z")
     with compiling(f"the {method} sampler", len(model.parameters)):
         sampler = Sampler(x, model.decode(x, latent), [latent], bernoulli, method=method)
     shape = model.image_shape
-    uniform = np.stack([noise.uniform(seed, "sample pixels", n, shape) for n in range(len(z))])
+    uniform = noise.uniforms(seed, "sample pixels", range(len(z)), shape)
     batches = _batches(len(z))
     with Progress(total=len(batches) * shape[1], unit="row") as progress:
         drawn = [sampler(uniform[at], z[at], progress=progress) for at in batches]

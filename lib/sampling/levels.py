@@ -13,7 +13,7 @@ import theano.tensor as T
 from lib import noise as random_noise
 from lib.console.compiling import compiling
 from lib.console.progress import Progress
-from lib.model import noise_variables
+from lib.model import LayeredModel, noise_variables
 from lib.sampling.draws import gaussian
 from lib.sampling.samplers import Sampler
 
@@ -31,7 +31,7 @@ class LevelSampler:
     that a picture is a function of it and one level can be varied alone.
     """
 
-    def __init__(self, model, method: str = "cached"):
+    def __init__(self, model: LayeredModel, method: str = "cached"):
         self._model = model
         self._shapes = {**model.noise_shapes, PIXELS: model.image_shape}
         self.levels = [*sorted(model.noise_shapes, reverse=True), PIXELS]
@@ -52,9 +52,8 @@ class LevelSampler:
         """Noise of a level for images 0 … count − 1, each a function of seed, purpose and number:
         (count, ...).
         """
-        draw = random_noise.uniform if level == PIXELS else random_noise.standard_normal
-        shape = self._shapes[level]
-        return np.stack([draw(seed, f"{purpose} {level}", n, shape) for n in range(count)])
+        draw = random_noise.uniforms if level == PIXELS else random_noise.standard_normals
+        return draw(seed, f"{purpose} {level}", range(count), self._shapes[level])
 
     def __call__(self, noise: Mapping[str, np.ndarray]) -> np.ndarray:
         """Images from noise of all levels, (N, ...) each: uint8 (N, C, H, W)."""

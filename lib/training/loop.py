@@ -14,6 +14,7 @@ import numpy as np
 from lib.console.compiling import compiling
 from lib.console.progress import Progress, say
 from lib.console.stop import GracefulStop
+from lib.data import Dataset
 from lib.errors import NotFiniteError, UserError
 from lib.evaluation import Bound, Evaluation
 from lib.model import Model, MovingModel, draw_noise
@@ -45,7 +46,7 @@ class Trainer:
         The checkpoint does not fit the model, or the first one cannot be written.
     """
 
-    def __init__(self, model: Model, dataset, recipe: Recipe, run: Run) -> None:
+    def __init__(self, model: Model, dataset: Dataset, recipe: Recipe, run: Run) -> None:
         self._model, self._dataset, self._recipe = model, dataset, recipe
         self._bound = Bound(model, recipe.seed, recipe.evaluation_batch)
         self._statistics: MovingStatistics | None = None
@@ -142,13 +143,14 @@ class Trainer:
 
     def _stopped(self, t: int, trouble: NotFinite) -> UserError:
         if self._recipe.on_nan == "stop":
-            which, way_on = f"iteration {t} is", 'on_nan "skip" leaves such steps out'
+            which, way_on = f"iteration {t} is", '"skip" leaves such steps out'
         else:
             which = f"the last {self._skips} iterations are"
             way_on = "so many are no accident: train anew with a lower learning rate"
         return NotFiniteError(
             f"{which} not finite: {trouble}; the last checkpoint is kept. "
-            f'"replay {self._saver.folder}" looks at the first such step, {way_on}'
+            f'"replay {self._saver.folder}" looks at the first such step, {way_on}',
+            setting="on_nan" if self._recipe.on_nan == "stop" else None,
         )
 
     def _save(self, evaluate: bool, bar: Progress) -> None:

@@ -11,6 +11,7 @@ import theano
 import theano.tensor as T
 
 from lib.console.compiling import compiling
+from lib.data import Dataset
 from lib.errors import NotFiniteError
 from lib.model import Model, MovingModel, draw_noise, noise_variables
 from lib.training.step import Recipe
@@ -58,7 +59,7 @@ class MovingStatistics:
 
 
 def batches_after(
-    model: Model, dataset, recipe: Recipe, iteration: int
+    model: Model, dataset: Dataset, recipe: Recipe, iteration: int
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """The ``recipe.statistics_batches`` training batches after an iteration, with their noise.
 

@@ -185,7 +185,7 @@ def test_one_level_on_grey_digits(tmp_path):
         (["train", "--preset", "tiny", "--data", "{colour}", "--source", "."], "--source"),
         (["train", "--preset", "tiny", "--iterations", "0"], "--iterations"),
         (["evaluate", "{empty}"], "best.npz"),
-        (["evaluate", "{run}", "--images", "7"], "--images 7"),
+        (["evaluate", "{run}", "--images", "7"], "7 images of the test split"),
         (["sample", "{run}/config.json"], "config.json"),
         (["vary", "{run}", "--level", "lowest"], "--level"),
         (["reconstruct", "{run}", "--count", "1", "--out", "{run}/x.jpg"], ".png"),

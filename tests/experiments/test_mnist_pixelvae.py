@@ -142,7 +142,10 @@ def test_the_schedules_of_the_presets():
         (["train", "--frobnicate"], "--frobnicate"),
         (["evaluate"], "RUN|WEIGHTS.npz"),
         (["evaluate", "/nowhere/at/all.npz"], "all.npz"),
-        (["evaluate", "RUN", "--images", "100000"], "--images 100000 is more than"),
+        (
+            ["evaluate", "RUN", "--images", "100000"],
+            "100000 images of the test split are asked for",
+        ),
         (["evaluate", "RUN", "--importance-samples", "0"], "--importance-samples"),
         (["sample", "RUN", "--count", "0"], "--count"),
         (["sample", "RUN", "--count", "10001"], "from 1 to 10000"),

@@ -12,7 +12,6 @@ import pytest
 
 from datasets import RECIPES, open_dataset
 from datasets.sources import source_folder
-from datasets.spread import Spread
 from experiments.mnist_pixelvae import load
 from experiments.records import ORDERINGS, PAPER, ROOT, read_records
 from lib.evaluation import Bound
@@ -47,7 +46,7 @@ def bound(name):
 
 @lru_cache(maxsize=None)
 def on_subset(name, dataset):
-    return bound(name)(Spread(dataset, "test", RECORDS[name]["subset"]["images"]), "test")
+    return bound(name)(dataset, "test", RECORDS[name]["subset"]["images"])
 
 
 @models

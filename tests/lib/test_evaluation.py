@@ -33,7 +33,9 @@ class Arrays:
 class LinearGaussian:
     """p(z) = N(0, I), p(x|z) = N(Wz + b, s²), so log p(x) is known; q is near the true posterior, not equal."""
 
-    latent_dim, noise_shapes, parameters = 2, {"z": (2,)}, {}
+    latent_dim = 2
+    noise_shapes: dict = {"z": (2,)}
+    parameters: dict = {}
     W = np.array([[1.0, 0.3], [-0.5, 0.8], [0.2, 0.4]], "float32")
     b = np.array([1.5, 1.0, 2.0], "float32")
     s = 0.8
@@ -101,7 +103,9 @@ def test_memory_is_bounded_by_the_batch_and_the_result_does_not_depend_on_it():
         evaluation._log_weights = watched
         estimates.append(evaluation(data, "test", samples=1000).values["importance_weighted"])
         assert max(largest) == min(batch_size, 1000)
-    np.testing.assert_allclose(estimates[0], -LinearGaussian().log_likelihood(data.images("test")), atol=0.1)
+    np.testing.assert_allclose(
+        estimates[0], -LinearGaussian().log_likelihood(data.images("test")), atol=0.1
+    )
     for other in estimates[1:]:
         np.testing.assert_allclose(other, estimates[0], rtol=0, atol=1e-5)
 
@@ -200,7 +204,9 @@ def test_log_sum_exp_in_parts():
     assert total.value() == pytest.approx(logsumexp(values), rel=1e-12)
 
 
-@pytest.mark.parametrize("values", [[0.0] * 10_000, [1e4, -1e4], [-np.inf, -3.0], [-np.inf], [np.inf, 1.0]])
+@pytest.mark.parametrize(
+    "values", [[0.0] * 10_000, [1e4, -1e4], [-np.inf, -3.0], [-np.inf], [np.inf, 1.0]]
+)
 def test_log_sum_exp_of_extremes(values):
     total = LogSumExp()
     total.add(np.array(values))

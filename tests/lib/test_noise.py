@@ -25,7 +25,9 @@ def test_seed_and_index_do_not_mix():
     assert not np.intersect1d(uniform(1, "a", 2, (9,)), uniform(2, "a", 1, (9,))).size
 
 
-@pytest.mark.parametrize(("each", "draw"), [(standard_normals, standard_normal), (uniforms, uniform)])
+@pytest.mark.parametrize(
+    ("each", "draw"), [(standard_normals, standard_normal), (uniforms, uniform)]
+)
 def test_noise_of_several_images_is_each_image_s_own(each, draw):
     several = each(3, "valid z", np.array([7, 0, 12]), (2, 5))
     assert several.shape == (3, 2, 5) and several.dtype == np.float32

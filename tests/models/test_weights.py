@@ -22,7 +22,7 @@ from lib.layers.parameters import Parameters, at_most
 from models import MNIST_MODELS
 
 HUGE = [10**4, 10**9, 10**30, math.inf]
-ODD = [*HUGE, None, "x", "12", -1, 0, 2.5, math.nan, [], [[9, 9]], {}]
+ODD: list = [*HUGE, None, "x", "12", -1, 0, 2.5, math.nan, [], [[9, 9]], {}]
 SETTINGS = {
     **{name: small(name).header() for name in MNIST_MODELS},
     "hierarchical": asdict(SMALL),

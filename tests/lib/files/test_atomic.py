@@ -12,6 +12,7 @@ import pytest
 
 from lib.errors import UserError
 from lib.files import atomic
+from lib.files.arrays import save_arrays
 from lib.files.atomic import atomic_write, to_json, write_json
 
 
@@ -23,6 +24,21 @@ def test_json_holds_numpys_numbers_and_nothing_it_cannot(tmp_path):
         write_json(tmp_path / "x.json", {"a": object()})
     assert json.loads((tmp_path / "x.json").read_text())["a"] == 0.5  # the old one stays
     assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_what_is_not_finite_is_null_in_json(tmp_path):
+    """JSON has no NaN; strict readers refuse a file that holds one."""
+    value = {
+        "se": float("nan"),
+        "all": [np.float32(np.inf), (-np.inf, 1.5)],
+        "a": np.array([np.nan]),
+    }
+    write_json(tmp_path / "x.json", value)
+    save_arrays(tmp_path / "x.npz", {}, {"kind": "weights", **value})
+    header = np.load(tmp_path / "x.npz")["header"].tobytes()
+    for text in ((tmp_path / "x.json").read_text(), header):
+        found = json.loads(text, parse_constant=pytest.fail)
+        assert [found[n] for n in value] == [None, [None, [None, 1.5]], [None]]
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):

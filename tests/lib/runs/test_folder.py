@@ -19,6 +19,8 @@ from lib.files.arrays import load_arrays, save_arrays
 from lib.runs.environment import environment_record
 from lib.runs.folder import Run
 from lib.runs.metrics import COLUMNS, read_metrics
+from lib.runs.saver import Saver
+from lib.runs.settings import check_data
 
 SETTINGS = {"model": "m", "layers": 4, "shape": (1, 28), "data": {"sum": "a"}, "iterations": 100}
 CONFIG = {"settings": SETTINGS, "environment": {"versions": {"numpy": "1"}}}
@@ -98,10 +100,35 @@ def test_iterations_may_grow_and_the_environment_may_change(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text()) == config
 
 
+def test_the_data_s_checksum_decides_and_not_its_name(tmp_path):
+    """A .npz file may be moved, or be named by another path."""
+    data = {"name": "a/set.npz", "checksum": "1" * 64}
+    with Run.open(tmp_path, with_settings(data=data)) as run:
+        run.save_checkpoint(ARRAYS, {"iteration": 1})
+    moved = {**data, "name": "b/set.npz"}
+    with Run.open(tmp_path, with_settings(data=moved)):
+        assert json.loads((tmp_path / "config.json").read_text())["settings"]["data"] == moved
+    with pytest.raises(UserError, match="data.checksum: 1+ → 2+, data.name: a/set.npz → c"):
+        Run.open(tmp_path, with_settings(data={"name": "c", "checksum": "2" * 64}))
+    with pytest.raises(UserError, match="data.name: a/set.npz → c"):  # nothing says it is the same
+        Run.open(tmp_path, with_settings(data={"name": "c"}))
+
+
+def test_other_images_than_those_trained_on_are_refused():
+    class Data:
+        name, checksum = "images.npz", "2" * 64
+
+    check_data({"data": {"name": "images.npz", "checksum": "2" * 64}}, Data())
+    for unsaid in ({}, {"data": None}, {"data": {"name": "images.npz"}}):
+        check_data(unsaid, Data())
+    with pytest.raises(UserError, match="images.npz are not those .* trained on .*2{12}.*1{12}"):
+        check_data({"data": {"name": "images.npz", "checksum": "1" * 64}}, Data())
+
+
 def test_a_checkpoint_is_never_overwritten_unasked(tmp_path):
     fill(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(UserError, match="already holds a checkpoint.*another folder.*--resume"):
+    with pytest.raises(UserError, match="already holds a checkpoint.*another folder, or resume"):
         Run.open(tmp_path, CONFIG, resume=False)
     assert contents(tmp_path) == before
 
@@ -316,6 +343,17 @@ def test_tensorboard_files_hold_the_scalars(tmp_path):
         assert read_events(tmp_path) == (expected, [])  # flushed
     with Run.open(tmp_path, CONFIG, tensorboard=True):
         assert read_events(tmp_path)[1] == [6]
+
+
+def test_tensorboard_is_given_finite_values_alone(tmp_path):
+    with Run.open(tmp_path, CONFIG, tensorboard=True) as run:
+        saver = Saver(run)
+        saver.start(ARRAYS, {"iteration": 0})
+        row = {"iteration": 5, "split": "valid", "bound": np.nan, "kl": None, "reconstruction": 1.5}
+        saver.log(row)
+        saver.checkpoint(ARRAYS, {"iteration": 5})
+        assert read_events(tmp_path)[0] == [(5, "valid/reconstruction", 1.5)]
+        assert np.isnan(run.read_metrics()[0]["bound"])
 
 
 def test_no_tensorboard_files_unless_asked_for(tmp_path):

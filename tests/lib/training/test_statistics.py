@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import theano
-import theano.tensor as T
 
 from lib.errors import NotFiniteError
 from lib.training.statistics import MovingStatistics, batches_after
