@@ -16,7 +16,7 @@ _PACKAGES = ("numpy", "scipy", "Theano", "Lasagne", "fuel", "h5py", "pillow")
 
 
 def environment_record() -> dict[str, Any]:
-    """Versions, git commit (`+` where files differ from it), machine and device, for `config.json`."""
+    """Versions, git commit (`+` if files differ from it), machine and device: for `config.json`."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -16,7 +16,7 @@ COLUMNS = ("iteration", "split", "bound", "reconstruction", "kl", "alpha", "seco
 
 
 def read_metrics(path: PathLike) -> list[dict[str, Any]]:
-    """Rows of a `metrics.csv`: iteration is int, split str, all others float, or None where empty.
+    """Rows of a `metrics.csv`: iteration is int, split str, all others float, or None if empty.
 
     A last line that was torn by a crash is left out.
 
@@ -53,7 +53,7 @@ def append_row(path: PathLike, row: Mapping[str, Any]) -> None:
 
 
 def restore_metrics(path: PathLike, columns: Sequence[str], iteration: int | None) -> None:
-    """Take the file back to the checkpoint of `iteration`, or start it anew where that is None.
+    """Take the file back to the checkpoint of `iteration`, or start it anew if that is None.
 
     Later rows and a torn last line go; extra `columns` that the file lacks are added.
     """

@@ -137,13 +137,16 @@ class Trainer:
 
     def _report(self, t: int, images, noise, scalars, trouble: NotFinite) -> None:
         header = {
-            "model": self._model.header(), "iteration": t, "scalars": dict(scalars), "trouble": str(trouble),
-        }  # fmt: skip
+            "model": self._model.header(),
+            "iteration": t,
+            "scalars": dict(scalars),
+            "trouble": str(trouble),
+        }
         self._saver.report(report_arrays(self._step.state(), images, noise), header)
 
     def _stopped(self, t: int, trouble: NotFinite) -> UserError:
         if self._recipe.on_nan == "stop":
-            which, way_on = f"iteration {t} is", '"skip" leaves such steps out'
+            which, way_on = f"iteration {t} is", 'on_nan "skip" leaves such steps out'
         else:
             which = f"the last {self._skips} iterations are"
             way_on = "so many are no accident: train anew with a lower learning rate"

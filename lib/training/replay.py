@@ -35,10 +35,10 @@ def load_report(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def replay(
     step: TrainingStep, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Takes the reported step again; yields lines for the user.
+    """Take the reported step again; yields lines for the user.
 
     The terms, then each parameter whose gradient is not finite: how many entries, and its largest
-    value. Raises UserError where the report does not fit the model.
+    value. Raises UserError if the report does not fit the model.
     """
     inputs = [arrays[name] for name in arrays if name.startswith(_INPUTS)]
     iteration = header.get("iteration", "unknown")

@@ -32,7 +32,7 @@ def test_stopping_names_what_it_was_and_keeps_the_last_checkpoint(tmp_path):
     with pytest.raises(UserError) as stop:
         run_for(tmp_path, 8, **poisoned(5))
     assert "iteration 5 is not finite: cost is nan, the gradient of encoder" in str(stop.value)
-    assert '"skip" leaves' in str(stop.value) and "replay" in str(stop.value)
+    assert 'on_nan "skip" leaves' in str(stop.value) and "replay" in str(stop.value)
     arrays, header = load_arrays(tmp_path / "checkpoint.npz", kind="checkpoint")
     assert header["iteration"] == 3
     assert all(np.isfinite(a).all() for a in arrays.values())
