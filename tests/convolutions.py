@@ -69,3 +69,53 @@ class Arrays:
         self.w = draw(C_OUT, C_IN, taps)
         self.b, self.b_in = draw(C_OUT), draw(C_IN)
         self.acc, self.acc_in = draw(*self.gy.shape), draw(*self.x.shape)
+
+
+TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
+
+
+def kernel_of(g: Geometry, w: np.ndarray) -> np.ndarray:
+    """(O, C, taps) as (O, C, kh, kw), with zeros for the missing taps."""
+    mask = mask_of(g)
+    kernel = np.zeros(w.shape[:2] + mask.shape)
+    for t, (u, v) in enumerate(zip(*np.nonzero(mask))):
+        kernel[:, :, u, v] = w[:, :, t]
+    return kernel
+
+
+def products(g: Geometry):
+    """Every product of a convolution: where it lies in the output, the kernel and the input."""
+    mask = mask_of(g)
+    for i in range(g.outputs[0]):
+        for j in range(g.outputs[1]):
+            for u, v in zip(*np.nonzero(mask)):
+                r = g.stride * i + u - mask.shape[0] // 2
+                c = g.stride * j + v - mask.shape[1] // 2
+                if 0 <= r < g.inputs[0] and 0 <= c < g.inputs[1]:
+                    yield i, j, u, v, r, c
+
+
+def by_loops(g: Geometry, x, w) -> np.ndarray:
+    y, kernel = np.zeros((len(x), len(w), *g.outputs)), kernel_of(g, w)
+    for i, j, u, v, r, c in products(g):
+        y[:, :, i, j] += x[:, :, r, c] @ kernel[:, :, u, v].T
+    return y
+
+
+def inputs_by_loops(g: Geometry, gy, w) -> np.ndarray:
+    x, kernel = np.zeros((len(gy), w.shape[1], *g.inputs)), kernel_of(g, w)
+    for i, j, u, v, r, c in products(g):
+        x[:, :, r, c] += gy[:, :, i, j] @ kernel[:, :, u, v]
+    return x
+
+
+def weights_by_loops(g: Geometry, x, gy) -> np.ndarray:
+    kernel = np.zeros((gy.shape[1], x.shape[1], *mask_of(g).shape))
+    for i, j, u, v, r, c in products(g):
+        kernel[:, :, u, v] += gy[:, :, i, j].T @ x[:, :, r, c]
+    return kernel[:, :, mask_of(g) == 1]
+
+
+def close(ours: np.ndarray, truth: np.ndarray, dtype: str = "float64") -> None:
+    assert ours.shape == truth.shape and ours.dtype == dtype
+    np.testing.assert_allclose(ours, truth, rtol=0, atol=TOLERANCE[dtype] * np.abs(truth).max())

@@ -22,8 +22,8 @@ import numpy as np
 from lib.backend import device, flags
 from lib.backend.preparation import prepare
 from lib.backend.summary import summary
-from lib.console.text import print_anything
 from lib.errors import UserError
+from lib.text import print_anything
 from lib.version import VERSION
 
 PACKAGES = ("Theano", "Lasagne", "fuel", "numpy", "scipy", "h5py", "pillow", "scikit-learn", "lmdb")
@@ -126,7 +126,9 @@ def _version(package: str) -> str:
 
 def _first_line(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, errors="replace").stdout.partition("\n")[0]
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace"
+        ).stdout.partition("\n")[0]
     except OSError as error:
         return str(error)
 

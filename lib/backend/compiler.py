@@ -76,7 +76,9 @@ def settle(given: Mapping[str, str], folder: str) -> Compiler:
     wanted = given.get("cxx", "g++")
     chosen = given.get("gcc.cxxflags", "-march=native")
     if "-fopenmp" in chosen.split():
-        raise UserError("leave -fopenmp out of Theano's flag gcc.cxxflags: openmp=True stands for it")
+        raise UserError(
+            "leave -fopenmp out of Theano's flag gcc.cxxflags: openmp=True stands for it"
+        )
     if not wanted:
         return Compiler(chosen, cured=False)  # the user wants none: Theano computes in Python
     path = which(wanted)
@@ -204,7 +206,10 @@ _REMEDIES = (
     (r"fatal error: (\S+): No such file", "the header {0} is missing: install the compiler's libraries anew"),
     (r"cannot execute|error trying to exec", "it is not installed whole: install it anew"),
     (r"internal compiler error|Killed signal", "it crashed, maybe for want of memory"),
-    (r"bad value|unrecognized .*option|unknown value", "it does not know a flag of Theano's gcc.cxxflags or blas.ldflags"),
+    (
+        r"bad value|unrecognized .*option|unknown value",
+        "it does not know a flag of Theano's gcc.cxxflags or blas.ldflags",
+    ),
     (r"Permission denied|Read-only file system", "its files cannot be written"),
     (r"undefined reference|ld returned|linker", "linking fails"),
 )  # fmt: skip

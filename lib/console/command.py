@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from lib.backend import device
 from lib.console.progress import say
-from lib.console.text import print_anything
 from lib.errors import UserError
+from lib.text import print_anything
 
 USAGE_STATUS = 2
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled import C, PYTHON, apply, guarded, threads
-from convolutions import GEOMETRIES, Geometry, arguments, mask_of
-from test_ops_conv import by_loops, close, inputs_by_loops, weights_by_loops
+from compiled import PYTHON, C, apply, guarded, threads
+from convolutions import (
+    GEOMETRIES,
+    Geometry,
+    arguments,
+    by_loops,
+    close,
+    inputs_by_loops,
+    mask_of,
+    weights_by_loops,
+)
 from theano.tensor import verify_grad
 
 from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
@@ -87,7 +95,9 @@ def test_gradients_against_finite_differences(name):
     a, rng = Wide(g, images=2, inputs=130, outputs=136), np.random.RandomState(3)
     x, w = a.x[:, :, :3, :3], a.w
     # Along the inputs alone: of the weights, there are too many to move each.
-    verify_grad(lambda x: Correlate(*arguments(g))(x, w), [x[:1, :2].repeat(65, 1)], rng=rng, mode=C)
+    verify_grad(
+        lambda x: Correlate(*arguments(g))(x, w), [x[:1, :2].repeat(65, 1)], rng=rng, mode=C
+    )
 
 
 def test_what_is_masked_is_not_read():
