@@ -15,7 +15,6 @@ elsewhere (a GPU, ``PIXELVAE_NATIVE=0``) :mod:`lib.ops.lowering` replaces these 
 
 from __future__ import annotations
 
-import os
 from functools import partial
 
 import numpy as np
@@ -26,7 +25,7 @@ from theano.gof.type import Generic
 from theano.scalar import int64 as scalar_int64
 from theano.tensor.type_other import NoneConst, NoneTypeT
 
-from lib.ops._native import CHECK_CONTIGUOUS, HEADERS, NativeOp, _digest, c_type, same_dtype
+from lib.ops._native import CHECK_CONTIGUOUS, NativeOp, c_type, same_dtype
 
 _GEOMETRY = ("kh", "kw", "taps", "stride")
 
@@ -64,9 +63,6 @@ class _Correlation(NativeOp):
 
     def c_support_code(self):
         return CHECK_CONTIGUOUS
-
-    def c_code_cache_version(self):
-        return (*super().c_code_cache_version(), _digest(os.path.join(HEADERS, "wide.h")))
 
     def _offsets(self):
         for t in range(self.taps):
