@@ -15,12 +15,13 @@ from typing import Any, Callable
 
 import numpy as np
 
-from models import MNIST_MODELS
-from models.presets import SETTINGS, TRAINING
+from models import mnist_presets
+from models.registry import HIERARCHICAL, MNIST
+from models.table1 import VARIANTS
 
 TOLERANCE = 1e-4
 OPERATIONS: dict[str, tuple[Callable, tuple]] = {}
-MODELS = (*MNIST_MODELS, "tiny", "64px_small")
+MODELS = (*VARIANTS, "tiny", "64px_small")
 
 
 def _operation(*shapes):
@@ -160,17 +161,15 @@ def of_operation(name: str) -> dict[str, np.ndarray]:
 
 def step_of(name: str) -> tuple[Any, Any, Mapping[str, float]]:
     """A model, its training step and the scalars of its first iteration: an MNIST model narrow, a preset as it is."""
-    from experiments import hierarchical, mnist_pixelvae
     from lib.training.step import TrainingStep
-    from models.hierarchical import HierarchicalModel
-    from models.mnist import MnistModel, Settings
 
-    if name in MNIST_MODELS:
-        model: Any = MnistModel(Settings(name, 2, 8, 8))
-        recipe = mnist_pixelvae.recipe_of({**mnist_pixelvae.PRESETS["paper"], "seed": 0})
+    if name in VARIANTS:
+        preset = MNIST.presets["paper"]
+        model = MNIST.build(mnist_presets.Settings(name, 2, 8, 8))
     else:
-        model = HierarchicalModel(SETTINGS[name])
-        recipe = hierarchical.recipe_of({**vars(TRAINING[name]), "seed": 0})
+        preset = HIERARCHICAL.presets[name]
+        model = HIERARCHICAL.build(preset.settings)
+    recipe = preset.training.recipe(seed=0)
     return model, TrainingStep(model, recipe), recipe.schedule(1)
 
 

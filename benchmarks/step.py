@@ -15,17 +15,17 @@ import time
 from lib.console import command
 from lib.console.command import ArgumentParser, positive_int
 from lib.console.progress import say
-from models.presets import SETTINGS, TRAINING
+from models.registry import HIERARCHICAL
 
 
-def parse(words: list[str]):
+def parse(argv: list[str]):
     parser = ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
-    parser.add_argument("preset", choices=list(SETTINGS))
+    parser.add_argument("preset", choices=list(HIERARCHICAL.presets))
     parser.add_argument("--batch-size", type=positive_int, default=2)
     parser.add_argument("--steps", type=positive_int, default=3)
     command.add_device_options(parser)
     parser.set_defaults(function=measure)
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def measure(options) -> None:
@@ -33,14 +33,13 @@ def measure(options) -> None:
 
     from lib.backend.summary import summary
     from lib.model import draw_noise
-    from lib.training.step import Recipe, TrainingStep
-    from models.hierarchical import HierarchicalModel
+    from lib.training.step import TrainingStep
 
     say(summary())
     start = time.monotonic()
-    model = HierarchicalModel(SETTINGS[options.preset])
-    schedule = TRAINING[options.preset].schedule
-    recipe = Recipe(options.steps, options.batch_size, options.steps, 0, schedule, clip_norm=5.0)
+    preset = HIERARCHICAL.presets[options.preset]
+    model = HIERARCHICAL.build(preset.settings)
+    recipe = preset.training.recipe(seed=0)
     step = TrainingStep(model, recipe)
     print(f"{options.preset}: {model.parameters.count():,} parameters, batch {options.batch_size}")
     print(f"ready after {time.monotonic() - start:.0f} s")
@@ -50,7 +49,7 @@ def measure(options) -> None:
         images = rng.randint(0, model.levels, shape).astype("uint8")
         noise = draw_noise(model, 0, "step", t, options.batch_size)
         start = time.monotonic()
-        cost, *_ = step(images, noise, schedule(t))
+        cost, *_ = step(images, noise, recipe.schedule(t))
         print(f"step {t}: {time.monotonic() - start:.2f} s, cost {cost:.4f} nats/dim", flush=True)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 

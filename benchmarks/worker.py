@@ -7,12 +7,15 @@ noise. It runs on a GPU where ``PIXELVAE_DEVICE`` is cuda, else on the CPU.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 
 from benchmarks.protocol import serve
-from experiments.mnist_pixelvae import PRESETS, load, schedule_of
+from models.registry import MNIST
+from models.weights import load
 
 
 class Images:
@@ -33,51 +36,39 @@ class Images:
 
 
 def _open(weights: str, inputs: str):
-    model, _ = load(weights)
+    model: Any = load(weights).model
     with np.load(inputs) as file:
         return model, file["images"], file["noise"]
 
 
-def training_step(weights: str, inputs: str):
-    """One step of the experiment's training, its noise included."""
+def _step(model, recipe, images):
+    """One step of a training, its noise included."""
     from lib.model import draw_noise
-    from lib.training.step import Recipe, TrainingStep
+    from lib.training.step import TrainingStep
 
-    model, images, _ = _open(weights, inputs)
-    paper = PRESETS["paper"]
-    schedule = schedule_of(paper)
-    recipe = Recipe(paper["iterations"], len(images), paper["eval_every"], 0, schedule, 1.0)
     step, iterations = TrainingStep(model, recipe), count(1)
 
     def repeat() -> None:
         t = next(iterations)
-        step(images, draw_noise(model, 0, "training", t, len(images)), schedule(t))
+        step(images, draw_noise(model, 0, "training", t, len(images)), recipe.schedule(t))
 
     return repeat
+
+
+def training_step(weights: str, inputs: str):
+    """One step of the paper's training on binarized MNIST."""
+    model, images, _ = _open(weights, inputs)
+    return _step(model, MNIST.presets["paper"].training.recipe(seed=0), images)
 
 
 def preset_step(weights: str, inputs: str):
-    """One step of a preset's training, its noise included."""
-    from experiments.hierarchical import recipe_of
-    from experiments.weights import load_weights
-    from lib.model import draw_noise
-    from lib.training.step import TrainingStep
-    from models.hierarchical import HierarchicalModel, Settings
-    from models.presets import TRAINING
-
-    arrays, header = load_weights(weights)
-    model = HierarchicalModel(Settings.from_header(header["model"]))
-    model.parameters.assign(arrays)
-    recipe = recipe_of({**vars(TRAINING[model.settings.name]), "seed": 0})
-    step, iterations, scalars = TrainingStep(model, recipe), count(1), recipe.schedule(1)
+    """One step of a preset's training, with the scalars of its first iteration."""
+    loaded = load(weights)
+    recipe = loaded.family.presets[loaded.model.name].training.recipe(seed=0)
+    first = recipe.schedule(1)
     with np.load(inputs) as file:
         images = file["images"]
-
-    def repeat() -> None:
-        noise = draw_noise(model, 0, "training", next(iterations), len(images))
-        step(images, noise, scalars)
-
-    return repeat
+    return _step(loaded.model, replace(recipe, schedule=lambda t: first), images)
 
 
 def bound(weights: str, inputs: str):

@@ -1,15 +1,134 @@
-"""Pictures of models with levels of latents: samples, reconstructions, and one level varied alone."""
+"""Pictures of a model: samples, reconstructions, and one level varied alone.
+
+Models with one latent vector, or none, are drawn as in figures 9 and 10; those with latents in
+levels as in figures 1, 6, 7, 8 and 11.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from experiments.weights import beside, open_data
 from lib.errors import UserError
+from models.family import Family
+
+if TYPE_CHECKING:
+    from models.weights import Weights
 
 LEVELS = ("top", "middle", "bottom")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Images (N, C, H, W) in a grid of so many columns, by default as many as make it square."""
+
+    images: np.ndarray
+    columns: int | None = None
+
+    def save(self, path: Path, levels: int) -> Path:
+        """Write a PNG of images with so many values a pixel; gives the path. Raises UserError."""
+        from lib.files.pictures import save_grid
+
+        save_grid(path, self.images, levels, columns=self.columns)
+        return path
+
+
+class VectorFigures:
+    """Pictures of a :class:`lib.model.LatentModel` (figures 9 and 10)."""
+
+    SAMPLES, ORIGINALS = 100, 50
+
+    def __init__(self, model: Any, sampler: str = "cached"):
+        self._model, self._sampler = model, sampler
+
+    def samples(self, count: int, seed: int) -> Picture:
+        """Images drawn from the model."""
+        from lib.sampling import sample_images
+
+        return Picture(sample_images(self._model, count, seed, self._sampler))
+
+    def reconstructions(self, originals: np.ndarray, seed: int) -> Picture:
+        """Each original (N, C, H, W), then its reconstruction. Raises UserError without a latent."""
+        from lib.files.pictures import side_by_side
+        from lib.sampling import reconstruct_images
+
+        again = reconstruct_images(self._model, originals, seed, self._sampler)
+        return Picture(side_by_side(originals, again), columns=10)
+
+    def all(self, dataset) -> Iterator[tuple[str, Picture]]:
+        """The pictures of a finished run, by name."""
+        yield "samples.png", self.samples(self.SAMPLES, seed=0)
+        if self._model.latent_dim:
+            count = min(self.ORIGINALS, dataset.size("test"))
+            originals = evenly_spaced(dataset, "test", count)
+            yield "reconstructions.png", self.reconstructions(originals, seed=0)
+
+
+class LayeredFigures:
+    """Pictures of a :class:`lib.model.LayeredModel` (figures 1, 6, 7, 8 and 11)."""
+
+    SAMPLES, ORIGINALS = 25, 8
+
+    def __init__(self, model: Any, sampler: str = "cached"):
+        from lib.sampling.levels import LevelSampler
+
+        self._name, self._sampler = model.name, LevelSampler(model, sampler)
+
+    def samples(self, count: int, seed: int) -> Picture:
+        """Images drawn from the model."""
+        return Picture(sample_grid(self._sampler, count, seed))
+
+    def reconstructions(
+        self, originals: np.ndarray, seed: int, draws: int = 5, level: str = "top"
+    ) -> Picture:
+        """Each original, then images from its latents of a level (:func:`reconstruction_grid`)."""
+        grid = reconstruction_grid(self._sampler, originals, draws, seed, level)
+        return Picture(grid, columns=1 + draws)
+
+    def variations(self, level: str, count: int, scenes: int, seed: int) -> Picture:
+        """Rows in which one level's noise alone changes; ``level`` may be "all"."""
+        levels = levels_by_name(self._sampler)
+        if level not in (*levels, "all"):
+            raise UserError(f"{self._name} has one latent: choose top or bottom", setting="level")
+        varied = list(levels.values()) if level == "all" else [levels[level]]
+        return Picture(variation_grid(self._sampler, varied, count, scenes, seed), columns=count)
+
+    def all(self, dataset) -> Iterator[tuple[str, Picture]]:
+        """The pictures of a finished run, by name."""
+        yield "samples.png", self.samples(self.SAMPLES, seed=0)
+        originals = evenly_spaced(dataset, "test", min(6, dataset.size("test")))
+        yield "reconstructions.png", self.reconstructions(originals, seed=0)
+        yield "vary.png", self.variations("all", 8, 1, seed=0)
+
+
+Figures = Union[VectorFigures, LayeredFigures]
+
+
+def kind_of(family: Family) -> type[Figures]:
+    """The class that draws a family's models."""
+    return LayeredFigures if family.layered else VectorFigures
+
+
+def of(weights: Weights, sampler: str = "cached") -> Any:
+    """What draws the pictures of a model."""
+    return kind_of(weights.family)(weights.model, sampler)
+
+
+def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> None:
+    """Draw the pictures of a finished run into a folder, under names with the prefix."""
+    for name, picture in of(weights).all(dataset):
+        picture.save(folder / f"{prefix}{name}", weights.model.levels)
+
+
+def evenly_spaced(dataset, split: str, count: int) -> np.ndarray:
+    """So many images of a split: uint8 (count, C, H, W). Raises UserError if it has fewer."""
+    from datasets.spread import Spread
+
+    return Spread(dataset, split, count).images(split)
 
 
 def levels_by_name(sampler) -> dict[str, str]:
@@ -62,51 +181,3 @@ def variation_grid(
                     noise[name] = sampler.noise(seed, purpose, name, 1).repeat(count, axis=0)
             rows.append(noise)
     return sampler({name: np.concatenate([r[name] for r in rows]) for name in sampler.levels})
-
-
-def draw_all(model, dataset, run) -> None:
-    """The three pictures of a finished run."""
-    from lib.files.pictures import save_grid
-    from lib.sampling.levels import LevelSampler
-
-    sampler = LevelSampler(model)
-    save_grid(run.path("samples.png"), sample_grid(sampler, 25, seed=0), model.levels)
-    originals = dataset.images("test", 0, min(6, dataset.size("test")))
-    grid = reconstruction_grid(sampler, originals, 5, seed=0)
-    save_grid(run.path("reconstructions.png"), grid, model.levels, columns=6)
-    grid = variation_grid(sampler, sampler.levels, 8, 1, seed=0)
-    save_grid(run.path("vary.png"), grid, model.levels, columns=8)
-
-
-def sample(options, model, header) -> None:
-    _save(options, model, "samples.png", lambda s: sample_grid(s, options.count, options.seed))
-
-
-def reconstruct(options, model, header) -> None:
-    dataset = open_data(options.data, header, model, options.source)
-    originals = dataset.images(options.split, 0, options.count)
-
-    def grid(sampler):
-        return reconstruction_grid(sampler, originals, options.draws, options.seed, options.level)
-
-    _save(options, model, "reconstructions.png", grid, columns=1 + options.draws)
-
-
-def vary(options, model, header) -> None:
-    def grid(sampler):
-        levels = levels_by_name(sampler)
-        if options.level not in (*levels, "all"):
-            raise UserError(f"{model.settings.name} has one latent: choose --level top or bottom")
-        varied = list(levels.values()) if options.level == "all" else [levels[options.level]]
-        return variation_grid(sampler, varied, options.count, options.scenes, options.seed)
-
-    _save(options, model, "vary.png", grid, columns=options.count)
-
-
-def _save(options, model, name: str, grid, columns: int | None = None) -> None:
-    from lib.files.pictures import save_grid
-    from lib.sampling.levels import LevelSampler
-
-    out = options.out or beside(options.weights, name)
-    save_grid(out, grid(LevelSampler(model, options.sampler)), model.levels, columns=columns)
-    print(out)

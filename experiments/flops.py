@@ -4,7 +4,7 @@
     python experiments/flops.py                          # all models
     python experiments/flops.py 64px_big gated-pixelvae
 
-Counted is one evaluation of the bound of one image. "done" leaves out what masks make zero by position (those taps
+The work is one evaluation of the bound of one image. "done" leaves out what masks make zero by position (those taps
 are neither stored nor computed here); "unmasked" counts whole kernels, as a plain convolution with zeros would do.
 """
 
@@ -15,37 +15,35 @@ from dataclasses import replace
 
 from lib.console import command
 from lib.console.command import ArgumentParser
-from models import MNIST_MODELS
+from models.mnist_presets import Settings
 from models.presets import SETTINGS
+from models.registry import HIERARCHICAL, MNIST
+from models.table1 import VARIANTS
 
 PAPER = 63e9  # table 2
 TABLE_E2 = "64px_big-table-E.2"
 # The paper's table has fewer residual blocks than the released code, and no 1x1 one among the masked.
-VARIANTS = {
+CHANGED = {
     TABLE_E2: replace(
         SETTINGS["64px_big"], name=TABLE_E2, stages=((192, 1), (256, 1), (512, 3)),
         top_stages=((512, 2), (512, 2), (512, 2)), latent_kernels=(3, 3, 3),
     ),
 }  # fmt: skip
-HIERARCHICAL = {**SETTINGS, **VARIANTS}
+LAYERED = {**SETTINGS, **CHANGED}
 
 
 def build(name: str):
     """The model of that name at the paper's sizes."""
-    if name in HIERARCHICAL:
-        from models.hierarchical import HierarchicalModel
-
-        return HierarchicalModel(HIERARCHICAL[name])
-    from models.mnist import MnistModel, Settings
-
-    return MnistModel(Settings(name))
+    if name in LAYERED:
+        return HIERARCHICAL.build(LAYERED[name])
+    return MNIST.build(Settings(name))
 
 
-def parse(words: list[str]):
-    names = [*MNIST_MODELS, *HIERARCHICAL]
+def parse(argv: list[str]):
+    names = [*VARIANTS, *LAYERED]
     parser = ArgumentParser(prog="flops.py", description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(names))
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     for name in options.models:
         if name not in names:
             parser.error(f"there is no model {name!r}: choose among {', '.join(names)}")

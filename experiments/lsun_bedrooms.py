@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import sys
 
-from experiments.hierarchical import Experiment
-from models.lsun_bedrooms import PRESETS
-from models.settings import Settings
+from experiments.command_line import main
+from experiments.experiment import Experiment
+from models.registry import HIERARCHICAL
 
-
-def data(settings: Settings) -> str:
-    """Likelihoods are compared on the 32×32 version of the same images."""
-    return "lsun_bedrooms_32" if settings.height == 32 else "lsun_bedrooms"
-
-
-# The set has no test split but the validation images under that name.
-EXPERIMENT = Experiment("lsun_bedrooms.py", __doc__, PRESETS, data, splits=("test",))
+EXPERIMENT = Experiment(
+    "lsun_bedrooms.py",
+    __doc__,
+    HIERARCHICAL,
+    # Likelihoods are compared on the 32×32 version of the same images.
+    data={(3, 64, 64): "lsun_bedrooms", (3, 32, 32): "lsun_bedrooms_32"},
+    default="64px_small",
+    # The set has no test split but the validation images under that name.
+    splits=("test",),
+)
 
 if __name__ == "__main__":
-    sys.exit(EXPERIMENT.main(sys.argv[1:]))
+    sys.exit(main(EXPERIMENT, sys.argv[1:]))

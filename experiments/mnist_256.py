@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import sys
 
-from experiments.hierarchical import Experiment
-from models.mnist_256 import PRESETS
+from experiments.command_line import main
+from experiments.experiment import Experiment
+from models.registry import HIERARCHICAL
 
-EXPERIMENT = Experiment("mnist_256.py", __doc__, PRESETS, data=lambda settings: "mnist_256")
+EXPERIMENT = Experiment(
+    "mnist_256.py", __doc__, HIERARCHICAL, data={(1, 28, 28): "mnist_256"}, default="mnist_256"
+)
 
 if __name__ == "__main__":
-    sys.exit(EXPERIMENT.main(sys.argv[1:]))
+    sys.exit(main(EXPERIMENT, sys.argv[1:]))

@@ -14,28 +14,29 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from experiments.mnist_layers import finished_run
-from experiments.mnist_pixelvae import PRESETS
-from experiments.mnist_table1 import run_all
+from experiments.finished import finished_run
+from experiments.jobs import run_all
 from lib.console.command import ArgumentParser, main, positive_int
 from lib.console.progress import say
 from lib.errors import UserError
+from models.registry import MNIST
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("conv-vae", "gated-pixelvae")
 NEIGHBOURS = (1, 3, 5, 10, 20, 30, 50, 100, 200)
 
 
-def parse(words: list[str]):
+def parse(argv: list[str]):
     """The command line."""
     parser = ArgumentParser(prog="mnist_latents.py", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
 
     p = commands.add_parser("train", help="train both models with K = 2, then record and plot")
-    p.add_argument("--preset", choices=sorted(PRESETS), default="paper")
+    p.add_argument("--preset", choices=list(MNIST.presets), default="paper")
     p.add_argument("--data", default="binarized_mnist")
     p.add_argument("--out", default="runs/latents", help="a folder with one run a model")
     p.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
@@ -53,7 +54,7 @@ def parse(words: list[str]):
     p = commands.add_parser("plot", help="the figure, from the record alone")
     p.add_argument("--into", type=Path, default=ROOT / "results" / "figure5", metavar="FOLDER")
     p.set_defaults(function=plot)
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def train(arguments) -> int:
@@ -115,8 +116,8 @@ def record(arguments) -> None:
 
     Raises UserError without finished runs.
     """
-    from experiments.mnist_pixelvae import load
     from lib.files.atomic import atomic_write, write_json
+    from models.weights import load
 
     runs, images = [], {split: labelled_images(split) for split in ("train", "valid", "test")}
     labels = {split: pair[1] for split, pair in images.items()}
@@ -124,7 +125,7 @@ def record(arguments) -> None:
     for name in MODELS:
         folder = Path(arguments.out) / name
         run = finished_run(folder)
-        model, _ = load(str(folder))
+        model: Any = load(str(folder), MNIST).model
         if model.latent_dim != 2:
             raise UserError(
                 f"{folder} has {model.latent_dim} latent dimensions, and figure 5 has two"

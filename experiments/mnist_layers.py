@@ -14,19 +14,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from experiments.mnist_pixelvae import PRESETS
-from experiments.mnist_table1 import run_all
-from experiments.records import training_command
+from experiments.finished import finished_run
+from experiments.jobs import run_all
 from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
 from lib.errors import UserError
+from models.registry import MNIST
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("gated-pixelvae", "gated-pixelcnn")
 
 
-def parse(words: list[str]):
+def parse(argv: list[str]):
     """The command line."""
     parser = ArgumentParser(prog="mnist_layers.py", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -37,7 +36,7 @@ def parse(words: list[str]):
     p.add_argument(
         "--layers", type=non_negative_int, nargs="+", default=[0, 1, 2, 4, 6, 8, 10, 12, 14]
     )
-    p.add_argument("--preset", choices=sorted(PRESETS), default="paper")
+    p.add_argument("--preset", choices=list(MNIST.presets), default="paper")
     p.add_argument("--data", default="binarized_mnist")
     p.add_argument("--out", default="runs/layers", help="a folder with one run a model and L")
     p.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
@@ -53,7 +52,7 @@ def parse(words: list[str]):
     p = commands.add_parser("plot", help="the figure, from the record alone")
     p.add_argument("--into", type=Path, default=ROOT / "results" / "figure4", metavar="FOLDER")
     p.set_defaults(function=plot)
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def train(arguments) -> int:
@@ -72,34 +71,6 @@ def train(arguments) -> int:
         arguments.into = arguments.into or Path(arguments.out)
         record(arguments)
     return status
-
-
-def finished_run(folder: Path) -> dict[str, Any]:
-    """What a finished run was and reached (nats an image): the fields of figures 4 and 5's records.
-
-    Raises UserError where its files are missing or make no sense.
-    """
-    from lib.runs.metrics import read_metrics
-
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        results = json.loads((folder / "results.json").read_text())
-        settings = config["settings"]
-        return {
-            "model": settings["model"]["model"],
-            "layers": settings["model"]["layers"],
-            "iterations": settings["iterations"],
-            "best_iteration": results["iteration"],
-            "valid": results["valid"],
-            "test": results["test"],
-            "seconds": round(read_metrics(folder / "metrics.csv")[-1]["seconds"]),
-            "seed": settings["seed"],
-            "command": training_command(
-                settings, config["environment"]["preset"], f"{folder.parent.name}/{folder.name}"
-            ),
-        }
-    except (OSError, ValueError, KeyError, IndexError) as problem:
-        raise UserError(f"{folder} is no finished run: {problem}") from problem
 
 
 def record(arguments) -> None:

@@ -1,65 +1,43 @@
-"""The paper's MNIST numbers, the records of ours in ``results/``, and how both are written."""
+"""The records of our MNIST numbers in ``results/``, and how they and the paper's are written."""
 
 from __future__ import annotations
 
 import json
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.mnist_pixelvae import PRESETS
-from models import MNIST_MODELS
+from models.registry import MNIST
+from models.table1 import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
 Record = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of table 1, nats an image: the bound (or exact likelihood) and the importance-weighted estimate."""
-
-    title: str
-    bound: float
-    weighted: float | None = None
-    exact: bool = False
-
-    def __str__(self) -> str:
-        bound = f"{'=' if self.exact else '≤'} {self.bound:.2f}"
-        return f"≈ {self.weighted:.2f} ({bound})" if self.weighted else bound
-
-
-#: The authors' own rows of table 1.
-PAPER = {
-    "conv-vae": Row("Convolutional VAE", 87.41),
-    "pixelvae": Row("PixelVAE", 80.64),
-    "gated-pixelcnn": Row("Gated PixelCNN", 80.10, exact=True),
-    "gated-pixelvae": Row("Gated PixelVAE", 80.02, 79.48),
-    "gated-pixelvae-noup": Row("Gated PixelVAE without upsampling", 79.58, 78.96),
-}
-#: What table 1 quotes from others.
-PUBLISHED = (
-    ("DRAW (Gregor et al., 2016)", "≤ 80.97"),
-    ("Discrete VAE (Rolfe, 2016)", "= 81.01"),
-    ("IAF VAE (Kingma et al., 2016)", "≈ 79.88"),
-    ("PixelCNN (van den Oord et al., 2016a)", "= 81.30"),
-    ("PixelRNN (van den Oord et al., 2016a)", "= 79.20"),
-    ("VLAE (Chen et al., 2016)", "= 79.03"),
-)
-#: Pairs of which the paper's first is better.
-ORDERINGS = (("pixelvae", "conv-vae"), ("gated-pixelvae", "pixelvae"))
+#: The rows of table 1 that are the authors' own, by model.
+PAPER = {name: variant.paper for name, variant in VARIANTS.items() if variant.paper}
 
 
 def read_records(root: Path) -> dict[str, Record]:
     """The records of ``mnist_table1.py ship``, by model, in the order of table 1."""
-    files = {name: root / "results" / "mnist" / f"{name}.json" for name in MNIST_MODELS}
+    files = {name: root / "results" / "mnist" / f"{name}.json" for name in VARIANTS}
     return {name: read_json(file) for name, file in files.items() if file.exists()}
 
 
 def read_json(file: Path) -> Any:
     """A record's content; None where there is no such file."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def paper(name: str) -> str:
+    """The paper's numbers for a model; nothing for one that is not in table 1."""
+    return str(PAPER[name]) if name in PAPER else ""
+
+
+def band(record: Record) -> str:
+    """How far above the paper's bound the weights may be; nothing for a model that is not in table 1."""
+    return f"{record['paper']['band']:.1f}" if "paper" in record else ""
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -82,9 +60,10 @@ def size(record: Record) -> str:
     """L, D and K, where the model has them."""
     s = record["size"]
     parts = []
-    if record["model"] != "conv-vae":
+    variant = VARIANTS[record["model"]]
+    if variant.autoregressive:
         parts.append(f"L = {s['layers']}, D = {s['dim_pix']}")
-    if record["model"] != "gated-pixelcnn":
+    if variant.latent:
         parts.append(f"K = {s['latent_dim']}")
     return ", ".join(parts)
 
@@ -134,9 +113,11 @@ def training_command(settings: Mapping[str, Any], preset: str, out: str | None =
     words = ["python experiments/mnist_pixelvae.py train", f"--model {model} --preset {preset}"]
     words.append(f"--data {settings['data']['name']}")
     chosen = {**settings["model"], **settings}
-    for name, value in PRESETS[preset].items():
-        if chosen[name] != value:
-            words.append(f"--{name.replace('_', '-')} {chosen[name]}")
+    base = MNIST.presets[preset]
+    values = {**vars(base.settings), **vars(base.training)}
+    for option in (*MNIST.settings.options(), *MNIST.training.options()):
+        if option.field != "model" and chosen[option.field] != values[option.field]:
+            words.append(f"--{option.name.replace('_', '-')} {chosen[option.field]}")
     if settings["seed"]:
         words.append(f"--seed {settings['seed']}")
     return " ".join([*words, f"--out runs/{out or model}"])

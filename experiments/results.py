@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from experiments.records import (
-    PAPER,
     ROOT,
     Record,
+    band,
     bound,
     estimate,
     iterations,
+    paper,
     read_json,
     read_records,
     size,
@@ -86,7 +87,7 @@ def weights_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
              "paper", "at most above the paper's bound", "command"],
             [
                 [f"`{name}`", size(r), f"{r['parameters']:,}", iterations(r), value(r["valid"]["bound"]), bound(r),
-                 weighted(r), str(PAPER[name]), f"{r['paper']['band']:.1f}", f"`{r['commands']['bound']}`"]
+                 weighted(r), paper(name), band(r), f"`{r['commands']['bound']}`"]
                 for name, r in records.items()
             ],
         )  # fmt: skip
@@ -124,7 +125,7 @@ def weights_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
     yield ""
     yield text(
         """
-        `python experiments/mnist_table1.py train --preset few-cores` trains all five from nothing, with the preset's
+        `python experiments/mnist_table1.py train --preset few-cores` trains them all from nothing, with the preset's
         own settings.
         """
     )
@@ -154,10 +155,7 @@ def readme_section(records: Mapping[str, Record]) -> Iterator[str]:
         return
     yield from table(
         ["name", "size", "test bound, nats", "importance-weighted", "paper"],
-        [
-            [f"`{name}`", size(r), bound(r), estimate(r), str(PAPER[name])]
-            for name, r in records.items()
-        ],
+        [[f"`{name}`", size(r), bound(r), estimate(r), paper(name)] for name, r in records.items()],
     )
 
 

@@ -1,15 +1,10 @@
-"""The paper's models, one script for each group of data sets, mirroring the tables of its appendix E.
+"""The paper's models, beside the tables of its appendix E.
 
-A model owns its parameters by name, and gives Theano expressions: encode, decode, bound.
+``mnist`` has those for binarized MNIST (table E.1), ``hierarchical`` those of one or two levels for larger images
+(table E.2), made of ``levels``. A model owns its parameters by name, and gives Theano expressions.
+
+What can be known of models without Theano: ``registry`` has the families, ``table1`` the models of the first one,
+``mnist_presets`` and ``presets`` with ``settings`` the sizes and how they are trained. ``weights`` loads any of them.
 """
 
 import lib  # noqa: F401  (prepares Theano before any model imports it)
-
-#: The models of :mod:`models.mnist`, in the order of table 1.
-MNIST_MODELS = (
-    "conv-vae",
-    "pixelvae",
-    "gated-pixelcnn",
-    "gated-pixelvae",
-    "gated-pixelvae-noup",
-)

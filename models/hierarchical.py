@@ -13,7 +13,6 @@ pass. :mod:`models.presets` has the sizes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -27,27 +26,37 @@ from lib.model import Terms, bits_per_dim
 from lib.ops.gaussian import Gaussian, kl, kl_to_standard
 from lib.ops.likelihood import categorical_log_likelihood, discretised_gaussian_log_likelihood
 from lib.sampling.draws import categorical, discretised_gaussian
+from models.family import header_of
 from models.levels import Independent, Level, MapCode, PixelCNN, VectorCode, split_gaussian
 from models.settings import Settings
+
+__all__ = ["HierarchicalModel", "Settings"]
 
 
 class HierarchicalModel:
     """A model of one or two levels; implements :class:`lib.model.Model`.
 
     ``batch_norm`` says how it is evaluated and sampled: "blend" as the released code does, "moving"
-    by moving averages alone. Both keep every image for itself.
+    by moving averages alone. Both keep every image for itself. ``limit``: bytes that the parameters
+    may take, see :class:`lib.layers.parameters.Parameters`.
 
     Raises UserError where the image's size cannot be halved as often as there are stages.
     """
 
-    def __init__(self, settings: Settings, seed: int = 0, batch_norm: str = "blend"):
+    def __init__(
+        self,
+        settings: Settings,
+        seed: int = 0,
+        batch_norm: str = "blend",
+        limit: int | None = None,
+    ):
         self.settings = s = settings
         self.name = s.name
         self.levels, self.two_levels = s.levels, bool(s.top_stages)
-        self.image_shape = (s.channels, s.height, s.width)
+        self.image_shape = s.image_shape
         self.unit = bits_per_dim(self.image_shape)
         self._known = KnownStatistics(own=1 / s.batch if batch_norm == "blend" else 0.0)
-        self.parameters = p = Parameters(seed)
+        self.parameters = p = Parameters(seed, limit)
         self._embedding = Embedding(p, "embedding", s.levels, s.embed) if s.embed else None
         size = self._size(s.stages)
         top_size = self._size((*s.stages, *s.top_stages[1:]))
@@ -98,7 +107,7 @@ class HierarchicalModel:
 
     def header(self) -> dict:
         """What a weights file says about the model, enough to build it again."""
-        return asdict(self.settings)
+        return header_of("hierarchical", self.settings)
 
     def _embed(self, x):
         middle = self.settings.levels / 2

@@ -5,9 +5,9 @@ Each is declared for a model's parameters and called on Theano expressions, as :
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import numpy as np
 import theano.tensor as T
 
 from lib.layers.conv import Conv, MaskedConv
@@ -52,7 +52,7 @@ class VectorCode:
         size: tuple[int, int], mean: bool, glorot: bool,
     ):  # fmt: skip
         self._shape, self._mean = (width, *size), mean
-        numbers = width if mean else int(np.prod(self._shape))
+        numbers = width if mean else math.prod(self._shape)
         self._up = Linear(p, f"{encoder}.output", numbers, 2 * latent, glorot=glorot)
         self._down = Linear(p, f"{decoder}.input", latent, numbers, glorot=glorot)
 

@@ -1,4 +1,4 @@
-"""The five models for binarized MNIST: the authors' own rows of table 1, layer by layer as in table E.1.
+"""The models for binarized MNIST: the authors' own rows of table 1, layer by layer as in table E.1.
 
 =======================  =========================================================================
 ``conv-vae``             upsampling decoder, pixels independent given z
@@ -13,44 +13,23 @@ Where the released code and the paper differ, ``docs/fidelity.md`` says which on
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import theano.tensor as T
 
 from lib.layers.conv import Conv, TransposedConv
-from lib.layers.gated import GatedLayer
 from lib.layers.linear import Linear
 from lib.layers.parameters import Parameters
 from lib.model import NATS, Terms
-from lib.ops.gate import gate
 from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
 from lib.ops.likelihood import bernoulli_log_likelihood
+from models.family import header_of
+from models.mnist_presets import Settings
 
-FEATURES = (
-    32  # channels of the upsampling decoder's output, and of the layers behind it in gated-pixelvae
-)
+__all__ = ["MnistModel", "Settings"]
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What makes one model of the table: the defaults are the paper's sizes.
-
-    layers (L): PixelCNN layers after the first; dim_pix (D): their width; latent_dim (K): of z;
-    filter_size (k): of those layers, odd; height and width of the images.
-    """
-
-    model: str = "gated-pixelvae-noup"
-    layers: int = 12
-    dim_pix: int = 32
-    latent_dim: int = 64
-    filter_size: int = 5
-    height: int = 28
-    width: int = 28
-
-
-def relu(x):
-    return T.nnet.relu(x)
+# Channels of the upsampling decoder's maps, and of the layers behind it in gated-pixelvae.
+FEATURES = 32
 
 
 class Encoder:
@@ -70,7 +49,7 @@ class Encoder:
         for i, conv in enumerate(self.convs):
             if i == 4:
                 x = pad_to_even(x)  # 7x7 -> 8x8
-            x = relu(conv(x))
+            x = T.nnet.relu(conv(x))
         y = self.linear(x.flatten(2))
         return Gaussian(mean=y[:, ::2], log_sigma=y[:, 1::2])
 
@@ -117,11 +96,11 @@ class Decoder:
 
     def __call__(self, z):
         h, w = self.sizes[-1]
-        x = relu(self.linear(z)).reshape((z.shape[0], 64, h, w))
+        x = T.nnet.relu(self.linear(z)).reshape((z.shape[0], 64, h, w))
         for conv in self.first:
-            x = relu(conv(x))
+            x = T.nnet.relu(conv(x))
         for i, (up, conv) in enumerate(self.stages):
-            x = relu(conv(relu(up(x))))
+            x = T.nnet.relu(conv(T.nnet.relu(up(x))))
             # The table crops 8x8 to 7x7 behind the first stage; sizes that divide by 8 need no crop at all.
             height, width = self.sizes[2 - i]
             if (2 * h, 2 * w) != (height, width):
@@ -130,110 +109,33 @@ class Decoder:
         return x
 
 
-class IndependentPixels:
-    """A 1x1 convolution of the features to one logit a pixel: the convolutional VAE."""
-
-    def __init__(self, p: Parameters, s: Settings):
-        self.conv = Conv(p, "output", FEATURES, 1, (1, 1), he=False)
-
-    def __call__(self, x, features):
-        return self.conv(features)
-
-
-def with_features(x, features):
-    """The image with the decoder's features behind it; one image (1, 1, H, W) is repeated for all of them."""
-    if x.broadcastable[0]:
-        x = T.extra_ops.repeat(x, features.shape[0], axis=0)
-    return T.concatenate([x, features], axis=1)
-
-
-class MaskedStack:
-    """The un-gated PixelCNN: one 7x7 mask-A convolution, then residual mask-B layers with ReLU."""
-
-    def __init__(self, p: Parameters, s: Settings):
-        d, k = s.dim_pix, s.filter_size
-        self.input = Conv(p, "pixelcnn.input", 1 + FEATURES, d, (7, 7), taps=24)
-        self.layers = [
-            Conv(p, f"pixelcnn.layer{i + 1}", d, d, (k, k), taps=k * k // 2 + 1)
-            for i in range(s.layers)
-        ]
-        self.output = [Conv(p, f"output.conv{i + 1}", d, d, (1, 1)) for i in range(2)]
-        self.logits = Conv(p, "output.logits", d, 1, (1, 1), he=False)
-
-    def __call__(self, x, features):
-        h = relu(self.input(with_features(x, features)))
-        for layer in self.layers:
-            h = h + relu(layer(h))
-        for conv in self.output:
-            h = relu(conv(h))
-        return self.logits(h)
-
-
-class GatedStack:
-    """The gated two-stack PixelCNN: a 7x7 mask-A layer, L mask-B layers, two gated 1x1 layers, one logit.
-
-    ``features``: maps concatenated to the image (0 for none). ``latent_dim``: of the z that enters every gate
-    (0 for plain gates).
-    """
-
-    def __init__(self, p: Parameters, s: Settings, features: int, latent_dim: int):
-        d, k, out = s.dim_pix, s.filter_size, features or s.dim_pix
-        self.layers = [GatedLayer(p, "pixelcnn.input", 1 + features, d, 7, first=True)]
-        for i in range(s.layers):
-            self.layers.append(GatedLayer(p, f"pixelcnn.layer{i + 1}", d, d, k, first=False))
-        self.output = [
-            Conv(p, f"output.conv{i + 1}", d if i == 0 else out, 2 * out, (1, 1)) for i in range(2)
-        ]
-        self.logits = Conv(p, "output.logits", out, 1, (1, 1), he=False)
-        # Two gates in every layer and one behind each output convolution, each with two maps of z (V₁ and V₂).
-        self.gates = 2 * len(self.layers) + len(self.output)
-        self.latent = None
-        if latent_dim:
-            n = 2 * self.gates
-            self.latent = Linear(p, "pixelcnn.latent", latent_dim, n * d, blocks=n)
-        self.width = d
-
-    def conditions(self, z) -> list:
-        """What z adds inside each gate, (N, 2D) each, from one matrix product for all."""
-        if self.latent is None:
-            return [0] * self.gates
-        return T.split(self.latent(z), [2 * self.width] * self.gates, self.gates, axis=1)
-
-    def __call__(self, x, features=None, z=None):
-        c = self.conditions(z)
-        vertical = horizontal = x if features is None else with_features(x, features)
-        for i, layer in enumerate(self.layers):
-            vertical, horizontal = layer(vertical, horizontal, c[2 * i : 2 * i + 2])
-        for i, conv in enumerate(self.output):
-            horizontal = gate(conv.without_bias(horizontal), conv.b + c[2 * len(self.layers) + i])
-        return self.logits(horizontal)
-
-
 class MnistModel:
-    """One of the five models. ``parameters`` are its own; methods give Theano expressions.
+    """One of the models of table 1. ``parameters`` are its own; methods give Theano expressions.
 
     Images x are float (N, 1, H, W) with values 0 and 1, latents z (N, K), logits (N, 1, H, W).
+    ``limit``: bytes that the parameters may take, see :class:`lib.layers.parameters.Parameters`.
     """
 
     levels = 2
     unit = NATS
 
-    def __init__(self, settings: Settings, seed: int = 0):
+    def __init__(self, settings: Settings, seed: int = 0, limit: int | None = None):
         self.settings = s = settings
-        self.parameters = p = Parameters(seed)
-        self.latent_dim = 0 if s.model == "gated-pixelcnn" else s.latent_dim
+        variant = s.variant
+        self.parameters = p = Parameters(seed, limit)
+        self.latent_dim = s.latent_dim if variant.latent else 0
         if self.latent_dim:
             self._encoder = Encoder(p, s.latent_dim, s.height, s.width)
-        upsampling = s.model in ("conv-vae", "pixelvae", "gated-pixelvae")
-        self._decoder = Decoder(p, s.latent_dim, s.height, s.width) if upsampling else None
-        self._pixels: Any
-        if s.model == "conv-vae":
-            self._pixels = IndependentPixels(p, s)
-        elif s.model == "pixelvae":
-            self._pixels = MaskedStack(p, s)
-        else:
-            latent = s.latent_dim if s.model == "gated-pixelvae-noup" else 0
-            self._pixels = GatedStack(p, s, FEATURES if upsampling else 0, latent)
+        self._decoder, features = None, 0
+        if variant.upsampling:
+            self._decoder = Decoder(p, s.latent_dim, s.height, s.width)
+            features = FEATURES
+        self._pixels: Any = variant.pixels(p, s, features, 0 if features else self.latent_dim)
+
+    @property
+    def name(self) -> str:
+        """What the model is called in messages and records."""
+        return self.settings.model
 
     @property
     def name(self) -> str:
@@ -251,7 +153,7 @@ class MnistModel:
 
     def header(self) -> dict:
         """What a weights file says about the model, enough to build it again."""
-        return asdict(self.settings)
+        return header_of("mnist", self.settings)
 
     def encode(self, x) -> Gaussian:
         """q(z|x). Not for a model without latent."""
@@ -260,7 +162,7 @@ class MnistModel:
     def decode(self, x, z=None):
         """Logits of p(x_i = 1 | x_1 … x_{i-1}, z) for every pixel i, in raster order (section 3)."""
         if self._decoder is not None:
-            return self._pixels(x, self._decoder(z))
+            return self._pixels(x, features=self._decoder(z))
         return self._pixels(x, z=z)
 
     def terms(self, x, noise) -> Terms:

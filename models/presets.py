@@ -7,12 +7,19 @@ decoders.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from lib.errors import UserError
+from models.checked import Checked, Number, Pair, Tuples, Whole, setting
+from models.family import Preset
 from models.settings import Settings
+
+if TYPE_CHECKING:
+    from lib.training.step import Recipe
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Checked):
     """The recipe (section E.2 and the released code): Adam at ``learning_rate`` with staircase
     decay.
 
@@ -22,14 +29,22 @@ class Training:
     evaluation.
     """
 
-    batch: int
-    iterations: int
-    warmups: tuple[int, ...]
-    floor: int = 0
-    decay: tuple[float, int] = (1.0, 1)
-    learning_rate: float = 1e-3
-    statistics: int = 1000
-    eval_every: int = 5000
+    batch: int = setting(Whole(), about="images in a training batch", option="batch_size")
+    iterations: int = setting(Whole(), about="iterations to train")
+    warmups: tuple[int, ...] = setting(Tuples(Whole(), least=1, most=2))
+    floor: int = setting(Whole(least=0), 0)
+    decay: tuple[float, int] = setting(Pair(Number(), Whole()), (1.0, 1))
+    learning_rate: float = setting(Number(), 1e-3, about="Adam's first step")
+    statistics: int = setting(
+        Whole(), 1000, option="statistics_batches",
+        about="training batches that moving statistics are averaged over before an evaluation",
+    )  # fmt: skip
+    eval_every: int = setting(Whole(), 5000, about="iterations from one evaluation to the next")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.warmups) == 2 and not self.floor:
+            raise UserError("a model of two levels needs iterations in which the floor falls")
 
     def schedule(self, t: int) -> dict[str, float]:
         """The scalars of iteration t >= 1."""
@@ -43,13 +58,14 @@ class Training:
             scalars["sigma_floor"] = 1 - min(1.0, (t - 1) / self.floor)
         return scalars
 
+    def recipe(self, seed: int, on_nan: str = "stop") -> Recipe:
+        """What the training loop follows."""
+        from lib.training.step import Recipe
 
-def one_level(s: Settings) -> Settings:
-    """The same network with one latent: all stages down to one vector, and up again."""
-    return replace(
-        s, stages=s.stages + s.top_stages[1:], top_stages=(), latents=s.latents[-1:],
-        latent_width=0, latent_kernels=(),
-    )  # fmt: skip
+        return Recipe(
+            self.iterations, self.batch, self.eval_every, seed, self.schedule, clip_norm=5.0,
+            evaluation_batch=self.batch, statistics_batches=self.statistics, on_nan=on_nan,
+        )  # fmt: skip
 
 
 def _32px(
@@ -99,7 +115,7 @@ _SETTINGS = [
 # fmt: on
 _BIG = _SETTINGS[-1]
 _SETTINGS += [
-    replace(one_level(_BIG), name="64px_big_onelevel"),
+    replace(_BIG.one_level(), name="64px_big_onelevel"),
     Settings(
         "mnist_256",
         stages=((16, 1), (32, 1), (32, 2)),
@@ -140,21 +156,7 @@ TRAINING = {
 }
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A model's sizes, and how it is trained."""
-
-    settings: Settings
-    training: Training
-
-    def one_level(self) -> Preset:
-        """With one latent, which takes over what the top one had: length and warm-up."""
-        return Preset(
-            replace(one_level(self.settings), name=f"{self.settings.name}, one level"),
-            replace(self.training, warmups=self.training.warmups[-1:]),
-        )
-
-
-def choose(*names: str) -> dict[str, Preset]:
-    """Presets by name."""
-    return {name: Preset(SETTINGS[name], TRAINING[name]) for name in names}
+PRESETS = {
+    name: Preset(name, settings, TRAINING[name], any_size=name == "tiny")
+    for name, settings in SETTINGS.items()
+}

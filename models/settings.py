@@ -1,21 +1,25 @@
-"""What makes one of the models for larger images: sizes and choices. Imports no Theano, so that a command line that
-names them can still choose the device.
-"""
+"""What makes one of the models for larger images: sizes and choices. Imports no Theano."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Tuple
+
+from lib.errors import UserError
+from models.checked import Checked, Choice, Pair, Text, Tuples, Whole, setting
 
 BATCH_NORMS = ("blend", "moving")
 DECODERS = ("pixelcnn", "gaussian")
 
-Stage = tuple  # (width, number of residual blocks)
+Stage = Tuple[int, int]  # (width, number of residual blocks)
+
+_SIDE = Whole(most=10_000)
+_STAGE = Pair(Whole(), Whole(least=0))
+_KERNELS = Tuples(Whole(odd=True))
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Checked):
     """What makes one model.
 
     stages: (width, residual blocks) of each size from the image down to z₁, halving in between; in
@@ -31,31 +35,49 @@ class Settings:
     batch: images a training batch, the N of batch norm's blend.
     """
 
-    name: str
-    stages: tuple[Stage, ...]
-    top_stages: tuple[Stage, ...]
-    latents: tuple[int, ...]
-    pixel_width: int
-    pixel_kernels: tuple[int, ...]
-    latent_width: int = 0
-    latent_kernels: tuple[int, ...] = ()
-    embed: int = 16
-    code: str = "flatten"
-    pixel_decoder: str = "pixelcnn"
-    top_decoder: str = "pixelcnn"
-    batch: int = 64
-    channels: int = 3
-    height: int = 64
-    width: int = 64
-    levels: int = 256
+    name: str = setting(Text())
+    stages: tuple[Stage, ...] = setting(Tuples(_STAGE, least=1))
+    top_stages: tuple[Stage, ...] = setting(Tuples(_STAGE))
+    latents: tuple[int, ...] = setting(Tuples(Whole(), least=1, most=2))
+    pixel_width: int = setting(Whole())
+    pixel_kernels: tuple[int, ...] = setting(_KERNELS)
+    latent_width: int = setting(Whole(least=0), 0)
+    latent_kernels: tuple[int, ...] = setting(_KERNELS, ())
+    embed: int = setting(Whole(least=0), 16)
+    code: str = setting(Choice(("flatten", "mean")), "flatten")
+    pixel_decoder: str = setting(Choice(DECODERS), "pixelcnn")
+    top_decoder: str = setting(Choice(DECODERS), "pixelcnn")
+    batch: int = setting(Whole(), 64)
+    channels: int = setting(Whole(most=1_000), 3)
+    height: int = setting(_SIDE, 64)
+    width: int = setting(_SIDE, 64)
+    levels: int = setting(Whole(least=2, most=256), 256)
 
-    @classmethod
-    def from_header(cls, header: Mapping[str, Any]) -> Settings:
-        """What :meth:`HierarchicalModel.header` gave, back from JSON. Raises TypeError for another
-        model's.
-        """
-        return cls(**{name: _tuples(value) for name, value in header.items()})
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.latents) != (2 if self.top_stages else 1):
+            raise UserError("a model has one latent, or two if it has stages at the top")
+        if self.top_stages and self.top_stages[0][0] != self.stages[-1][0]:
+            raise UserError("the stages at the top must begin with the width of the last one below")
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (self.channels, self.height, self.width)
 
-def _tuples(value):
-    return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
+    def fitted(self, image_shape: tuple[int, int, int]) -> Settings:
+        """The same model for images of another size."""
+        channels, height, width = image_shape
+        return self.changed({"channels": channels, "height": height, "width": width})
+
+    def one_level(self) -> Settings:
+        """The same network with one latent: all stages down to one vector, and up again."""
+        return self.changed(
+            {
+                "stages": self.stages + self.top_stages[1:],
+                "top_stages": (),
+                "latents": self.latents[-1:],
+                "latent_width": 0,
+                "latent_kernels": (),
+            }
+        )

@@ -26,6 +26,7 @@ from pathlib import Path
 import h5py
 import lmdb
 import numpy as np
+from experiments.weights import model_of
 from PIL import Image
 
 from datasets.base import IMAGES, SPLITS
@@ -36,7 +37,6 @@ from datasets.lsun_bedrooms import _images as lmdb_images
 from datasets.mnist import idx_problem
 from datasets.own import open_npz
 from experiments.mnist_pixelvae import _model
-from experiments.weights import model_of
 from lib.errors import UserError
 from lib.files.arrays import load_arrays, save_arrays
 from lib.runs.folder import Run

@@ -38,7 +38,7 @@ def main(function: Callable[..., int | None], *arguments: Any) -> int:
         status = function(*arguments) or 0
         sys.stdout.flush()  # here and not at exit, where its error could not be caught
     except UserError as problem:
-        status = _fail(str(problem))
+        status = _fail(str(problem) + _option_of(problem, arguments))
     except MemoryError:
         status = _fail("out of memory; try a smaller batch or model, or close other programs")
     except ModuleNotFoundError as problem:
@@ -60,6 +60,14 @@ def main(function: Callable[..., int | None], *arguments: Any) -> int:
         status = _fail(f"{problem.strerror}{where}; free some space")
     _discard_unwritable_output()
     return status
+
+
+def _option_of(problem: UserError, arguments: tuple) -> str:
+    """The option that the error is about, if the command line has it."""
+    for options in arguments:
+        if isinstance(options, argparse.Namespace) and hasattr(options, problem.setting or ""):
+            return f" (--{str(problem.setting).replace('_', '-')})"
+    return ""
 
 
 def _discard_unwritable_output() -> None:

@@ -36,9 +36,11 @@ class Conv:
     ):
         full = kernel[0] * kernel[1]
         taps = taps or full
-        v = initial.convolution(p.rng, (outputs, inputs, full), he, taps < full, stride)
-        self.v, self.g = p.new_normed(name, v)
-        self.b = p.new(f"{name}.b", np.zeros(outputs))
+        shape, masked = (outputs, inputs, full), taps < full
+        self.v, self.g = p.new_normed(
+            name, shape, lambda rng: initial.convolution(rng, shape, he, masked, stride)
+        )
+        self.b = p.new(f"{name}.b", (outputs,), 0)
         self._normed = WeightNorm(taps)
         self._correlate = Correlate(*(reach or kernel), taps=taps, stride=stride)
 
@@ -59,8 +61,9 @@ class TransposedConv:
 
     def __init__(self, p: Parameters, name: str, inputs: int, outputs: int, kernel: int = 3):
         taps = kernel * kernel
-        self.w = p.new(f"{name}.w", initial.transposed_convolution(p.rng, (inputs, outputs, taps)))
-        self.b = p.new(f"{name}.b", np.zeros(outputs))
+        shape = (inputs, outputs, taps)
+        self.w = p.new(f"{name}.w", shape, lambda rng: initial.transposed_convolution(rng, shape))
+        self.b = p.new(f"{name}.b", (outputs,), 0)
         self._transposed = CorrelateInputs(kernel, kernel, taps, stride=2)
 
     def __call__(self, x):
@@ -81,8 +84,10 @@ class PlainConv:
         bias: bool = True,
     ):
         shape = (outputs, inputs, kernel * kernel)
-        self.w = p.new(f"{name}.w", initial.convolution(p.rng, shape, stride=stride))
-        self.b = p.new(f"{name}.b", np.zeros(outputs)) if bias else None
+        self.w = p.new(
+            f"{name}.w", shape, lambda rng: initial.convolution(rng, shape, stride=stride)
+        )
+        self.b = p.new(f"{name}.b", (outputs,), 0) if bias else None
         self._correlate = Correlate(kernel, kernel, kernel * kernel, stride)
 
     def __call__(self, x):
@@ -112,11 +117,13 @@ class MaskedConv:
         full = kernel * kernel
         taps = full // 2 + (mask == "B" or groups > 1)
         shape = (outputs, inputs, full)
-        v = np.concatenate(
-            [initial.convolution(p.rng, shape, he, masked=True) for _ in range(blocks)]
-        )
-        self.v, self.g = p.new_normed(name, v)
-        self.b = p.new(f"{name}.b", np.zeros(blocks * outputs))
+
+        def draw(rng: np.random.RandomState) -> np.ndarray:
+            each = [initial.convolution(rng, shape, he, masked=True) for _ in range(blocks)]
+            return np.concatenate(each)
+
+        self.v, self.g = p.new_normed(name, (blocks * outputs, inputs, full), draw)
+        self.b = p.new(f"{name}.b", (blocks * outputs,), 0)
         self._mask = None
         if groups > 1:
             self._mask = np.ones((blocks * outputs, inputs, taps), "float32")

@@ -13,7 +13,9 @@ class Embedding:
     """
 
     def __init__(self, p: Parameters, name: str, levels: int, size: int):
-        self.table = p.new(f"{name}.table", initial.table(p.rng, levels, size))
+        self.table = p.new(
+            f"{name}.table", (levels, size), lambda rng: initial.table(rng, levels, size)
+        )
 
     def __call__(self, x):
         return embed(x, self.table)

@@ -1,18 +1,14 @@
 """Initial values, as the authors' code draws them.
 
-All uniform values lie in ±√3·s, so that s is their standard deviation. Sizes are checked before anything is drawn:
-:class:`lib.errors.UserError` where a model would be too large (:func:`lib.layers.parameters.check_size`).
+All uniform values lie in ±√3·s, so that s is their standard deviation.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from lib.layers.parameters import check_size
-
 
 def _uniform(rng: np.random.RandomState, s: float, shape) -> np.ndarray:
-    check_size(shape)
     return rng.uniform(-np.sqrt(3) * s, np.sqrt(3) * s, size=shape).astype("float32")
 
 
@@ -56,5 +52,4 @@ def linear(
 
 def table(rng: np.random.RandomState, rows: int, columns: int) -> np.ndarray:
     """Standard normal numbers (rows, columns)."""
-    check_size((rows, columns))
     return rng.standard_normal((rows, columns))

@@ -6,7 +6,7 @@ import numpy as np
 import theano.tensor as T
 
 from lib.layers import initial
-from lib.layers.parameters import Parameters, check_size
+from lib.layers.parameters import Parameters
 from lib.ops.weight_norm import WeightNorm
 
 
@@ -26,10 +26,12 @@ class Linear:
         blocks: int = 1,
         glorot: bool = False,
     ):
-        check_size((outputs, inputs))
-        v = [initial.linear(p.rng, outputs // blocks, inputs, glorot) for _ in range(blocks)]
-        self.v, self.g = p.new_normed(name, np.concatenate(v))
-        self.b = p.new(f"{name}.b", np.zeros(outputs))
+        def draw(rng: np.random.RandomState) -> np.ndarray:
+            each = [initial.linear(rng, outputs // blocks, inputs, glorot) for _ in range(blocks)]
+            return np.concatenate(each)
+
+        self.v, self.g = p.new_normed(name, (outputs, inputs), draw)
+        self.b = p.new(f"{name}.b", (outputs,), 0)
 
     def __call__(self, x):
         w = WeightNorm(1)(self.v.dimshuffle(0, 1, "x"), self.g)

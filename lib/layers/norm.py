@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-import numpy as np
-
 from lib.layers.parameters import Parameters
 from lib.ops import batch_norm
 
@@ -18,10 +16,10 @@ class BatchNorm:
     """
 
     def __init__(self, p: Parameters, name: str, width: int):
-        self.scale = p.new(f"{name}.scale", np.ones(width))
-        self.offset = p.new(f"{name}.offset", np.zeros(width))
-        self.mean = p.new(f"{name}.mean", np.zeros(width), trained=False)
-        self.variance = p.new(f"{name}.variance", np.ones(width), trained=False)
+        self.scale = p.new(f"{name}.scale", (width,), 1)
+        self.offset = p.new(f"{name}.offset", (width,), 0)
+        self.mean = p.new(f"{name}.mean", (width,), 0, trained=False)
+        self.variance = p.new(f"{name}.variance", (width,), 1, trained=False)
 
 
 class BatchStatistics:

@@ -7,9 +7,8 @@ under a dotted name such as ``decoder.layer3.vertical.v``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterator, Mapping
+from typing import Callable, Union
 
 import numpy as np
 import theano
@@ -20,68 +19,84 @@ from lib.errors import NotFiniteError, UserError
 MOST_ARRAYS = 2_000  # the paper's largest model has some 500
 LEAST_COPIES = 4  # of all parameters, in training: themselves, two moments, the gradient
 
-_most: ContextVar[int | None] = ContextVar("most", default=None)
-
-
-@contextmanager
-def at_most(size: int) -> Iterator[None]:
-    """A model made in the body may take so many bytes, rather than a part of the machine's memory.
-
-    For sizes out of a file that is not trusted: a model of that file is no larger than it.
-    """
-    token = _most.set(size)
-    try:
-        yield
-    finally:
-        _most.reset(token)
-
-
-def check_size(shape: Sequence[int], before: int = 0) -> int:
-    """The bytes of a parameter of that shape, and those ``before`` it. Raises UserError where that is too much."""
-    size = before + math.prod(shape) * np.dtype(theano.config.floatX).itemsize
-    most = _most.get()
-    if most is not None and size > most:
-        raise UserError("the model is larger than its file")
-    if size > memory.total() / LEAST_COPIES:
-        raise UserError("this model is too large for the machine's memory: choose smaller sizes")
-    return size
+Draw = Callable[[np.random.RandomState], np.ndarray]
 
 
 class Parameters(Mapping):
     """An ordered mapping from names to shared variables, with the random state that fills them.
 
-    ``seed`` makes initialisation repeatable; models draw from ``rng`` in the order of declaration.
+    Parameters
+    ----------
+    seed
+        Makes initialisation repeatable: initial values are drawn in the order of declaration.
+    limit
+        The most bytes that all together may take, for a model whose sizes come out of a file that
+        is not trusted: it is no larger than its file. None for as much as training it on this
+        machine allows.
     """
 
-    def __init__(self, seed: int):
-        self.rng = np.random.RandomState(seed)
+    def __init__(self, seed: int, limit: int | None = None):
+        self._rng = np.random.RandomState(seed)
+        self._limit = limit
         self._shared: dict[str, theano.compile.SharedVariable] = {}
         self._trained: list[theano.compile.SharedVariable] = []
         self._bytes = 0
 
-    def new(self, name: str, value: np.ndarray, trained: bool = True):
-        """Declares a parameter with its initial value (cast to floatX). Names must be new.
+    def new(self, name: str, shape: tuple[int, ...], initial: Union[float, Draw], trained=True):
+        """Declare a parameter.
 
-        ``trained`` is False for what is saved with the weights and not learned by gradient: moving statistics.
-        Raises UserError before a model becomes larger than this machine could train.
+        Parameters
+        ----------
+        name
+            A new one.
+        shape
+            Of the parameter.
+        initial
+            The number that all entries are at first, or the function that draws them (see
+            :mod:`lib.layers.initial`); called only if there is room for the parameter.
+        trained
+            False for what is saved with the weights and not learned by gradient: moving statistics.
+
+        Returns
+        -------
+        The shared variable, of floatX.
+
+        Raises
+        ------
+        UserError
+            The model would become larger than allowed.
         """
+        return self._declare(name, self._value(name, shape, initial), trained)
+
+    def new_normed(self, name: str, shape: tuple[int, ...], initial: Draw) -> tuple:
+        """Declare weight-normalised weights: ``name.v`` and ``name.g``, the norm of each output's v.
+
+        Salimans & Kingma 2016, with g = ‖v‖ at first; v is (O, ...), g (O,). Raises as :meth:`new`.
+        """
+        v = self._value(f"{name}.v", shape, initial)
+        norm = np.sqrt((v.reshape(len(v), -1).astype("float64") ** 2).sum(axis=1))
+        return self._declare(f"{name}.v", v), self.new(f"{name}.g", norm.shape, lambda _: norm)
+
+    def _value(self, name: str, shape: tuple[int, ...], initial: Union[float, Draw]) -> np.ndarray:
         if name in self._shared:
             raise ValueError(f"there is a parameter {name} already")
         if len(self._shared) == MOST_ARRAYS:
             raise UserError(f"this model has more than {MOST_ARRAYS:,} arrays: choose fewer layers")
-        self._bytes = check_size(np.shape(value), self._bytes)
+        size = self._bytes + math.prod(shape) * np.dtype(theano.config.floatX).itemsize
+        if self._limit is not None and size > self._limit:
+            raise UserError("the model is larger than its file")
+        if size > memory.total() / LEAST_COPIES:
+            raise UserError(
+                "this model is too large for the machine's memory: choose smaller sizes"
+            )
+        self._bytes = size
+        return initial(self._rng) if callable(initial) else np.full(shape, initial)
+
+    def _declare(self, name: str, value: np.ndarray, trained: bool = True):
         self._shared[name] = theano.shared(np.asarray(value, theano.config.floatX), name=name)
         if trained:
             self._trained.append(self._shared[name])
         return self._shared[name]
-
-    def new_normed(self, name: str, v: np.ndarray) -> tuple:
-        """Declares weight-normalised weights: ``name.v`` and ``name.g``, the norm of each output's v.
-
-        Salimans & Kingma 2016, with g = ‖v‖ at first; v is (O, ...), g (O,).
-        """
-        norm = np.sqrt((v.reshape(len(v), -1).astype("float64") ** 2).sum(axis=1))
-        return self.new(f"{name}.v", v), self.new(f"{name}.g", norm)
 
     @property
     def trained(self) -> list:

@@ -43,19 +43,17 @@ def pretend_cudnn_starts() -> None:
 
 def training_step(name: str):
     """The step of a model: of an MNIST model at its filter sizes and two layers, of a preset as it is."""
-    from experiments import hierarchical, mnist_pixelvae
     from lib.training.step import TrainingStep
-    from models import MNIST_MODELS
-    from models.hierarchical import HierarchicalModel
-    from models.mnist import MnistModel, Settings
-    from models.presets import SETTINGS, TRAINING
+    from models import mnist_presets
+    from models.registry import HIERARCHICAL, MNIST
+    from models.table1 import VARIANTS
 
-    if name in MNIST_MODELS:
-        training = {**mnist_pixelvae.PRESETS["paper"], "seed": 0}
-        return TrainingStep(MnistModel(Settings(name, 2, 4, 4)), mnist_pixelvae.recipe_of(training))
-    settings = replace(SETTINGS[name], batch=2)
-    recipe = hierarchical.recipe_of({**vars(TRAINING[name]), "seed": 0})
-    return TrainingStep(HierarchicalModel(settings), recipe)
+    if name in VARIANTS:
+        model = MNIST.build(mnist_presets.Settings(name, 2, 4, 4))
+        return TrainingStep(model, MNIST.presets["paper"].training.recipe(seed=0))
+    preset = HIERARCHICAL.presets[name]
+    model = HIERARCHICAL.build(replace(preset.settings, batch=2))
+    return TrainingStep(model, preset.training.recipe(seed=0))
 
 
 def placed(function) -> dict:

@@ -15,7 +15,7 @@ from pathlib import Path
 import fake_gpu
 import pytest
 
-from models import MNIST_MODELS
+from models.table1 import VARIANTS
 
 pytestmark = pytest.mark.gpu_compile
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def environment(tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("model", [*MNIST_MODELS, "64px_small"])
+@pytest.mark.parametrize("model", [*VARIANTS, "64px_small"])
 def test_a_training_step_compiles_and_stays_on_the_device(environment, model):
     done = subprocess.run(
         [sys.executable, ROOT / "tests/gpu/compile_step.py", model],

@@ -18,7 +18,6 @@ from lib.ops.gaussian import Gaussian
 from lib.ops.likelihood import categorical_log_likelihood, discretised_gaussian_log_likelihood
 from models.hierarchical import HierarchicalModel, Settings
 from models.levels import split_gaussian
-from models.presets import one_level
 
 GREY = Settings(
     "grey", stages=((4, 1),), top_stages=((4, 1),), latents=(1, 2), pixel_width=4,
@@ -81,8 +80,8 @@ def decoder(settings: Settings, batch_norm: str = "blend"):
         COLOURS,
         replace(COLOURS, embed=0),
         replace(GREY, pixel_decoder="gaussian"),
-        one_level(COLOURS),
-        replace(one_level(GREY), code="mean"),
+        COLOURS.one_level(),
+        replace(GREY.one_level(), code="mean"),
     ],
     ids=["grey", "colours", "not embedded", "gaussian pixels", "one level", "mean code"],
 )

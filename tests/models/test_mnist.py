@@ -12,10 +12,10 @@ from scipy.special import expit, logsumexp
 from scipy.stats import norm
 
 from lib.ops.conv import Correlate, CorrelateInputs
-from models import MNIST_MODELS
 from models.mnist import MnistModel, Settings
+from models.table1 import VARIANTS
 
-GATED = [model for model in MNIST_MODELS if model.startswith("gated")]
+GATED = [model for model in VARIANTS if model.startswith("gated")]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,7 +64,7 @@ class Tiny:
         return np.log(np.where(x == 1, p, 1 - p)).sum(axis=(1, 2, 3))
 
 
-@pytest.fixture(scope="module", params=MNIST_MODELS)
+@pytest.fixture(scope="module", params=VARIANTS)
 def tiny(request):
     return Tiny(request.param)
 
@@ -199,7 +199,7 @@ def test_independent_pixels_see_none():
     assert not jacobian("conv-vae", 1).any()
 
 
-@pytest.mark.parametrize("name", MNIST_MODELS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_gradients_against_finite_differences(name):
     """Of the training objective, along a random direction of each parameter."""
     model = build(name, layers=1, dim_pix=2, latent_dim=2, filter_size=3, height=3, width=4)
@@ -298,7 +298,7 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize("name", MNIST_MODELS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_parameter_count_at_the_paper_s_size(name):
     assert MnistModel(Settings(name)).parameters.count() == sum(COUNTS[name])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.hierarchical import HierarchicalModel
-from models.presets import SETTINGS, TRAINING, one_level
+from models.presets import SETTINGS, TRAINING
 
 
 def conv(inputs, outputs, kernel=1):
@@ -129,9 +129,9 @@ def test_layers(name):
 
 
 def test_one_level_is_the_two_level_network_without_its_middle_latent():
-    big = one_level(SETTINGS["64px_big"])
+    big = SETTINGS["64px_big"].one_level()
     assert big.stages == SETTINGS["64px_big_onelevel"].stages
-    assert [w for w, _ in one_level(SETTINGS["32px_small"]).stages] == [64, 128, 256, 512]
+    assert [w for w, _ in SETTINGS["32px_small"].one_level().stages] == [64, 128, 256, 512]
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from experiments.weights import model_of, open_data
 from small_models import SMALL, small
 
 from experiments import hierarchical, mnist_pixelvae
-from experiments.weights import model_of, open_data
 from lib.backend import memory
 from lib.errors import UserError
 from lib.files.arrays import save_arrays

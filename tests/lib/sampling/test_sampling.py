@@ -24,8 +24,8 @@ from lib.sampling import (
     sample_images,
 )
 from lib.sampling.rules import Pointwise, pointwise
-from models import MNIST_MODELS
 from models.mnist import MnistModel, Settings
+from models.table1 import VARIANTS
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -71,7 +71,7 @@ def convolve(x, inputs, outputs, kh, kw, taps, seed=0, centre=None, acc=None):
 @pytest.mark.parametrize(
     "layers, filter_size, height, width", [(0, 3, 6, 5), (2, 3, 6, 5), (1, 5, 9, 7)]
 )
-@pytest.mark.parametrize("name", MNIST_MODELS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_cached_sampler_draws_what_full_passes_draw(name, layers, filter_size, height, width):
     model = mnist_model(name, layers, filter_size, height, width)
     x, z = T.tensor4("x"), T.matrix("z")

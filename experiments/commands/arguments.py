@@ -1,0 +1,71 @@
+"""Options that several words have, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Callable
+
+from experiments.experiment import Experiment
+from lib.console.command import non_negative_int
+from models.checked import Kind
+
+TRAINED = "what the weights were trained on"
+
+
+def flag(name: str) -> str:
+    """The option that sets a name."""
+    return "--" + name.replace("_", "-")
+
+
+def argument_type(kind: Kind) -> Callable[[str], object]:
+    """Values of a setting's kind, as argparse reads them."""
+
+    def read(text: str) -> object:
+        try:
+            return kind.read(text)
+        except ValueError:
+            wrong = f"must be {kind.wanted}, not {text[:20]!r}"
+            raise argparse.ArgumentTypeError(wrong) from None
+
+    return read
+
+
+def add_weights(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
+    """The weights, the seed of what is drawn with them, and the modes of the family."""
+    parser.add_argument(
+        "weights",
+        metavar="RUN|WEIGHTS.npz|NAME",
+        help="a run's folder, a weights file, or the name of trained weights in pretrained/",
+    )
+    parser.add_argument("--seed", type=non_negative_int, default=0)
+    for mode in experiment.family.modes:
+        parser.add_argument(
+            flag(mode.name), choices=mode.words, default=mode.words[0], help=mode.about
+        )
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """The part of the data."""
+    parser.add_argument("--split", choices=("train", "valid", "test"), default="test")
+
+
+def add_picture(parser: argparse.ArgumentParser) -> None:
+    """How a picture is drawn, and where it goes."""
+    parser.add_argument("--sampler", choices=("cached", "naive"), default="cached")
+    parser.add_argument("--out", metavar="FILE.png")
+
+
+def picture_path(options: argparse.Namespace, name: str) -> Path:
+    """Where a picture goes: ``--out``, or into the run's folder or that of the weights file.
+
+    A picture of trained weights that were named goes into the current folder, under their name.
+    """
+    from models.weights import is_name
+
+    if options.out:
+        return Path(options.out)
+    if is_name(options.weights):
+        return Path(f"{options.weights}-{name}")
+    folder = Path(options.weights)
+    return (folder if folder.is_dir() else folder.parent) / name

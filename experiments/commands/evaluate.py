@@ -1,0 +1,53 @@
+"""Print the bound and its parts, and the importance-weighted likelihood."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from experiments.commands.arguments import TRAINED, add_split, add_weights
+from experiments.experiment import Experiment
+from lib.console.command import positive_int
+from lib.console.progress import say
+
+
+def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
+    """The weights, the images and how many samples."""
+    family = experiment.family
+    add_weights(parser, experiment)
+    experiment.add_data_options(parser, TRAINED)
+    add_split(parser)
+    if not family.layered:
+        parser.add_argument("--importance-samples", type=positive_int, metavar="S")
+    parser.add_argument(
+        "--images", type=positive_int, metavar="M", help="only M images, evenly spaced"
+    )
+    parser.add_argument(
+        "--samples", type=positive_int, default=1, help="posterior samples of the bound"
+    )
+    parser.add_argument("--batch-size", type=positive_int, default=family.evaluation_batch)
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+
+
+def run(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Print the numbers as a line, and as JSON if asked for."""
+    from datasets.spread import Spread
+    from experiments.report import describe, report
+    from lib.evaluation import Bound, ImportanceWeighted
+
+    weights = experiment.load(options)
+    model, split = weights.model, options.split
+    dataset = experiment.open_data_of(options, weights)
+    if options.images:
+        dataset = Spread(dataset, split, options.images)
+    bound = Bound(model, options.seed, options.batch_size)(dataset, split, samples=options.samples)
+    weighted, samples = None, getattr(options, "importance_samples", None)
+    if samples and not model.noise_shapes:
+        say(f"{model.name} has no latent: its likelihood is exact")
+    elif samples:
+        estimate = ImportanceWeighted(model, options.seed, options.batch_size)
+        weighted = estimate(dataset, split, samples)
+    numbers = report(weights, split, bound, weighted, samples, experiment.modes(options))
+    print(f"{describe(numbers)} (± standard error)")
+    if options.json:
+        print(json.dumps(numbers))

@@ -1,0 +1,44 @@
+"""Draw a picture of originals beside reconstructions."""
+
+from __future__ import annotations
+
+import argparse
+
+from experiments import figures
+from experiments.commands.arguments import (
+    TRAINED,
+    add_picture,
+    add_split,
+    add_weights,
+    picture_path,
+)
+from experiments.experiment import Experiment
+from lib.console.command import picture_int
+
+
+def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
+    """The weights, the originals, and the picture."""
+    kind = figures.kind_of(experiment.family)
+    add_weights(parser, experiment)
+    experiment.add_data_options(parser, TRAINED)
+    add_split(parser)
+    parser.add_argument(
+        "--count", type=picture_int, default=kind.ORIGINALS, help="originals, evenly spaced"
+    )
+    if experiment.family.layered:
+        parser.add_argument("--draws", type=picture_int, default=5, help="draws beside each")
+        parser.add_argument(
+            "--level", choices=("top", "bottom"), default="top", help="latents kept"
+        )
+    add_picture(parser)
+
+
+def run(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Draw the picture and print its path."""
+    weights = experiment.load(options)
+    drawer = figures.of(weights, options.sampler)
+    dataset = experiment.open_data_of(options, weights)
+    originals = figures.evenly_spaced(dataset, options.split, options.count)
+    more = (options.draws, options.level) if experiment.family.layered else ()
+    drawn = drawer.reconstructions(originals, options.seed, *more)
+    print(drawn.save(picture_path(options, "reconstructions.png"), weights.model.levels))

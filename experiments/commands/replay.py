@@ -1,0 +1,20 @@
+"""Look at the step that was not finite."""
+
+from __future__ import annotations
+
+import argparse
+
+from experiments.experiment import Experiment
+
+
+def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
+    """The report."""
+    parser.add_argument("report", metavar="RUN|TROUBLE.npz")
+
+
+def run(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Take the step again and print what is not finite."""
+    from models.weights import replay
+
+    for line in replay(options.report):
+        print(line)

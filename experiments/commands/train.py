@@ -1,0 +1,137 @@
+"""Train a model, then evaluate it and draw pictures."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from experiments.commands.arguments import argument_type, flag
+from experiments.experiment import Experiment
+from lib.console.command import non_negative_int
+from lib.console.progress import say
+from lib.errors import UserError
+from models.checked import Choice
+from models.family import Preset
+
+
+def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
+    """The preset, what can be changed of it, the data, and how the run is kept."""
+    family = experiment.family
+    parser.add_argument("--preset", choices=list(experiment.presets), default=experiment.default)
+    for variation in family.variations:
+        if variation.words:
+            parser.add_argument(
+                flag(variation.name), choices=variation.words, default=variation.words[0],
+                help=variation.about,
+            )  # fmt: skip
+        else:
+            parser.add_argument(flag(variation.name), action="store_true", help=variation.about)
+    for option in (*family.settings.options(), *family.training.options()):
+        if isinstance(option.kind, Choice):
+            how: dict[str, Any] = {"choices": list(option.kind.words)}
+        else:
+            how = {"type": argument_type(option.kind), "metavar": "N"}
+        parser.add_argument(flag(option.name), help=option.about, **how)
+    folder = experiment.folder.format(model="MODEL", preset="PRESET")
+    experiment.add_data_options(parser, "the experiment's own")
+    parser.add_argument("--out", help=f"the run's folder (default: {folder})")
+    parser.add_argument("--seed", type=non_negative_int, default=0)
+    parser.add_argument("--resume", dest="resume", action="store_true", default=True)
+    parser.add_argument("--no-resume", dest="resume", action="store_false")
+    parser.add_argument("--tensorboard", action="store_true", help="write event files too")
+    parser.add_argument(
+        "--on-nan", choices=("stop", "skip"), default="stop",
+        help="what to do with a step that is not finite",
+    )  # fmt: skip
+
+
+def complete(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Set ``options.chosen``, the preset with all changes; options that were left out get its values.
+
+    Raises UserError if a change makes no sense for the preset.
+    """
+    family, preset = experiment.family, experiment.presets[options.preset]
+    for variation in family.variations:
+        word = getattr(options, variation.name)
+        if word != (variation.words[0] if variation.words else False):
+            preset = variation.apply(preset, word)
+    known = (*family.settings.options(), *family.training.options())
+    changes = {option.field: getattr(options, option.name) for option in known}
+    preset = preset.changed({name: value for name, value in changes.items() if value is not None})
+    values = {**vars(preset.settings), **vars(preset.training)}
+    for option in known:
+        setattr(options, option.name, values[option.field])
+    options.chosen = preset
+    options.out = options.out or experiment.folder.format(**vars(options))
+
+
+def run(experiment: Experiment, options: argparse.Namespace) -> int:
+    """Train the chosen preset in its folder, going on if there is a checkpoint.
+
+    Returns
+    -------
+    0, or the exit status of the signal that stopped it
+    """
+    from lib.backend.summary import summary
+    from lib.runs.environment import environment_record
+    from lib.runs.folder import Run
+    from lib.training.loop import train
+
+    family, preset = experiment.family, options.chosen
+    dataset = experiment.open_data(options, experiment.data_for(preset))
+    settings = fitted(experiment, preset, dataset)
+    config = {
+        "settings": {
+            "model": vars(settings),
+            **vars(preset.training),
+            "seed": options.seed,
+            "data": {"name": dataset.name, "checksum": dataset.checksum},
+        },
+        "environment": {**environment_record(), "backend": summary(), "preset": options.preset},
+    }
+    with Run.open(options.out, config, options.resume, family.columns, options.tensorboard) as run:
+        say(summary())
+        model = family.build(settings, seed=options.seed)
+        latents = ", ".join(f"{k} {shape}" for k, shape in model.noise_shapes.items()) or "none"
+        say(
+            f"{settings.name} on {dataset.name}: {model.parameters.count():,} parameters, "
+            f"latents: {latents}"
+        )
+        status = train(model, dataset, preset.training.recipe(options.seed, options.on_nan), run)
+        if status == 0:
+            finish(experiment, run, dataset, preset)
+        return status
+
+
+def fitted(experiment: Experiment, preset: Preset, dataset) -> Any:
+    """The preset's settings for a data set's images. Raises UserError if they are for others."""
+    settings, levels = preset.settings, experiment.family.levels
+    shape = dataset.image_shape
+    if preset.any_size and dataset.levels == levels:
+        settings = settings.fitted(shape)
+    if settings.image_shape != shape or dataset.levels != levels:
+        raise UserError(
+            f"{dataset.name} has images of {shape} with {dataset.levels} levels, and "
+            f"{settings.name} is for {settings.image_shape} with {levels}: choose another preset "
+            "or data"
+        )
+    return settings
+
+
+def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
+    """Test the best weights and draw the pictures of a finished run."""
+    from experiments import figures
+    from experiments.report import describe, report
+    from lib.evaluation import Bound
+    from models.weights import load
+
+    weights = load(str(run.folder), experiment.family)
+    batch = preset.training.recipe(0).evaluation_batch
+    bound = Bound(weights.model, seed=0, batch_size=batch)
+    results: dict[str, Any] = {"iteration": weights.iteration}
+    for split in experiment.splits:
+        results[split] = report(weights, split, bound(dataset, split))
+        say(describe(results[split]))
+    run.write_json("results.json", results)
+    figures.draw_all(weights, dataset, run.folder)
+    say(f"results and pictures are in {run.folder}")

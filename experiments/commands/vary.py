@@ -1,0 +1,27 @@
+"""Draw a picture in which one level's noise is varied (figures 6 and 11)."""
+
+from __future__ import annotations
+
+import argparse
+
+from experiments import figures
+from experiments.commands.arguments import add_picture, add_weights, picture_path
+from experiments.experiment import Experiment
+from lib.console.command import picture_int
+
+
+def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
+    """The weights, what is varied, and the picture."""
+    add_weights(parser, experiment)
+    parser.add_argument("--level", choices=(*figures.LEVELS, "all"), default="all")
+    parser.add_argument("--count", type=picture_int, default=8, help="variations in a row")
+    parser.add_argument("--scenes", type=picture_int, default=1, help="noises that are varied")
+    add_picture(parser)
+
+
+def run(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Draw the picture and print its path."""
+    weights = experiment.load(options)
+    drawer = figures.LayeredFigures(weights.model, options.sampler)
+    drawn = drawer.variations(options.level, options.count, options.scenes, options.seed)
+    print(drawn.save(picture_path(options, "vary.png"), weights.model.levels))

@@ -1,0 +1,114 @@
+"""An experiment: which family of models is trained on which data.
+
+:mod:`experiments.command_line` makes a command line of it. Imports no Theano, so that this can still choose the
+device.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.errors import UserError
+from models.family import Family, Preset
+
+if TYPE_CHECKING:
+    from models.weights import Weights
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A family of models on data.
+
+    Parameters
+    ----------
+    prog, doc
+        The script's name, and its docstring.
+    family
+        The models.
+    data
+        The name of the data set for each image shape (C, H, W). Presets for other shapes are not
+        offered; those for any size take the first data set by default.
+    default
+        The preset that is trained unless another is named.
+    splits
+        What a finished training is tested on.
+    folder
+        A run's folder by default, with the names of options in braces.
+    """
+
+    prog: str
+    doc: str
+    family: Family
+    data: Mapping[tuple[int, int, int], str]
+    default: str
+    splits: Sequence[str] = ("valid", "test")
+    folder: str = "runs/{preset}"
+
+    @property
+    def presets(self) -> dict[str, Preset]:
+        """What can be trained, by name."""
+        return {
+            name: preset
+            for name, preset in self.family.presets.items()
+            if preset.any_size or preset.settings.image_shape in self.data
+        }
+
+    def data_for(self, preset: Preset) -> str:
+        """The name of the data set that a preset is trained on by default."""
+        return self.data.get(preset.settings.image_shape, next(iter(self.data.values())))
+
+    def open_data(self, options: argparse.Namespace, name: str):
+        """The data set that the options of :meth:`add_data_options` name, else the one of ``name``."""
+        from datasets import open_dataset
+
+        source = Path(options.source) if options.source else None
+        return open_dataset(options.data or name, source)
+
+    def add_data_options(self, parser: argparse.ArgumentParser, default: str) -> None:
+        """Add what names the data; ``default`` tells what it is without."""
+        parser.add_argument("--data", help=f"a data set's name or a .npz file (default: {default})")
+        parser.add_argument(
+            "--source", metavar="DIR", help="the folder with the data set's source files"
+        )
+
+    def load(self, options: argparse.Namespace) -> Weights:
+        """The weights that the options name. Raises UserError if they are of another family."""
+        from models.weights import load
+
+        return load(options.weights, self.family, **self.modes(options))
+
+    def modes(self, options: argparse.Namespace) -> dict[str, str]:
+        """How models are to be evaluated, from the options."""
+        return {mode.name: getattr(options, mode.name) for mode in self.family.modes}
+
+    def open_data_of(self, options: argparse.Namespace, weights: Weights) -> Any:
+        """The data set asked for, or the one that the weights were trained on.
+
+        Raises UserError if it cannot be had, or does not fit the model.
+        """
+        dataset = self.open_data(options, "" if options.data else trained_on(weights))
+        check_fits(dataset, weights)
+        return dataset
+
+
+def trained_on(weights: Weights) -> str:
+    """The name of the data set that weights were trained on. Raises UserError if they do not say it."""
+    if weights.data is None:
+        raise UserError(
+            "these weights do not say what they were trained on: name the data", setting="data"
+        )
+    return weights.data
+
+
+def check_fits(dataset, weights: Weights) -> None:
+    """Raises UserError if the images of a data set are not those that a model is for."""
+    model = weights.model
+    if dataset.image_shape != model.image_shape or dataset.levels != model.levels:
+        raise UserError(
+            f"{dataset.name} has {dataset.levels}-level images of {dataset.image_shape}; these "
+            f"weights are for {model.levels} levels and {model.image_shape}"
+        )

@@ -1,0 +1,72 @@
+"""A model's numbers as JSON, in the format of results.json, and as a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lib.evaluation import Evaluation
+    from models.weights import Weights
+
+_PARTS = ("bound", "reconstruction", "kl", "kl1", "kl2")
+_DIGITS = {"nats/image": 2}
+NATS = "nats/image"
+
+
+def report(
+    weights: Weights,
+    split: str,
+    bound: Evaluation,
+    weighted: Evaluation | None = None,
+    samples: int | None = None,
+    modes: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The numbers of a split in the model's unit, and in nats an image beside it.
+
+    Parameters
+    ----------
+    bound
+        The bound with its parts.
+    weighted, samples
+        Importance-weighted estimates and their number of samples, if there are any.
+    modes
+        How the model was evaluated; the family's defaults if not given.
+    """
+    model, latents = weights.model, bool(weights.model.noise_shapes)
+    names = [n for n in _PARTS if n in bound.values and (latents or not n.startswith("kl"))]
+    in_unit = bound.measured_in(model.unit)
+    numbers: dict[str, Any] = {
+        "model": model.name,
+        "split": split,
+        "images": len(bound.values["bound"]),
+        "unit": model.unit.name,
+        **{name: in_unit.summary(name) for name in names},
+    }
+    if not latents:
+        numbers["bound"]["exact"] = True
+    if weighted is not None:
+        estimate = weighted.measured_in(model.unit).summary("importance_weighted")
+        numbers["importance_weighted"] = {**estimate, "samples": samples}
+    if model.unit.name != NATS:
+        numbers[NATS] = {name: bound.summary(name) for name in names}
+    numbers.update({mode.name: mode.words[0] for mode in weights.family.modes}, **(modes or {}))
+    told = {"iteration": weights.iteration, "seed": weights.seed}
+    return {**numbers, **{name: value for name, value in told.items() if value is not None}}
+
+
+def describe(numbers: Mapping[str, Any]) -> str:
+    """The same numbers as one line."""
+    unit = numbers["unit"]
+    digits = _DIGITS.get(unit, 4)
+    parts = [
+        f"{name.replace('_', '-')} {numbers[name]['mean']:.{digits}f} ± "
+        f"{numbers[name]['se']:.{digits}f}{' (exact)' if numbers[name].get('exact') else ''}"
+        for name in (*_PARTS, "importance_weighted")
+        if name in numbers
+    ]
+    line = f"{numbers['model']}, {numbers['images']:,} {numbers['split']} images: "
+    line += f"{', '.join(parts)} {unit}"
+    if NATS in numbers:
+        line += f"; bound {numbers[NATS]['bound']['mean']:.1f} {NATS}"
+    return line

@@ -1,0 +1,142 @@
+"""What is known of a family of models without building one: settings, presets, how it is trained.
+
+Imports no Theano, so that a command line that names a model can still choose the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Callable, Protocol
+
+from lib.errors import UserError
+from models.checked import Checked, Whole
+
+if TYPE_CHECKING:
+    from lib.model import Model
+    from lib.training.step import Recipe
+
+_SEED = Whole(least=0)
+
+
+class ModelSettings(Protocol):
+    """What makes one model: a :class:`models.checked.Checked` dataclass with these beside it."""
+
+    @property
+    def name(self) -> str:
+        """What the model is called in messages and records."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    def fitted(self, image_shape: tuple[int, int, int]) -> Any:
+        """The same model for images of another size. Raises UserError if there is none."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A size of a model and how it is trained, under a name.
+
+    Parameters
+    ----------
+    settings, training
+        Objects of the family's classes. Where both have a field of one name, it has one value.
+    any_size
+        Whether it takes images of any height and width rather than those of its settings alone.
+    """
+
+    name: str
+    settings: Any
+    training: Any
+    any_size: bool = False
+
+    def changed(self, changes: Mapping[str, Any]) -> Preset:
+        """With other values for what the changes name, in settings and training."""
+        return replace(
+            self, settings=self.settings.changed(changes), training=self.training.changed(changes)
+        )
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A change to a preset that is more than other values: an ablation of the paper.
+
+    Parameters
+    ----------
+    name, about
+        What it is called, and what a command line says about it.
+    words
+        What can be chosen, the preset's own way first; none if it is only on or off.
+    apply
+        Gives the preset changed, for one of the words, or for True. Raises UserError if that makes
+        no sense for the preset.
+    """
+
+    name: str
+    about: str
+    apply: Callable[[Preset, Any], Preset]
+    words: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A choice in how a model is evaluated and sampled, which its training does not depend on."""
+
+    name: str
+    about: str
+    words: Sequence[str]  # the default first
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models that are made, trained and saved in one way.
+
+    Parameters
+    ----------
+    name
+        What a weights file's header calls it.
+    settings, training
+        The :class:`models.checked.Checked` classes of what makes a model (:class:`ModelSettings`)
+        and of how it is trained, with a method ``recipe(seed, on_nan)``.
+    build
+        Makes a model of settings; takes also ``seed``, ``limit`` (see
+        :class:`lib.layers.parameters.Parameters`) and the ``modes`` by name. Imports Theano.
+    presets
+        By name.
+    levels
+        How many values a pixel can have.
+    layered
+        Whether its models are :class:`lib.model.LayeredModel` rather than
+        :class:`lib.model.LatentModel`.
+    columns
+        What metrics.csv holds beside what all models have.
+    variations, modes
+        What can be chosen beside the fields of settings and training.
+    evaluation_batch
+        Images in a batch while evaluating, by default.
+    """
+
+    name: str
+    settings: type[Checked]
+    training: type[Checked]
+    build: Callable[..., Model]
+    presets: Mapping[str, Preset]
+    levels: int
+    layered: bool
+    columns: Sequence[str] = ()
+    variations: Sequence[Variation] = field(default=())
+    modes: Sequence[Mode] = field(default=())
+    evaluation_batch: int = 100
+
+    def recipe(self, settings: Any) -> Recipe:
+        """The recipe that a run's settings describe. Raises UserError if they describe none."""
+        training: Any = self.training.within(settings)
+        if not _SEED.holds(settings.get("seed")):
+            raise UserError(f"the seed must be {_SEED.wanted}")
+        return training.recipe(settings["seed"])
+
+
+def header_of(family: str, settings: Checked) -> dict[str, Any]:
+    """What a weights file's header says about a model: its family's name and its settings."""
+    return {"family": family, **vars(settings)}

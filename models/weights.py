@@ -1,0 +1,163 @@
+"""Loads what a training left: a model with its weights, or the step of a report.
+
+Headers are not trusted: settings are parsed strictly (:mod:`models.checked`), and a model takes no
+more memory than the file that describes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.errors import UserError
+from lib.files.arrays import load_arrays
+from lib.model import Model
+from models.checked import Whole
+from models.family import Family
+from models.registry import parse_header
+
+#: The folder of the repository's trained weights, one ``NAME.npz`` a model.
+PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
+
+_COUNT = Whole(least=0)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model with its weights, and what the file says about them.
+
+    Parameters
+    ----------
+    model, family
+        The model, and how such models are made and trained.
+    header
+        The whole header, of which nothing else has been checked.
+    """
+
+    model: Model
+    family: Family
+    header: Mapping[str, Any]
+
+    @property
+    def trained(self) -> Mapping[str, Any]:
+        """The settings of the run that they are from; empty if the file does not say them."""
+        config = self.header.get("config")
+        settings = config.get("settings") if isinstance(config, Mapping) else None
+        return settings if isinstance(settings, Mapping) else {}
+
+    @property
+    def iteration(self) -> int | None:
+        """The iteration that they are from, if the file says it."""
+        return self.header.get("iteration")
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the training, if the file says it."""
+        seed = self.trained.get("seed")
+        return seed if _COUNT.holds(seed) else None
+
+    @property
+    def data(self) -> str | None:
+        """The name of the data set that they were trained on, if the file says it."""
+        data = self.trained.get("data")
+        name = data.get("name") if isinstance(data, Mapping) else None
+        return name if isinstance(name, str) else None
+
+
+def load(path: str, family: Family | None = None, **modes: str) -> Weights:
+    """Load the model of a name from ``pretrained/``, of a run's folder or of a weights file.
+
+    Parameters
+    ----------
+    path
+        NAME, RUN or FILE.
+    family
+        The only family that will do; any if not given.
+    modes
+        How the model is evaluated: the ``modes`` of its family, such as ``batch_norm``.
+
+    Raises
+    ------
+    UserError
+        There are none, or the file is damaged, or its header and its arrays are not those of one
+        model, or of another family.
+    """
+    arrays, header = read(path)
+    size = sum(array.nbytes for array in arrays.values())
+    with _refused(f"{path} holds the weights of another kind of model"):
+        family, model = _model(header, size, family, modes)
+        if "iteration" in header and not _COUNT.holds(header["iteration"]):
+            raise UserError(f"its iteration must be {_COUNT.wanted}")
+    model.parameters.assign(arrays)
+    return Weights(model, family, header)
+
+
+def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and header of what :func:`load` loads, as they are. Raises UserError."""
+    file = Path(path)
+    if is_name(path):
+        file = PRETRAINED / f"{path}.npz"
+        if not file.exists():
+            known = ", ".join(sorted(p.stem for p in PRETRAINED.glob("*.npz"))) or "none yet"
+            raise UserError(
+                f"{path} is not a run's folder or a weights file, and not the name of trained "
+                f"weights ({known})"
+            )
+    elif file.is_dir():
+        file = file / "best.npz"
+        if not file.exists():
+            raise UserError(f"{path} holds no best.npz yet: train first, to the first evaluation")
+    return load_arrays(file, kind="weights")
+
+
+def is_name(path: str) -> bool:
+    """Whether it can only be a name from ``pretrained/``: a bare word, and no file or folder here."""
+    return Path(path).name == path and not Path(path).suffix and not Path(path).exists()
+
+
+def replay(path: str) -> Iterator[str]:
+    """Take the step again that a run reported as not finite; yields lines for the user.
+
+    ``path`` is the report or its run's folder. Raises UserError if the report is damaged, or its
+    header and its arrays are not those of one model.
+    """
+    from lib.training import replay as reports
+    from lib.training.step import TrainingStep
+
+    arrays, header = reports.load_report(path)
+    size = sum(array.nbytes for array in arrays.values())
+    with _refused(f"{path} is the report of another kind of model"):
+        family, model = _model(header, size)
+        config = header.get("config")
+        recipe = family.recipe(config.get("settings") if isinstance(config, Mapping) else None)
+    yield from reports.replay(TrainingStep(model, recipe), arrays, header)
+
+
+def _model(
+    header: Mapping[str, Any],
+    limit: int,
+    wanted: Family | None = None,
+    modes: Mapping[str, str] | None = None,
+) -> tuple[Family, Model]:
+    family, settings = parse_header(header.get("model"))
+    if wanted is not None and wanted != family:
+        raise UserError(f"of the family {family.name}, not {wanted.name}")
+    words = {mode.name: mode.words for mode in family.modes}
+    for name, word in (modes or {}).items():
+        if word not in words.get(name, ()):
+            raise UserError(f"a model of the family {family.name} has no {name} {word!r}")
+    return family, family.build(settings, limit=limit, **(modes or {}))
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Says of an error in the body which file it is about."""
+    try:
+        yield
+    except UserError as problem:
+        raise UserError(f"{what} ({problem})") from problem
