@@ -19,7 +19,11 @@ class Spread:
     def __init__(self, dataset: Dataset, split: str, count: int) -> None:
         size = dataset.size(split)
         if count > size:
-            raise UserError(f"--images {count} is more than the {size} images of the {split} split")
+            raise UserError(
+                f"{count} images of the {split} split are asked for, and it has {size}: "
+                f"choose from 1 to {size}",
+                setting="images",
+            )
         taken = (n * size // count for n in range(count))
         self._pixels = np.concatenate([dataset.images(split, n, n + 1) for n in taken])
         self._split = split

@@ -91,7 +91,7 @@ class Experiment:
         Raises UserError if it cannot be had, or does not fit the model.
         """
         dataset = self.open_data(options, "" if options.data else trained_on(weights))
-        check_fits(dataset, weights)
+        check_fits(dataset, weights, same=not options.data)
         return dataset
 
 
@@ -104,9 +104,16 @@ def trained_on(weights: Weights) -> str:
     return weights.data
 
 
-def check_fits(dataset, weights: Weights) -> None:
-    """Raises UserError if the images of a data set are not those that a model is for."""
+def check_fits(dataset, weights: Weights, same: bool = True) -> None:
+    """Raises UserError if the images of a data set are not those that a model is for.
+
+    ``same``: if they have to be the very images that the weights were trained on.
+    """
+    from lib.runs.settings import check_data
+
     model = weights.model
+    if same:
+        check_data(weights.trained, dataset)
     if dataset.image_shape != model.image_shape or dataset.levels != model.levels:
         raise UserError(
             f"{dataset.name} has {dataset.levels}-level images of {dataset.image_shape}; these "

@@ -126,9 +126,9 @@ def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> None:
 
 def evenly_spaced(dataset, split: str, count: int) -> np.ndarray:
     """So many images of a split: uint8 (count, C, H, W). Raises UserError if it has fewer."""
-    from datasets.spread import Spread
+    from lib import evaluation
 
-    return Spread(dataset, split, count).images(split)
+    return evaluation.read(dataset, split, evaluation.evenly_spaced(dataset, split, count))
 
 
 def levels_by_name(sampler) -> dict[str, str]:

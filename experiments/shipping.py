@@ -119,7 +119,6 @@ def measure(weights, dataset, samples: int, images: int) -> dict[str, Any]:
     The estimate, nats an image, stands beside the bound on the same images; the mean of their difference (``gain``)
     varies far less than either.
     """
-    from datasets.spread import Spread
     from lib.evaluation import Bound, Evaluation, ImportanceWeighted
 
     model = weights.model
@@ -128,12 +127,12 @@ def measure(weights, dataset, samples: int, images: int) -> dict[str, Any]:
     for split in ("valid", "test"):
         numbers[split] = report(weights, split, bound(dataset, split))
         say(describe(numbers[split]))
-    part = Spread(dataset, "test", min(SUBSET, dataset.size("test")))
-    numbers["subset"] = report(weights, "test", bound(part, "test"))
+    size = dataset.size("test")
+    numbers["subset"] = report(weights, "test", bound(dataset, "test", min(SUBSET, size)))
     if model.latent_dim:
-        part = Spread(dataset, "test", min(images, dataset.size("test")))
-        weighted = ImportanceWeighted(model, seed=0)(part, "test", samples)
-        there = bound(part, "test")
+        images = min(images, size)
+        weighted = ImportanceWeighted(model, seed=0)(dataset, "test", samples, images)
+        there = bound(dataset, "test", images)
         gain = there.values["bound"] - weighted.values["importance_weighted"]
         numbers["weighted"] = report(weights, "test", there, weighted, samples)
         numbers["weighted"]["gain"] = Evaluation({"gain": gain}).summary("gain")

@@ -57,6 +57,8 @@ class Settings(Checked):
         super().__post_init__()
         if len(self.latents) != (2 if self.top_stages else 1):
             raise UserError("a model has one latent, or two if it has stages at the top")
+        if self.latent_kernels and not self.latent_width:
+            raise UserError("masked blocks over z₁ need a width")
         if self.top_stages and self.top_stages[0][0] != self.stages[-1][0]:
             raise UserError("the stages at the top must begin with the width of the last one below")
 

@@ -17,6 +17,7 @@ import numpy as np
 from lib.errors import UserError
 from lib.files.arrays import load_arrays
 from lib.model import Model
+from lib.runs.folder import best_weights
 from models.checked import Whole
 from models.family import Family
 from models.registry import parse_header
@@ -109,9 +110,7 @@ def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 f"weights ({known})"
             )
     elif file.is_dir():
-        file = file / "best.npz"
-        if not file.exists():
-            raise UserError(f"{path} holds no best.npz yet: train first, to the first evaluation")
+        file = best_weights(file)
     return load_arrays(file, kind="weights")
 
 

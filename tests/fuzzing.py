@@ -26,7 +26,6 @@ from pathlib import Path
 import h5py
 import lmdb
 import numpy as np
-from experiments.weights import model_of
 from PIL import Image
 
 from datasets.base import IMAGES, SPLITS
@@ -36,12 +35,12 @@ from datasets.imagenet64 import _images as tar_images
 from datasets.lsun_bedrooms import _images as lmdb_images
 from datasets.mnist import idx_problem
 from datasets.own import open_npz
-from experiments.mnist_pixelvae import _model
 from lib.errors import UserError
 from lib.files.arrays import load_arrays, save_arrays
 from lib.runs.folder import Run
 from lib.runs.metrics import read_metrics
 from models.mnist import MnistModel, Settings
+from models.weights import load
 
 SECONDS = 10  # for one input
 MEMORY = 512 << 20  # bytes of address space beyond what the process has at first
@@ -156,16 +155,17 @@ def _resume(content: bytes, folder: Path) -> None:
     Run.open(place, CONFIG).close()
 
 
-def _weights(model) -> Callable[[bytes], None]:
+def _weights(model, folder: Path) -> Callable[[bytes], None]:
     """Reads a text as the JSON of the header of that model's weights."""
     arrays = model.parameters.arrays()
 
     def read(content: bytes) -> None:
         try:
             header = json.loads(content)
-        except (ValueError, RecursionError) as problem:  # load_arrays has refused it before
-            raise UserError("no JSON") from problem
-        model_of("some.npz", arrays, header, _model)
+            save_arrays(folder / "weights.npz", arrays, {**header, "kind": "weights"})
+        except (ValueError, TypeError, RecursionError) as problem:  # which is refused before
+            raise UserError("not a header") from problem
+        load(str(folder / "weights.npz"))
 
     return read
 
@@ -210,7 +210,10 @@ def parsers(folder: Path) -> dict:
         "compressed npz": (_npz(True), lambda b: open_npz(_write(file, b))),
         "checkpoint": (_checkpoint(folder), lambda b: load_arrays(_write(file, b))),
         "checkpoint's header": (json.dumps(header).encode(), lambda b: _resume(b, folder)),
-        "weights' header": (json.dumps({"model": small.header()}).encode(), _weights(small)),
+        "weights' header": (
+            json.dumps({"model": small.header()}).encode(),
+            _weights(small, folder),
+        ),
         "converted HDF5": (_hdf5(file), lambda b: _read_hdf5(_write(file, b))),
         "metrics.csv": (metrics, lambda b: read_metrics(_write(file, b))),
     }

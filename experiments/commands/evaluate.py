@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from experiments.commands.arguments import TRAINED, add_split, add_weights
 from experiments.experiment import Experiment
@@ -31,23 +30,22 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Print the numbers as a line, and as JSON if asked for."""
-    from datasets.spread import Spread
     from experiments.report import describe, report
     from lib.evaluation import Bound, ImportanceWeighted
+    from lib.files.atomic import to_json
 
     weights = experiment.load(options)
     model, split = weights.model, options.split
     dataset = experiment.open_data_of(options, weights)
-    if options.images:
-        dataset = Spread(dataset, split, options.images)
-    bound = Bound(model, options.seed, options.batch_size)(dataset, split, samples=options.samples)
+    images = options.images
+    bound = Bound(model, options.seed, options.batch_size)(dataset, split, images, options.samples)
     weighted, samples = None, getattr(options, "importance_samples", None)
     if samples and not model.noise_shapes:
         say(f"{model.name} has no latent: its likelihood is exact")
     elif samples:
         estimate = ImportanceWeighted(model, options.seed, options.batch_size)
-        weighted = estimate(dataset, split, samples)
+        weighted = estimate(dataset, split, samples, images)
     numbers = report(weights, split, bound, weighted, samples, experiment.modes(options))
     print(f"{describe(numbers)} (± standard error)")
     if options.json:
-        print(json.dumps(numbers))
+        print(to_json(numbers))

@@ -75,7 +75,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     from lib.backend.summary import summary
     from lib.runs.environment import environment_record
     from lib.runs.folder import Run
-    from lib.training.loop import train
+    from lib.training.loop import Trainer
 
     family, preset = experiment.family, options.chosen
     dataset = experiment.open_data(options, experiment.data_for(preset))
@@ -97,7 +97,8 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
             f"{settings.name} on {dataset.name}: {model.parameters.count():,} parameters, "
             f"latents: {latents}"
         )
-        status = train(model, dataset, preset.training.recipe(options.seed, options.on_nan), run)
+        recipe = preset.training.recipe(options.seed, options.on_nan)
+        status = Trainer(model, dataset, recipe, run).run()
         if status == 0:
             finish(experiment, run, dataset, preset)
         return status

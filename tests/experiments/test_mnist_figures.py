@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments import mnist_latents, mnist_layers
+from experiments.finished import finished_run
 from lib.errors import UserError
 
 
@@ -72,4 +73,4 @@ def test_no_finished_run_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no finished run"):
         mnist_layers.record(arguments)
     with pytest.raises(UserError, match="no finished run"):
-        mnist_layers.finished_run(tmp_path)
+        finished_run(tmp_path)

@@ -10,27 +10,24 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from experiments.weights import model_of, open_data
 from small_models import SMALL, small
 
-from experiments import hierarchical, mnist_pixelvae
+from experiments.experiment import trained_on
 from lib.backend import memory
 from lib.errors import UserError
-from lib.files.arrays import save_arrays
-from lib.layers import initial, parameters
-from lib.layers.parameters import Parameters, at_most
-from models import MNIST_MODELS
+from lib.files.arrays import load_arrays, save_arrays
+from lib.layers import parameters
+from lib.layers.parameters import Parameters
+from models.registry import FAMILIES, HIERARCHICAL, MNIST, parse_header
+from models.table1 import VARIANTS
+from models.weights import PRETRAINED, Weights, load
 
 HUGE = [10**4, 10**9, 10**30, math.inf]
 ODD: list = [*HUGE, None, "x", "12", -1, 0, 2.5, math.nan, [], [[9, 9]], {}]
 SETTINGS = {
-    **{name: small(name).header() for name in MNIST_MODELS},
+    **{name: asdict(small(name).settings) for name in VARIANTS},
     "hierarchical": asdict(SMALL),
 }
-
-
-def load(name, path):
-    return (hierarchical if name == "hierarchical" else mnist_pixelvae).load(str(path))
 
 
 def save(path, name, header):
@@ -38,7 +35,7 @@ def save(path, name, header):
     save_arrays(
         path, small(name).parameters.arrays(), {"kind": "weights", "model": header, **trained}
     )
-    return path
+    return str(path)
 
 
 def same(model, name):
@@ -67,13 +64,13 @@ def variants(value):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_that_is_odd_is_refused_or_without_effect(tmp_path, name):
-    assert same(load(name, save(tmp_path / "good.npz", name, SETTINGS[name]))[0], name)
+    assert same(load(save(tmp_path / "good.npz", name, SETTINGS[name])).model, name)
     refused = 0
     for setting, value in SETTINGS[name].items():
         for odd in variants(value):
             path = save(tmp_path / "odd.npz", name, {**SETTINGS[name], setting: odd})
             try:
-                model, _ = load(name, path)
+                model = load(path).model
             except UserError as problem:
                 assert "\n" not in str(problem)
                 refused += 1
@@ -86,82 +83,130 @@ def test_every_setting_that_is_odd_is_refused_or_without_effect(tmp_path, name):
 @pytest.mark.parametrize("name", ["gated-pixelvae", "hierarchical"])
 def test_huge_settings_take_no_memory(tmp_path, name):
     path = save(tmp_path / "good.npz", name, SETTINGS[name])
-    load(name, path)
+    load(path)
     tracemalloc.start()
     for setting in SETTINGS[name]:
         for huge in HUGE:
             with contextlib.suppress(UserError):
-                load(name, save(path, name, {**SETTINGS[name], setting: huge}))
+                load(save(path, name, {**SETTINGS[name], setting: huge}))
     assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_header_names_the_family_and_files_without_it_are_recognised(tmp_path, name):
+    family = HIERARCHICAL if name == "hierarchical" else MNIST
+    header = small(name).header()
+    assert header == {"family": family.name, **SETTINGS[name]}
+    for described in (header, SETTINGS[name]):
+        weights = load(save(tmp_path / "w.npz", name, described))
+        assert weights.family is family and same(weights.model, name)
+        assert (weights.iteration, weights.seed, weights.data) == (3, 0, "digits")
+
+
+@pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.npz")), ids=lambda path: path.stem)
+def test_shipped_files_name_no_family_and_are_recognised(path):
+    _, header = load_arrays(path)
+    assert "family" not in header["model"]
+    family, settings = parse_header(header["model"])
+    assert family is MNIST and vars(settings) == header["model"] and settings.name == path.stem
+
+
+def test_another_family_than_the_one_asked_for(tmp_path):
+    path = save(tmp_path / "w.npz", "pixelvae", SETTINGS["pixelvae"])
+    assert load(path, MNIST).model.name == "pixelvae"
+    with pytest.raises(UserError, match="of another kind of model .*mnist, not hierarchical"):
+        load(path, HIERARCHICAL)
+
+
+def test_the_modes_are_those_of_the_family(tmp_path):
+    path = save(tmp_path / "w.npz", "hierarchical", SETTINGS["hierarchical"])
+    load(path, batch_norm="moving")
+    for modes in ({"batch_norm": "none"}, {"norm": "blend"}):
+        with pytest.raises(UserError, match="of the family hierarchical has no"):
+            load(path, **modes)
+
+
+@pytest.mark.parametrize("family", ["vae", None, 3, [], {"mnist": 1}, "hierarchical"])
+def test_a_family_that_is_not_its_own(tmp_path, family):
+    path = save(tmp_path / "w.npz", "pixelvae", {**SETTINGS["pixelvae"], "family": family})
+    with pytest.raises(UserError, match="another kind of model"):
+        load(path)
 
 
 @pytest.mark.parametrize("header", [None, 3, "x", [], {}, {"unknown": 1}, {"model": {}}])
 @pytest.mark.parametrize("name", ["pixelvae", "hierarchical"])
 def test_headers_of_something_else(tmp_path, name, header):
     with pytest.raises(UserError, match="another kind of model"):
-        load(name, save(tmp_path / "other.npz", name, header))
+        load(save(tmp_path / "other.npz", name, header))
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_no_two_families_have_the_settings_of_one(family):
+    others = [f for f in FAMILIES.values() if f is not family]
+    assert not any(set(family.settings.names()) <= set(f.settings.names()) for f in others)
 
 
 @pytest.mark.parametrize("config", [None, {}, {"settings": None}, {"settings": {"data": {}}}])
 def test_weights_that_do_not_say_their_data(config):
-    with pytest.raises(UserError, match="name --data"):
-        open_data(None, {"config": config}, small("pixelvae"))
+    with pytest.raises(UserError, match="name the data") as refusal:
+        trained_on(Weights(small("pixelvae"), MNIST, {"config": config}))
+    assert refusal.value.setting == "data"
 
 
-@pytest.mark.parametrize("iteration", [None, "x", [3], math.nan])
-def test_larger_models_say_how_they_were_trained(tmp_path, iteration):
-    header = {"kind": "weights", "model": asdict(SMALL), "iteration": iteration}
-    header["config"] = {"settings": {"seed": 0, "data": {"name": "digits"}}}
-    save_arrays(tmp_path / "w.npz", small("hierarchical").parameters.arrays(), header)
-    with pytest.raises(UserError, match="does not say how its weights were trained"):
-        load("hierarchical", tmp_path / "w.npz")
+@pytest.mark.parametrize("iteration", [None, "x", [3], math.nan, -1, True])
+@pytest.mark.parametrize("name", ["pixelvae", "hierarchical"])
+def test_an_iteration_that_is_none(tmp_path, name, iteration):
+    header = {"kind": "weights", "model": SETTINGS[name], "iteration": iteration}
+    save_arrays(tmp_path / "w.npz", small(name).parameters.arrays(), header)
+    with pytest.raises(UserError, match="iteration must be a whole number"):
+        load(str(tmp_path / "w.npz"))
 
 
-def test_a_model_is_no_larger_than_its_file():
-    header = {"model": SETTINGS["pixelvae"]}
+def test_a_model_is_no_larger_than_its_file(tmp_path):
+    header = {"kind": "weights", "model": SETTINGS["pixelvae"]}
     arrays = small("pixelvae").parameters.arrays()
-    model_of("w", arrays, header, mnist_pixelvae._model)
+    path = str(tmp_path / "w.npz")
+    save_arrays(path, arrays, header)
+    load(path)
     name = max(arrays, key=lambda n: arrays[n].size)
-    arrays[name] = arrays[name][:1]
+    save_arrays(path, {**arrays, name: arrays[name][:1]}, header)
     with pytest.raises(UserError, match="larger than its file"):
-        model_of("w", arrays, header, mnist_pixelvae._model)
+        load(path)
 
 
 # -- what a command line can ask for --------------------------------------------------------------
 
 
-def test_too_large_for_the_memory_is_said_before_it_is_taken(monkeypatch):
+def never(rng):
+    raise AssertionError("drawn, though there is no room for it")
+
+
+def test_too_large_for_the_memory_is_said_before_anything_is_drawn(monkeypatch):
     monkeypatch.setattr(memory, "total", lambda: 1_000_000)
-    p, rng = Parameters(0), np.random.RandomState(0)
-    p.new("a", np.zeros(40_000))
-    with pytest.raises(UserError, match="too large for the machine's memory"):
-        p.new("b", np.zeros(40_000))
-    drawn = rng.get_state()[2]
-    for draw in (
-        lambda: initial.convolution(rng, (1000, 1000, 9)),
-        lambda: initial.transposed_convolution(rng, (1000, 1000, 9)),
-        lambda: initial.linear(rng, 1000, 1000),
-        lambda: initial.linear(rng, 1000, 2000, glorot=True),
-        lambda: initial.table(rng, 1 << 40, 1 << 40),
-    ):
-        with pytest.raises(UserError, match="choose smaller sizes"):
-            draw()
-    assert rng.get_state()[2] == drawn
+    p = Parameters(0)
+    p.new("a", (40_000,), 0)
+    for declare in (p.new, p.new_normed):
+        for shape in ((200, 200), (1 << 40, 1 << 40)):
+            with pytest.raises(UserError, match="too large for the machine's memory"):
+                declare("b", shape, never)
+    assert list(p) == ["a"]
 
 
 def test_more_arrays_than_theano_could_compile(monkeypatch):
     monkeypatch.setattr(parameters, "MOST_ARRAYS", 2)
     p = Parameters(0)
     for name in "ab":
-        p.new(name, np.zeros(1))
+        p.new(name, (1,), 0)
     with pytest.raises(UserError, match="choose fewer layers"):
-        p.new("c", np.zeros(1))
+        p.new("c", (1,), 0)
 
 
-def test_the_bound_holds_in_the_body_alone():
-    with at_most(8):
-        Parameters(0).new("a", np.zeros(2))
-        with pytest.raises(UserError, match="larger than its file"):
-            Parameters(0).new("a", np.zeros(3))
-    Parameters(0).new("a", np.zeros(3))
+def test_the_limit_is_of_all_parameters_together():
+    p = Parameters(0, limit=12)
+    p.new("a", (2,), 1.5)
+    with pytest.raises(UserError, match="larger than its file"):
+        p.new("b", (2,), never)
+    p.new("b", (1,), lambda rng: np.ones(1))
+    assert p.arrays()["a"].tolist() == [1.5, 1.5]
+    Parameters(0).new("a", (4,), 0)

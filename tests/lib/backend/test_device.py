@@ -195,7 +195,8 @@ def test_on_the_cpu_it_is_recorded():
 
 
 def test_no_command_line_imports_theano_before_the_device_is_chosen():
-    names = [path.stem for path in sorted((ROOT / "experiments").glob("*.py"))]
-    code = "import sys, importlib; [importlib.import_module(f'experiments.{n}') for n in sys.argv[1:]]; "
+    paths = sorted((ROOT / "experiments").rglob("*.py"))
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    code = "import sys, importlib; [importlib.import_module(n) for n in sys.argv[1:]]; "
     done = run("-c", code + "print('theano' in sys.modules)", *names)
     assert done.stdout.strip() == "False", done.stderr

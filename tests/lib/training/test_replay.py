@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tiny_training import SETTINGS, Images, compile_once, recipe, run_for  # noqa: F401
 
-from experiments import mnist_pixelvae
+from experiments.command_line import parse
+from experiments.mnist_pixelvae import EXPERIMENT
 from lib.console.command import main
 from lib.errors import UserError
 from lib.files.arrays import load_arrays, save_arrays
@@ -14,6 +15,7 @@ from lib.training import loop
 from lib.training.replay import replay
 from lib.training.step import NotFinite, TrainingStep
 from models.mnist import MnistModel
+from models.registry import MNIST
 
 pytestmark = pytest.mark.usefixtures("compile_once")
 
@@ -132,7 +134,7 @@ def test_the_report_takes_the_step_again(tmp_path):
 @pytest.fixture
 def report(tmp_path):
     """The folder of a run whose first step was not finite."""
-    training = {**mnist_pixelvae.PRESETS["quick"], "seed": 3}
+    training = {**vars(MNIST.presets["quick"].training), "seed": 3}
     config = {"settings": {"model": vars(SETTINGS), **training}, "environment": {}}
     model = MnistModel(SETTINGS, seed=7)
     with Run.open(tmp_path, config) as run:
@@ -142,7 +144,7 @@ def report(tmp_path):
 
 
 def call_replay(path):
-    options = mnist_pixelvae.parse(["replay", str(path)])
+    options = parse(EXPERIMENT, ["replay", str(path)])
     return main(options.function, options)
 
 

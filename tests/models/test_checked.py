@@ -1,0 +1,96 @@
+"""Settings: what their fields may be, wherever the values come from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+
+from lib.errors import UserError
+from models.checked import (
+    Checked,
+    Choice,
+    Maybe,
+    Number,
+    Pair,
+    Text,
+    Tuples,
+    Whole,
+    setting,
+)
+from models.mnist_presets import PRESETS, Settings, Training
+
+KINDS = [
+    (Whole(least=0, most=9), [0, 9], [-1, 10, 1.0, True, "1", None, math.nan]),
+    (Whole(odd=True), [1, 3], [2, 0, -1]),
+    (Number(below=1), [0.5], [0, 1, -0.5, math.nan, math.inf, "0.5", True, None]),
+    (Number(), [2, 0.1], [math.inf]),
+    (Choice(("a", "b")), ["a"], ["c", "", None, 1, ["a"], {}]),
+    (Text(), ["a name, with more"], ["", "two\nlines", "x" * 300, 1, None]),
+    (Maybe(Whole()), [None, 1], [0, "x"]),
+    (Tuples(Whole(), least=1, most=2), [(1,), (1, 2)], [(), (1, 2, 3), [1], (0,), 1, "1"]),
+    (Pair(Number(), Whole()), [(0.5, 1)], [(0.5,), (0.5, 1, 2), (1, 0.5), [0.5, 1], 1]),
+]
+
+
+@pytest.mark.parametrize(("kind", "good", "bad"), KINDS, ids=lambda value: type(value).__name__)
+def test_what_a_kind_holds(kind, good, bad):
+    assert all(kind.holds(value) for value in good)
+    assert not any(kind.holds(value) for value in bad)
+    assert kind.wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [(Whole(), "12", 12), (Number(), "1e-3", 1e-3), (Choice(("a",)), "a", "a"), (Maybe(Whole()), "3", 3)],
+)  # fmt: skip
+def test_what_a_text_stands_for(kind, text, value):
+    assert kind.read(text) == value
+    for wrong in ("", "x", "0", "nan", "inf", "-1", "1" * 400):
+        with pytest.raises(ValueError):
+            kind.read(wrong)
+
+
+@dataclass(frozen=True)
+class Some(Checked):
+    name: str = setting(Text())
+    pairs: tuple = setting(Tuples(Pair(Whole(), Whole())), ())
+    size: int = setting(Whole(odd=True), 3, about="how large", option="edge")
+
+
+def test_a_wrong_value_names_the_option():
+    for make in (lambda: Some("a", size=4), lambda: Some("a").changed({"size": 4})):
+        with pytest.raises(UserError, match="size must be an odd number from 1 .*, not 4") as wrong:
+            make()
+        assert wrong.value.setting == "edge"
+
+
+def test_json_becomes_what_it_was():
+    some = Some.parse({"name": "a", "pairs": [[1, 2], [3, 4]]})
+    assert some == Some("a", ((1, 2), (3, 4)), 3)
+    assert Some.within({"name": "a", "pairs": [], "size": 5, "more": 1}) == Some("a", (), 5)
+
+
+@pytest.mark.parametrize(
+    "values", [None, 3, [], {}, {"name": "a", "other": 1}, {"name": 1}, {"name": "a", "pairs": 3}]
+)
+def test_json_that_is_something_else(values):
+    with pytest.raises(UserError):
+        Some.parse(values)
+    with pytest.raises(UserError, match="missing|object"):
+        Some.within(values)
+
+
+def test_options_are_the_fields_that_say_something():
+    assert [(o.field, o.name, o.about) for o in Some.options()] == [("size", "edge", "how large")]
+    assert {o.name for o in Settings.options()} == {
+        "model", "layers", "dim_pix", "latent_dim", "filter_size"
+    }  # fmt: skip
+
+
+def test_a_preset_changes_settings_and_training_together():
+    quick = PRESETS["quick"].changed({"layers": 5, "iterations": 7, "batch_size": 3})
+    assert quick.settings == Settings(layers=5, dim_pix=16, latent_dim=16)
+    assert quick.training.iterations == 7 and quick.training.eval_every == 1_000
+    assert isinstance(quick.training, Training)
