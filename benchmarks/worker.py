@@ -35,6 +35,10 @@ class Images:
             yield self._images[start : start + batch_size]
 
 
+def _dataset(images: np.ndarray) -> Any:
+    return Images(images)
+
+
 def _open(weights: str, inputs: str):
     model: Any = load(weights).model
     with np.load(inputs) as file:
@@ -76,7 +80,7 @@ def bound(weights: str, inputs: str):
     from lib.evaluation import Bound
 
     model, images, _ = _open(weights, inputs)
-    evaluate, dataset = Bound(model, 0, len(images)), Images(images)
+    evaluate, dataset = Bound(model, 0, len(images)), _dataset(images)
     return lambda: evaluate(dataset, "test")
 
 
@@ -85,7 +89,7 @@ def importance(weights: str, inputs: str, samples: int):
     from lib.evaluation import ImportanceWeighted
 
     model, images, _ = _open(weights, inputs)
-    evaluate, dataset = ImportanceWeighted(model, 0, len(images)), Images(images)
+    evaluate, dataset = ImportanceWeighted(model, 0, len(images)), _dataset(images)
     return lambda: evaluate(dataset, "test", samples, images=1)
 
 

@@ -121,7 +121,7 @@ def measure(weights, dataset, samples: int, images: int) -> dict[str, Any]:
     """
     from lib.evaluation import Bound, Evaluation, ImportanceWeighted
 
-    model = weights.model
+    model: Any = weights.model
     bound = Bound(model, seed=0)
     numbers: dict[str, Any] = {}
     for split in ("valid", "test"):

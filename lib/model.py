@@ -74,10 +74,6 @@ class Model(Protocol):
         """What the model is called in messages and records."""
 
     @property
-    def name(self) -> str:
-        """What the model is called in messages and records."""
-
-    @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
 

@@ -138,11 +138,6 @@ class MnistModel:
         return self.settings.model
 
     @property
-    def name(self) -> str:
-        """What the model is called in messages and records."""
-        return self.settings.model
-
-    @property
     def image_shape(self) -> tuple[int, int, int]:
         return (1, self.settings.height, self.settings.width)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from experiments.commands.arguments import TRAINED, add_split, add_weights
 from experiments.experiment import Experiment
@@ -35,7 +36,8 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     from lib.files.atomic import to_json
 
     weights = experiment.load(options)
-    model, split = weights.model, options.split
+    model: Any = weights.model
+    split = options.split
     dataset = experiment.open_data_of(options, weights)
     images = options.images
     bound = Bound(model, options.seed, options.batch_size)(dataset, split, images, options.samples)
