@@ -35,12 +35,15 @@ def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
         raise UserError(f"PIXELVAE_DEVICE must be one of {', '.join(CHOICES)}, not {wanted!r}")
     if given and device in ("cuda", "cpu") and not given.startswith(device):
         raise UserError(
-            f"--device {device} contradicts device={given} in THEANO_FLAGS: leave one of them out"
+            f"{device} contradicts device={given} in THEANO_FLAGS: leave one of them out",
+            setting="device",
         )
     if given:
         wanted = "cpu" if given == "cpu" else "cuda"
     if tf32 and wanted == "cpu":
-        raise UserError("--tf32 is for a GPU, and the CPU was asked for: leave one of them out")
+        raise UserError(
+            "TF32 is for a GPU, and the CPU was asked for: leave one of them out", setting="tf32"
+        )
     if wanted == "cpu":
         return None
     if "theano" in sys.modules:
