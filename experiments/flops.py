@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from typing import Any
 
 from lib.console import command
 from lib.console.command import ArgumentParser
 from models.mnist_presets import Settings
-from models.presets import SETTINGS
 from models.registry import HIERARCHICAL, MNIST
 from models.table1 import VARIANTS
 
@@ -25,22 +25,27 @@ TABLE_E2 = "64px_big-table-E.2"
 # The paper's table has fewer residual blocks than the released code, and no 1x1 one among the masked.
 CHANGED = {
     TABLE_E2: replace(
-        SETTINGS["64px_big"], name=TABLE_E2, stages=((192, 1), (256, 1), (512, 3)),
+        HIERARCHICAL.presets["64px_big"].settings, name=TABLE_E2, stages=((192, 1), (256, 1), (512, 3)),
         top_stages=((512, 2), (512, 2), (512, 2)), latent_kernels=(3, 3, 3),
     ),
 }  # fmt: skip
-LAYERED = {**SETTINGS, **CHANGED}
+
+
+def layered() -> dict[str, Any]:
+    """The settings of the models with latents in levels, by name."""
+    presets = {name: preset.settings for name, preset in HIERARCHICAL.presets.items()}
+    return {**presets, **CHANGED}
 
 
 def build(name: str):
     """The model of that name at the paper's sizes."""
-    if name in LAYERED:
-        return HIERARCHICAL.build(LAYERED[name])
+    if name in layered():
+        return HIERARCHICAL.build(layered()[name])
     return MNIST.build(Settings(name))
 
 
 def parse(argv: list[str]):
-    names = [*VARIANTS, *LAYERED]
+    names = [*VARIANTS, *layered()]
     parser = ArgumentParser(prog="flops.py", description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(names))
     options = parser.parse_args(argv)

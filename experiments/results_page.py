@@ -12,12 +12,12 @@ from experiments.records import (
     duration,
     estimate,
     paper,
-    read_json,
     size,
     table,
     text,
     value,
 )
+from experiments.results_figures import figure4, figure5, pictures
 from models.table1 import ORDERINGS, PUBLISHED, VARIANTS
 
 
@@ -35,9 +35,9 @@ def results_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
     yield ""
     yield from _table1(records)
     yield from _runs(records)
-    yield from _figure4(root)
-    yield from _figure5(root)
-    yield from _pictures(root, records)
+    yield from figure4(root)
+    yield from figure5(root)
+    yield from pictures(root, records)
     yield from _differences(records)
 
 
@@ -152,80 +152,6 @@ def _runs(records: Mapping[str, Record]) -> Iterator[str]:
     yield ""
 
 
-def _figure4(root: Path) -> Iterator[str]:
-    yield "## Figure 4: few autoregressive layers"
-    yield ""
-    runs = read_json(root / "results" / "figure4" / "figure4.json")
-    if not runs:
-        yield "There is no record of it yet (`results/figure4/figure4.json`)."
-        yield ""
-        return
-    yield text(
-        """
-        The paper finds that with few layers PixelVAE is far ahead of PixelCNN (4a), and that its KL drops sharply
-        from no autoregressive layer to one (4b).
-        """
-    )
-    yield ""
-    yield from _drawings(root, "figure4")
-    rows = []
-    for run in runs:
-        test = run["test"]
-        rows.append([
-            f"`{run['model']}`", str(run["autoregressive_layers"]), f"{run['iterations']:,}", value(test["bound"]),
-            value(test["reconstruction"]), value(test["kl"]) if test.get("kl") else "",
-        ])  # fmt: skip
-    yield from table(
-        ["model", "autoregressive layers", "iterations", "test bound", "reconstruction", "KL"], rows
-    )
-    yield ""
-    yield "```sh"
-    for run in runs:
-        yield run["command"]
-    yield "python experiments/mnist_layers.py record runs/layers"
-    yield "```"
-    yield ""
-
-
-def _figure5(root: Path) -> Iterator[str]:
-    yield "## Figure 5: two latent dimensions"
-    yield ""
-    runs = read_json(root / "results" / "figure5" / "figure5.json")
-    if not runs:
-        yield "There is no record of it yet (`results/figure5/figure5.json`)."
-        yield ""
-        return
-    yield text(
-        """
-        The test set's latent means by digit, and the error of a k-nearest-neighbour classifier on them, k chosen on
-        the validation set. The paper: 22.9 % for the convolutional VAE, 7.2 % for PixelVAE. How many layers PixelVAE
-        has matters much here: [fidelity.md](fidelity.md) has a training that did not turn out so.
-        """
-    )
-    yield ""
-    yield from _drawings(root, "figure5")
-    yield from table(
-        ["model", "iterations", "k", "validation error", "test error", "bound"],
-        [
-            [f"`{run['model']}`", f"{run['iterations']:,}", str(run["k"]), percent(run["valid_error"]),
-             percent(run["test_error"]), value(run["bound"])]
-            for run in runs
-        ],
-    )  # fmt: skip
-    yield ""
-    yield "```sh"
-    for run in runs:
-        yield run["command"]
-    yield "python experiments/mnist_latents.py record runs/latents"
-    yield "```"
-    yield ""
-
-
-def percent(error: float) -> str:
-    """An error from 0 to 1."""
-    return f"{100 * error:.1f} %"
-
-
 def _sizes(records: Sequence[Record]) -> str:
     """The smaller sizes beside the paper's, each with the models that have it."""
     by_size: dict[str, list[str]] = {}
@@ -233,47 +159,6 @@ def _sizes(records: Sequence[Record]) -> str:
         by_size.setdefault(size(r), []).append(f"`{r['model']}`")
     ours = "; ".join(f"{', '.join(names)}: {what}" for what, names in by_size.items())
     return f"The paper's models have L = 12, D = 32, K = 64. Ours are smaller: {ours}."
-
-
-def _drawings(root: Path, name: str) -> Iterator[str]:
-    for picture in sorted((root / "results" / name).glob("*.png")):
-        yield f"![{picture.stem}](../results/{name}/{picture.name})"
-        yield ""
-
-
-def _pictures(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
-    folder = root / "results" / "mnist"
-    for figure, word, kind in (
-        ("Figure 9: samples", "sample", "samples"),
-        ("Figure 10: reconstructions", "reconstruct", "reconstructions"),
-    ):
-        yield f"## {figure}"
-        yield ""
-        drawn = [name for name in records if (folder / f"{name}-{kind}.png").exists()]
-        if not drawn:
-            yield "There are no pictures yet."
-            yield ""
-            continue
-        if kind == "samples":
-            yield text(
-                """
-                Binary draws, seed 0. The paper shows a PixelVAE with a receptive field of 7 pixels and PixelCNNs of 7
-                and 11; these are the models of table 1 above.
-                """
-            )
-        else:
-            yield text(
-                """
-                Columns alternate: a test image, and a draw of the decoder from a posterior sample of its latent (seed
-                0).
-                """
-            )
-        yield ""
-        for name in drawn:
-            yield f"`python experiments/mnist_pixelvae.py {word} {name}`"
-            yield ""
-            yield f"![{kind} of {name}](../results/mnist/{name}-{kind}.png)"
-            yield ""
 
 
 def _differences(records: Mapping[str, Record]) -> Iterator[str]:

@@ -6,8 +6,9 @@ decoders.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from lib.errors import UserError
 from models.checked import Checked, Number, Pair, Tuples, Whole, setting
@@ -68,12 +69,9 @@ class Training(Checked):
         )  # fmt: skip
 
 
-def _32px(
-    name: str, d: tuple[int, ...], p1: int, p2: int, k1: int, k2: int, embed: int
-) -> Settings:
+def _32px(d: tuple[int, ...], p1: int, p2: int, k1: int, k2: int, embed: int) -> dict[str, Any]:
     """z₁ at 8x8, of the width D₃."""
-    return Settings(
-        name,
+    return dict(
         stages=((d[0], 2), (d[1], 2), (d[2], 3)),
         top_stages=((d[2], 3), (d[3], 3)),
         latents=(k1, k2),
@@ -87,12 +85,9 @@ def _32px(
     )
 
 
-def _64px(
-    name: str, d: tuple[int, ...], p1: int, p2: int, k1: int, k2: int, batch: int
-) -> Settings:
+def _64px(d: tuple[int, ...], p1: int, p2: int, k1: int, k2: int) -> dict[str, Any]:
     """z₁ at 16x16, of the width D₂ (table E.2)."""
-    return Settings(
-        name,
+    return dict(
         stages=((d[0], 1), (d[1], 2), (d[2], 3)),
         top_stages=((d[2], 3), (d[3], 3), (d[4], 3)),
         latents=(k1, k2),
@@ -100,63 +95,78 @@ def _64px(
         pixel_kernels=(3, 3, 3),
         latent_width=p2,
         latent_kernels=(3, 3, 1),
-        batch=batch,
     )
 
 
+def _preset(
+    name: str, sizes: Mapping[str, Any], training: Training, any_size: bool = False
+) -> Preset:
+    """A preset of these sizes; the batch of batch norm is that of the training."""
+    return Preset(name, Settings(name, batch=training.batch, **sizes), training, any_size)
+
+
+def _one_level(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """The same sizes with one latent: all stages down to one vector, and up again."""
+    settings = Settings("any", **sizes).one_level()
+    return {name: getattr(settings, name) for name in sizes}
+
+
 # fmt: off
-#                     D₀   D₁   D₂   D₃   D₄      P₁   P₂  K₁   K₂
-_SETTINGS = [
-    _32px("32px_small",  ( 64, 128, 256, 512), 128, 512,  64, 512, embed=16),
-    _32px("32px_big",    (128, 256, 512, 512), 256, 512, 128, 512, embed=0),
-    _64px("64px_small",  ( 64,  64, 128, 256, 512), 128, 256, 64, 512, batch=64),
-    _64px("64px_big",    (192, 256, 512, 512, 512), 384, 512, 64, 512, batch=48),
-]
+#                  D₀   D₁   D₂   D₃   D₄    P₁   P₂  K₁   K₂
+_SMALL_32 = _32px(( 64, 128, 256, 512),      128, 512,  64, 512, embed=16)
+_BIG_32   = _32px((128, 256, 512, 512),      256, 512, 128, 512, embed=0)
+_SMALL_64 = _64px(( 64,  64, 128, 256, 512), 128, 256,  64, 512)
+_BIG_64   = _64px((192, 256, 512, 512, 512), 384, 512,  64, 512)
 # fmt: on
-_BIG = _SETTINGS[-1]
-_SETTINGS += [
-    replace(_BIG.one_level(), name="64px_big_onelevel"),
-    Settings(
-        "mnist_256",
-        stages=((16, 1), (32, 1), (32, 2)),
-        top_stages=(),
-        latents=(128,),
-        pixel_width=32,
-        pixel_kernels=(3, 3, 3, 3),
-        code="mean",
-        batch=100,
-        channels=1,
-        height=28,
-        width=28,
-    ),
-    # Not of the paper: two levels that learn on a laptop's CPU in minutes.
-    Settings(
-        "tiny",
-        stages=((16, 1), (24, 1), (32, 1)),
-        top_stages=((32, 1), (48, 1), (64, 1)),
-        latents=(8, 32),
-        pixel_width=32,
-        pixel_kernels=(3,),
-        latent_width=32,
-        latent_kernels=(3, 1),
-        embed=0,
-        batch=8,
-    ),
-]
-SETTINGS = {s.name: s for s in _SETTINGS}
 
-TRAINING = {
-    "32px_small": Training(64, 200_000, (2_000, 5_000), 1_000, (0.1, 180_000)),
-    "32px_big": Training(64, 300_000, (2_000, 5_000), 1_000),
-    "64px_small": Training(64, 200_000, (2_000, 10_000), 1_000, (0.1, 180_000)),
-    "64px_big": Training(48, 400_000, (1_000, 10_000), 500, (0.5, 180_000)),
-    "64px_big_onelevel": Training(48, 400_000, (50_000,), decay=(0.5, 180_000)),
-    "mnist_256": Training(100, 250_000, (5_000,), eval_every=2_500),
-    "tiny": Training(8, 800, (200, 800), 100, learning_rate=3e-3, statistics=20, eval_every=200),
-}
+_MNIST_256: dict[str, Any] = dict(
+    stages=((16, 1), (32, 1), (32, 2)),
+    top_stages=(),
+    latents=(128,),
+    pixel_width=32,
+    pixel_kernels=(3, 3, 3, 3),
+    code="mean",
+    channels=1,
+    height=28,
+    width=28,
+)
+# Not of the paper: two levels that learn on a laptop's CPU in minutes.
+_TINY: dict[str, Any] = dict(
+    stages=((16, 1), (24, 1), (32, 1)),
+    top_stages=((32, 1), (48, 1), (64, 1)),
+    latents=(8, 32),
+    pixel_width=32,
+    pixel_kernels=(3,),
+    latent_width=32,
+    latent_kernels=(3, 1),
+    embed=0,
+)
 
-
+#: By name. Another size is another entry; see docs/extending.md.
 PRESETS = {
-    name: Preset(name, settings, TRAINING[name], any_size=name == "tiny")
-    for name, settings in SETTINGS.items()
+    preset.name: preset
+    for preset in (
+        _preset(
+            "32px_small", _SMALL_32, Training(64, 200_000, (2_000, 5_000), 1_000, (0.1, 180_000))
+        ),
+        _preset("32px_big", _BIG_32, Training(64, 300_000, (2_000, 5_000), 1_000)),
+        _preset(
+            "64px_small", _SMALL_64, Training(64, 200_000, (2_000, 10_000), 1_000, (0.1, 180_000))
+        ),
+        _preset("64px_big", _BIG_64, Training(48, 400_000, (1_000, 10_000), 500, (0.5, 180_000))),
+        _preset(
+            "64px_big_onelevel",
+            _one_level(_BIG_64),
+            Training(48, 400_000, (50_000,), decay=(0.5, 180_000)),
+        ),
+        _preset("mnist_256", _MNIST_256, Training(100, 250_000, (5_000,), eval_every=2_500)),
+        _preset(
+            "tiny",
+            _TINY,
+            Training(8, 800, (200, 800), 100, learning_rate=3e-3, statistics=20, eval_every=200),
+            any_size=True,
+        ),
+    )
 }
+SETTINGS = {name: preset.settings for name, preset in PRESETS.items()}
+TRAINING = {name: preset.training for name, preset in PRESETS.items()}

@@ -82,7 +82,7 @@ def test_the_command_prints_a_table(capsys):
     lines = capsys.readouterr().out.splitlines()
     totals = [line.split() for line in lines if " total " in line]
     assert [t[0] for t in totals] == ["tiny", "conv-vae"]
-    assert totals[0][-1] == f"{HierarchicalModel(flops.SETTINGS['tiny']).parameters.count():,}"
+    assert totals[0][-1] == f"{flops.build('tiny').parameters.count():,}"
 
 
 def test_an_unknown_model(capsys):

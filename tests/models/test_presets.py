@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from benchmarks import step
+from experiments import flops, imagenet64, lsun_bedrooms, mnist_256
+from experiments.command_line import parse
 from models.hierarchical import HierarchicalModel
-from models.presets import SETTINGS, TRAINING
+from models.presets import PRESETS, SETTINGS, TRAINING
 
 
 def conv(inputs, outputs, kernel=1):
@@ -160,3 +165,42 @@ def test_every_preset_has_its_training():
     assert set(SETTINGS) == set(TRAINING) == {*TABLE, "tiny"}
     for name, settings in SETTINGS.items():
         assert settings.batch == TRAINING[name].batch
+
+
+def test_a_size_is_registered_once(monkeypatch):
+    """One entry: offered by the experiments with images of its shape, trained, counted."""
+    new = replace(PRESETS["64px_small"], name="new")
+    monkeypatch.setitem(PRESETS, "new", new)
+    for experiment in (imagenet64.EXPERIMENT, lsun_bedrooms.EXPERIMENT):
+        options = parse(experiment, ["train", "--preset", "new", "--iterations", "7"])
+        assert options.chosen.settings == new.settings and options.chosen.training.iterations == 7
+        assert options.out == "runs/new" and options.statistics_batches == 1000
+    with pytest.raises(SystemExit):
+        parse(mnist_256.EXPERIMENT, ["train", "--preset", "new"])
+    assert flops.parse(["new"]).models == ["new"]
+    assert step.parse(["new"]).preset == "new"
+
+
+def test_what_each_experiment_offers():
+    assert list(imagenet64.EXPERIMENT.presets) == [
+        "64px_small",
+        "64px_big",
+        "64px_big_onelevel",
+        "tiny",
+    ]
+    assert set(lsun_bedrooms.EXPERIMENT.presets) == {*PRESETS} - {"mnist_256"}
+    assert list(mnist_256.EXPERIMENT.presets) == ["mnist_256", "tiny"]
+    names = {e.data_for(p) for e in (lsun_bedrooms.EXPERIMENT,) for p in e.presets.values()}
+    assert names == {"lsun_bedrooms", "lsun_bedrooms_32"}
+
+
+def test_ablations_change_settings_and_training():
+    def chosen(*options):
+        return parse(imagenet64.EXPERIMENT, ["train", "--preset", "64px_small", *options]).chosen
+
+    one = chosen("--one-level", "--batch-size", "5")
+    assert one.settings.name == "64px_small, one level" and one.settings.latents == (512,)
+    assert one.training.warmups == (10_000,) and one.training.batch == one.settings.batch == 5
+    both = chosen("--pixel-decoder", "gaussian", "--top-decoder", "gaussian").settings
+    assert both.name == "64px_small, gaussian pixel decoder, gaussian top decoder"
+    assert both.pixel_decoder == both.top_decoder == "gaussian"
