@@ -150,13 +150,12 @@ void unpad(const T *tile, idx pitch, idx h, idx w, T *out, idx W, idx stride, id
 template <class T>
 void pack(T *packed, const T *w, idx O, idx C, idx taps, bool adjoint, const idx *chosen, idx n_chosen) {
     const idx rows = adjoint ? C : O, inner = adjoint ? O : C, K = inner * n_chosen;
-    for (idx r = 0; r < ceil_div(rows, ROWS) * ROWS; r++)
-        for (idx k = 0; k < K; k++) {
-            idx in = k / n_chosen, t = chosen[k % n_chosen];
-            T value = 0;
-            if (r < rows) value = adjoint ? w[(in * C + r) * taps + t] : w[(r * C + in) * taps + t];
-            packed[(r / ROWS * K + k) * ROWS + r % ROWS] = value;
-        }
+    const idx row_step = adjoint ? taps : C * taps, inner_step = adjoint ? C * taps : taps;
+    for (idx first = 0; first < rows; first += ROWS)
+        for (idx in = 0; in < inner; in++)
+            for (idx k = 0; k < n_chosen; k++, packed += ROWS)
+                for (idx r = 0; r < ROWS; r++)
+                    packed[r] = first + r < rows ? w[(first + r) * row_step + in * inner_step + chosen[k]] : T(0);
 }
 
 // The planes a strided correlation reads, and where each (channel, tap) starts in them.
@@ -195,11 +194,12 @@ inline void all_taps(idx *chosen, idx taps) {
 
 inline idx output_size(idx size, idx kernel, idx stride) { return (size + 2 * (kernel / 2) - kernel) / stride + 1; }
 
-// Whether a layer is too large for the way below, which streams the weights and an image's planes once for every
-// block of positions and packs them for each call: `sources` channels of `area` to `rows`, at `places` in all.
-inline bool is_wide(idx sources, idx area, idx rows, idx taps, idx places) {
+// Whether a layer is better done as in wide.h, which costs packing but reads from caches: if its weights and the maps
+// that it reads are large, or its own maps so small that padding is most of them.  The batch's size has no say in it:
+// an image gives the same bits in every batch.
+inline bool is_wide(idx sources, idx area, idx rows, idx own_area, idx taps) {
     const idx weights = sources * rows * taps;
-    return weights + sources * area > 200000 || (places < 512 && weights > 16000);
+    return weights + sources * area > 200000 || (weights > 16000 && own_area < 64);
 }
 
 template <class T>
@@ -207,7 +207,7 @@ void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N,
                idx kh, idx kw, idx n_taps, idx stride) {
     const Taps taps(kh, kw, n_taps);
     const idx Ho = output_size(H, kh, stride), Wo = output_size(W, kw, stride);
-    if (is_wide(C, H * W, O, n_taps, N * Ho * Wo))
+    if (is_wide(C, H * W, O, Ho * Wo, n_taps))
         return wide::correlate<T>(x, w, bias, acc, y, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
     Sources sources(C, H, W, taps, kh, stride, Ho, Wo);
     const Planes &planes = sources.planes;
@@ -237,7 +237,7 @@ void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N,
 template <class T>
 void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W,
                       idx O, idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
-    if (is_wide(O, Ho * Wo, C, n_taps, N * Ho * Wo))
+    if (is_wide(O, Ho * Wo, C, Ho * Wo, n_taps))
         return wide::correlate_inputs<T>(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
     const Taps taps(kh, kw, n_taps);
     const idx rows = ceil_div(C, ROWS) * ROWS;
@@ -327,7 +327,7 @@ inline void dot_block(idx P, idx images, const T *g, idx ld, idx g_step, const T
 template <class T>
 void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo, idx kh,
                        idx kw, idx n_taps, idx stride) {
-    if (N && C >= 32 && C * O * n_taps > 16000)
+    if (N && C * n_taps >= 256 && O * n_taps >= 256)  // so many products for each number that has to be moved
         return wide::correlate_weights<T>(x, gy, gw, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
     const Taps taps(kh, kw, n_taps);
     Sources sources(C, H, W, taps, kh, stride, Ho, Wo);

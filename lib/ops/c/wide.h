@@ -21,10 +21,11 @@ static const int BYTES = 64, ROWS = 8, VECTORS = 3;
 #else
 static const int BYTES = 32, ROWS = 4, VECTORS = 3;
 #endif
-// Numbers summed in one go; rows that a thread packs at a time, panels of columns that it multiplies them with.
-static const idx DEPTH = 384, STRIPS = 4, PANELS = 12;
-// Numbers of the columns' packed block.
-static const idx PACKED = 1 << 19;
+// Numbers summed in one go; blocks of rows and of columns that a thread packs for itself at a time, so that what it
+// reads lies in a cache of its own.
+static const idx DEPTH = 384, STRIPS = 4, PANELS = 8;
+// Numbers that the threads share in a cache.
+static const idx SHARED = 1 << 19;
 
 template <class T> struct Vector {
     typedef T type __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
@@ -49,7 +50,7 @@ inline idx least(idx a, idx b) { return a < b ? a : b; }
 inline idx floor_div(idx a, idx b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 // tile (ROWS x V vectors, rows `columns` apart) += A (K x ROWS) transposed, times the rows that start at b + at[k].
-template <class T, int V> inline void block(idx K, const T *a, const T *b, const idx *at, T *tile) {
+template <class T, int V> __attribute__((noinline)) void block(idx K, const T *a, const T *b, const idx *at, T *tile) {
     typedef typename Vector<T>::type Vec;
     const int width = Vector<T>::width, columns = Vector<T>::columns;
     Vec sum[ROWS][V] = {};
@@ -94,6 +95,33 @@ template <class T> inline void copy(T *to, const T *from, idx length) {
         for (idx i = 0; i < length; i++) to[i] = from[i];
 }
 
+// to[x * to_step + row] = from[row * from_step + x], four by four.
+template <class T>
+inline void transpose(T *to, idx to_step, const T *from, idx from_step, idx rows, idx length) {
+    typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    if (rows < 4 || length < 4) {
+        for (idx x = 0; x < length; x++)
+            for (idx r = 0; r < rows; r++) to[x * to_step + r] = from[r * from_step + x];
+        return;
+    }
+    for (idx row = 0; row < rows; row += 4) {
+        const idx r = least(row, rows - 4);  // the last four overlap those before
+        for (idx column = 0; column < length; column += 4) {
+            const idx x = least(column, length - 4);
+            const T *in = from + r * from_step + x;
+            T *out = to + x * to_step + r;
+            const Four a = *(const Four *)in, b = *(const Four *)(in + from_step);
+            const Four c = *(const Four *)(in + 2 * from_step), d = *(const Four *)(in + 3 * from_step);
+            const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+            const Four AB = __builtin_shufflevector(a, b, 2, 6, 3, 7), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+            *(Four *)out = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+            *(Four *)(out + to_step) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+            *(Four *)(out + 2 * to_step) = __builtin_shufflevector(AB, CD, 0, 1, 4, 5);
+            *(Four *)(out + 3 * to_step) = __builtin_shufflevector(AB, CD, 2, 3, 6, 7);
+        }
+    }
+}
+
 // A batch of maps, of which the places (top + step i, left + step j) are read or written.
 struct Maps {
     idx channels, height, width, step, top, left;
@@ -129,45 +157,55 @@ inline idx runs_of(idx first, idx count, idx height, idx width, Run *runs) {
     return n;
 }
 
-// One row of columns for each (channel, tap): what the tap reads for each column, zero outside the maps.
-template <class T>
-void pack_columns(T *packed, const T *x, const Maps &maps, const Tap *taps, idx n_taps, idx c0, idx c1,
-                  const Run *runs, idx n_runs, idx count) {
-    const idx columns = Vector<T>::columns, padded = parts(count, Vector<T>::width) * Vector<T>::width;
-    for (idx t = 0; t < n_taps; t++) {
-        for (idx c = c0; c < c1; c++) {
-            T *row = packed + ((c - c0) * n_taps + t) * columns;
-            for (idx p = count; p < padded; p++) row[p] = 0;
-        }
+// What a tap reads for a run inside the maps: `length` numbers at `from` of a channel.
+struct Piece { idx to, from, length; };
+
+inline idx find_pieces(Piece *pieces, const Maps &maps, const Tap *taps, idx n_taps, const Run *runs, idx n_runs,
+                       idx columns) {
+    idx count = 0;
+    for (idx t = 0; t < n_taps; t++)
         for (idx n = 0; n < n_runs; n++) {
             const Run &run = runs[n];
-            const idx y = maps.top + run.i * maps.step + taps[t].dy, x0 = maps.left + run.j * maps.step + taps[t].dx;
-            // Columns from `begin` to `end` of the run lie inside the maps.
-            idx begin = x0 < 0 ? parts(-x0, maps.step) : 0, end = x0 < maps.width ? parts(maps.width - x0, maps.step) : 0;
-            if (y < 0 || y >= maps.height || begin > run.length) begin = run.length;
-            if (end > run.length) end = run.length;
-            if (end < begin) end = begin;
-            const T *from = x + run.image * maps.channels * maps.area() + y * maps.width + x0;
-            for (idx c = c0; c < c1; c++) {
-                T *row = packed + ((c - c0) * n_taps + t) * columns + run.column;
-                const T *in = from + c * maps.area();
-                for (idx p = 0; p < begin; p++) row[p] = 0;
-                if (maps.step == 1) copy(row + begin, in + begin, end - begin);
-                else for (idx p = begin; p < end; p++) row[p] = in[p * maps.step];
-                for (idx p = end; p < run.length; p++) row[p] = 0;
-            }
+            const idx y = maps.top + run.i * maps.step + taps[t].dy, x = maps.left + run.j * maps.step + taps[t].dx;
+            const idx begin = x < 0 ? parts(-x, maps.step) : 0;
+            const idx end = x < maps.width ? least(run.length, parts(maps.width - x, maps.step)) : 0;
+            if (y < 0 || y >= maps.height || begin >= end) continue;
+            Piece &piece = pieces[count++];
+            piece.to = t * columns + run.column + begin;
+            piece.from = (run.image * maps.channels * maps.height + y) * maps.width + x + begin * maps.step;
+            piece.length = end - begin;
+        }
+    return count;
+}
+
+// One row of columns for each (channel, tap), zero outside the maps.  Channel by channel, so that memory is read and
+// written in order.
+template <class T>
+void pack_columns(T *packed, const T *x, const Maps &maps, idx channels, idx n_taps, const Piece *pieces, idx n_pieces) {
+    const idx row = n_taps * Vector<T>::columns;
+    for (idx c = 0; c < channels; c++, x += maps.area(), packed += row) {
+        memset(packed, 0, row * sizeof(T));
+        for (idx n = 0; n < n_pieces; n++) {
+            const Piece &piece = pieces[n];
+            T *to = packed + piece.to;
+            const T *from = x + piece.from;
+            if (maps.step == 1) copy(to, from, piece.length);
+            else for (idx p = 0; p < piece.length; p++) to[p] = from[p * maps.step];
         }
     }
 }
 
-// ROWS rows of the weights: packed[k][row] = w[row * step + at[k]], zeros for rows that there are not.
-template <class T> void pack_rows(T *packed, const T *w, idx rows, idx step, const idx *at, idx K) {
-    if (rows == ROWS)
-        for (idx k = 0; k < K; k++)
-            for (int r = 0; r < ROWS; r++) packed[k * ROWS + r] = w[r * step + at[k]];
-    else
-        for (idx k = 0; k < K; k++)
-            for (int r = 0; r < ROWS; r++) packed[k * ROWS + r] = r < rows ? w[r * step + at[k]] : T(0);
+// ROWS rows of the weights: packed[c, tap][row], zeros for rows that there are not.
+template <class T>
+void pack_rows(T *packed, const T *w, idx rows, idx row_step, idx channels, idx c_step, const idx *tap_at, idx n_taps) {
+    if (rows < ROWS) memset(packed, 0, channels * n_taps * ROWS * sizeof(T));
+    const bool all = n_taps == 0 || tap_at[n_taps - 1] == n_taps - 1;  // the taps are in order
+    if (all && c_step == n_taps) return transpose(packed, ROWS, w, row_step, rows, channels * n_taps);
+    for (idx c = 0; c < channels; c++, w += c_step, packed += n_taps * ROWS)
+        if (all) transpose(packed, ROWS, w, row_step, rows, n_taps);
+        else
+            for (idx t = 0; t < n_taps; t++)
+                for (idx r = 0; r < rows; r++) packed[t * ROWS + r] = w[r * row_step + tap_at[t]];
 }
 
 // One row of a tile into the maps: added to what is there except at first; bias and acc (or 0) come last.
@@ -192,54 +230,58 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
         source.width = target.width = w;
         source.height = target.height = h = 1;
     }
-    const idx columns = Vector<T>::columns, rows = target.channels, places = N * h * w;
-    const idx channels = n_taps ? least(source.channels, parts(DEPTH, n_taps)) : source.channels;  // of a block of the sum
-    const idx depth = channels * n_taps, range = least(parts(places, columns), parts(PACKED / (depth + 1), columns));
-    const idx strips = parts(rows, ROWS), groups = parts(strips, STRIPS);
+    const idx columns = Vector<T>::columns, rows = target.channels, places = N * h * w, panels = parts(places, columns);
+    const idx channels = n_taps ? least(source.channels, parts(DEPTH, n_taps)) : source.channels;  // summed in one go
+    const idx depth = channels * n_taps, strips = parts(rows, ROWS);
+    // A task is a set of columns, of all rows or, where there are few columns, of a share of them.
     const int threads = omp_get_max_threads();
-    Scratch<T> packed(range * depth * columns), own(threads * STRIPS * depth * ROWS);
-    Scratch<idx> row_at(depth), weight_at(depth);
-    for (idx k = 0; k < depth; k++) {
-        row_at[k] = k * columns;
-        weight_at[k] = k / n_taps * c_step + tap_at[k % n_taps];
-    }
-    #pragma omp parallel num_threads(threads)
-    for (idx panel0 = 0; panel0 < parts(places, columns); panel0 += range)
-    for (idx c0 = 0; c0 < source.channels; c0 += channels) {
-        const idx c1 = least(c0 + channels, source.channels), K = (c1 - c0) * n_taps;
-        const idx panels = least(range, parts(places, columns) - panel0);
-        const bool first = c0 == 0, last = c1 == source.channels;
-        #pragma omp for schedule(dynamic)
-        for (idx panel = 0; panel < panels; panel++) {
-            Run runs[columns];
-            const idx start = (panel0 + panel) * columns, count = least(columns, places - start);
-            const idx n_runs = runs_of(start, count, h, w, runs);
-            pack_columns(packed + panel * depth * columns, in, source, taps, n_taps, c0, c1, runs, n_runs, count);
-        }
-        const idx sets = parts(panels, PANELS);
-        #pragma omp for schedule(dynamic)
-        for (idx task = 0; task < groups * sets; task++) {
-            const idx strip0 = task / sets * STRIPS, strip1 = least(strips, strip0 + STRIPS), set = task % sets * PANELS;
-            T *a = own + omp_get_thread_num() * STRIPS * depth * ROWS;
-            for (idx s = strip0; s < strip1; s++)
-                pack_rows(a + (s - strip0) * depth * ROWS, weights + s * ROWS * row_step + c0 * c_step,
-                          least(ROWS, rows - s * ROWS), row_step, weight_at, K);
-            for (idx panel = set; panel < least(panels, set + PANELS); panel++) {
-                Run runs[columns];
-                const idx start = (panel0 + panel) * columns, count = least(columns, places - start);
-                const idx n_runs = runs_of(start, count, h, w, runs);
-                for (idx s = strip0; s < strip1; s++) {
-                    T tile[ROWS * columns] __attribute__((aligned(64))) = {};
-                    block<T>(count, K, a + (s - strip0) * depth * ROWS, packed + panel * depth * columns, row_at, tile);
-                    for (idx n = 0; n < n_runs; n++) {
-                        const Run &run = runs[n];
-                        const idx begin = run.image * rows * target.area() +
-                                          (target.top + run.i * target.step) * target.width + target.left +
-                                          run.j * target.step;
-                        for (idx r = s * ROWS; r < least(rows, (s + 1) * ROWS); r++) {
-                            const idx to = begin + r * target.area();
-                            write_row<T>(out + to, tile + (r - s * ROWS) * columns + run.column, run.length,
-                                         target.step, first, last && bias ? bias[r] : T(0), last && acc ? acc + to : 0);
+    const idx few = parts(panels, 2 * threads), set_panels = few < PANELS / 2 ? PANELS / 2 : least(few, PANELS);
+    const idx sets = parts(panels, set_panels);
+    const idx shares = sets ? least(parts(strips, STRIPS), parts(2 * threads, sets)) : 1;
+    const idx size = (set_panels * columns + STRIPS * ROWS) * depth;
+    Scratch<T> own(threads * size);
+    Scratch<Piece> own_pieces(threads * n_taps * columns);
+    Scratch<idx> row_at(depth);
+    for (idx k = 0; k < depth; k++) row_at[k] = k * columns;
+    #pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (idx task = 0; task < sets * shares; task++) {
+        const idx panel0 = task / shares * set_panels, panel1 = least(panels, panel0 + set_panels);
+        const idx strip0 = task % shares * strips / shares, strip1 = (task % shares + 1) * strips / shares;
+        T *packed = own + omp_get_thread_num() * size, *a = packed + set_panels * depth * columns;
+        Piece *pieces = own_pieces + omp_get_thread_num() * n_taps * columns;
+        Run runs[columns];
+        for (idx c0 = 0; c0 < source.channels; c0 += channels) {
+            const idx c1 = least(c0 + channels, source.channels), K = (c1 - c0) * n_taps;
+            const bool first = c0 == 0, last = c1 == source.channels;
+            for (idx panel = panel0; panel < panel1; panel++) {
+                const idx start = panel * columns, n_runs = runs_of(start, least(columns, places - start), h, w, runs);
+                const idx n_pieces = find_pieces(pieces, source, taps, n_taps, runs, n_runs, columns);
+                pack_columns(packed + (panel - panel0) * depth * columns, in + c0 * source.area(), source, c1 - c0,
+                             n_taps, pieces, n_pieces);
+            }
+            for (idx some = strip0; some < strip1; some += STRIPS) {
+                const idx end = least(strip1, some + STRIPS);
+                for (idx s = some; s < end; s++)
+                    pack_rows(a + (s - some) * depth * ROWS, weights + s * ROWS * row_step + c0 * c_step,
+                              least(ROWS, rows - s * ROWS), row_step, c1 - c0, c_step, tap_at, n_taps);
+                for (idx panel = panel0; panel < panel1; panel++) {
+                    const idx start = panel * columns, count = least(columns, places - start);
+                    const idx n_runs = runs_of(start, count, h, w, runs);
+                    for (idx s = some; s < end; s++) {
+                        T tile[ROWS * columns] __attribute__((aligned(64))) = {};
+                        block<T>(count, K, a + (s - some) * depth * ROWS, packed + (panel - panel0) * depth * columns,
+                                 row_at, tile);
+                        for (idx n = 0; n < n_runs; n++) {
+                            const Run &run = runs[n];
+                            const idx begin = run.image * rows * target.area() +
+                                              (target.top + run.i * target.step) * target.width + target.left +
+                                              run.j * target.step;
+                            for (idx r = s * ROWS; r < least(rows, (s + 1) * ROWS); r++) {
+                                const idx to = begin + r * target.area();
+                                write_row<T>(out + to, tile + (r - s * ROWS) * columns + run.column, run.length,
+                                             target.step, first, last && bias ? bias[r] : T(0),
+                                             last && acc ? acc + to : 0);
+                            }
                         }
                     }
                 }
@@ -282,19 +324,15 @@ void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *g
         }
 }
 
-// A batch with the channels last, in blocks of `block`, and zeros around: [c / block][n][y][x][c % block].
+// A batch with the channels last, in blocks of `block`, inside planes of rows x pitch: [c / block][n][y][x][c % block].
 template <class T>
 void channels_last(T *to, const T *from, idx N, idx C, idx H, idx W, idx block, idx rows, idx pitch, idx top, idx left) {
     #pragma omp for collapse(2) schedule(static)
-    for (idx first = 0; first < C; first += block)
+    for (idx c = 0; c < C; c += block)
         for (idx n = 0; n < N; n++)
-            for (idx y = 0; y < H; y++) {
-                T *line = to + (((first / block * N + n) * rows + y + top) * pitch + left) * block;
-                for (idx c = first; c < least(C, first + block); c++) {
-                    const T *row = from + ((n * C + c) * H + y) * W;
-                    for (idx x = 0; x < W; x++) line[x * block + c - first] = row[x];
-                }
-            }
+            for (idx y = 0; y < H; y++)
+                transpose(to + (((c / block * N + n) * rows + y + top) * pitch + left) * block, block,
+                          from + ((n * C + c) * H + y) * W, H * W, least(block, C - c), W);
 }
 
 template <class T>
@@ -303,19 +341,20 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
     const idx cy = kh / 2, cx = kw / 2;
     Scratch<Tap> taps(n_taps);
     fill_taps(taps, kh, kw, n_taps);
-    const idx columns = Vector<T>::columns, blocks = parts(C, columns), strips = parts(O, ROWS);
-    const idx groups = parts(strips, STRIPS), area = Ho * Wo;
+    const idx width = Vector<T>::width, columns = Vector<T>::columns;
+    const idx wide = least(columns, parts(C, width) * width), blocks = parts(C, wide), strips = parts(O, ROWS);
+    const idx task_strips = strips * blocks < 32 ? 1 : STRIPS, groups = parts(strips, task_strips), area = Ho * Wo;
     const idx below = (Ho - 1) * stride + taps[n_taps - 1].dy + 1, beside = (Wo - 1) * stride + cx + 1;
     const idx height = cy + (H > below ? H : below), pitch = cx + (W > beside ? W : beside);
-    const idx plane = height * pitch * columns;
-    // So many images at a time that their copies fit in a cache.
-    const idx fitting = (4 << 20) / (blocks * plane + strips * ROWS * area), images = least(N, fitting > 1 ? fitting : 1);
+    const idx plane = height * pitch * wide;
+    // So many images at a time that their copies fit in a cache; the more, the larger the sums that each set adds to.
+    const idx fitting = (SHARED + O * C * n_taps) / (blocks * plane + strips * ROWS * area), images = least(N, fitting > 1 ? fitting : 1);
     const int threads = omp_get_max_threads();
     const idx tile = n_taps * ROWS * columns;
-    Scratch<T> maps(blocks * images * plane), rows(strips * images * area * ROWS), own(threads * STRIPS * tile);
+    Scratch<T> maps(blocks * images * plane), rows(strips * images * area * ROWS), own(threads * task_strips * tile);
     Scratch<idx> at(images * area);
     for (idx p = 0; p < images * area; p++)
-        at[p] = (p / area * height + p % area / Wo * stride + cy) * pitch * columns + (p % Wo * stride + cx) * columns;
+        at[p] = (p / area * height + p % area / Wo * stride + cy) * pitch * wide + (p % Wo * stride + cx) * wide;
     #pragma omp parallel num_threads(threads)
     {
         #pragma omp for schedule(static)
@@ -326,20 +365,20 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
         }
         for (idx n0 = 0; n0 < N; n0 += images) {
             const idx n = least(images, N - n0), P = n * area;
-            channels_last<T>(maps, x + n0 * C * H * W, n, C, H, W, columns, height, pitch, cy, cx);
+            channels_last<T>(maps, x + n0 * C * H * W, n, C, H, W, wide, height, pitch, cy, cx);
             channels_last<T>(rows, gy + n0 * O * area, n, O, 1, area, ROWS, 1, area, 0, 0);
             #pragma omp for schedule(dynamic)
             for (idx task = 0; task < groups * blocks; task++) {
-                const idx strip0 = task % groups * STRIPS, strip1 = least(strips, strip0 + STRIPS);
-                const idx c0 = task / groups * columns, c1 = least(C, c0 + columns);
-                T *sums = own + omp_get_thread_num() * STRIPS * tile;
-                memset(sums, 0, STRIPS * tile * sizeof(T));
-                const T *b = maps + c0 / columns * n * plane;
+                const idx strip0 = task % groups * task_strips, strip1 = least(strips, strip0 + task_strips);
+                const idx c0 = task / groups * wide, c1 = least(C, c0 + wide);
+                T *sums = own + omp_get_thread_num() * task_strips * tile;
+                memset(sums, 0, task_strips * tile * sizeof(T));
+                const T *b = maps + c0 / wide * n * plane;
                 for (idx p = 0; p < P; p += DEPTH)
                     for (idx s = strip0; s < strip1; s++)
                         for (idx t = 0; t < n_taps; t++)
                             block<T>(c1 - c0, least(DEPTH, P - p), rows + (s * P + p) * ROWS,
-                                     b + (taps[t].dy * pitch + taps[t].dx) * columns, at + p,
+                                     b + (taps[t].dy * pitch + taps[t].dx) * wide, at + p,
                                      sums + ((s - strip0) * n_taps + t) * ROWS * columns);
                 for (idx o = strip0 * ROWS; o < least(O, strip1 * ROWS); o++) {
                     T *to = gw + (o * C + c0) * n_taps;
