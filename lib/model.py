@@ -103,6 +103,7 @@ class Model(Protocol):
         """
 
 
+@runtime_checkable
 class LatentModel(Model, Protocol):
     """A model of binary images with one latent vector z (N, K), or with none."""
 

@@ -34,6 +34,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     from experiments.report import describe, report
     from lib.evaluation import Bound, ImportanceWeighted
     from lib.files.atomic import to_json
+    from lib.model import LatentModel
 
     weights = experiment.load(options)
     model: Any = weights.model
@@ -44,7 +45,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     weighted, samples = None, getattr(options, "importance_samples", None)
     if samples and not model.noise_shapes:
         say(f"{model.name} has no latent: its likelihood is exact")
-    elif samples:
+    elif samples and isinstance(model, LatentModel):
         estimate = ImportanceWeighted(model, options.seed, options.batch_size)
         weighted = estimate(dataset, split, samples, images)
     numbers = report(weights, split, bound, weighted, samples, experiment.modes(options))

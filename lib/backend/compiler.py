@@ -245,7 +245,7 @@ def repair() -> None:
     imports.after("theano.gof.compilelock", _look_before_locking)
 
 
-def _wrap_compiler(cmodule: ModuleType) -> None:
+def _wrap_compiler(cmodule: Any) -> None:
     compile_str, dlimport = cmodule.GCC_compiler.compile_str, cmodule.dlimport
 
     def compile_in_silence(*arguments: Any, **options: Any) -> Any:
@@ -282,7 +282,7 @@ def _know_openmp(op: ModuleType) -> None:
     op.OpenMPOp.gxx_support_openmp = True
 
 
-def _look_before_locking(compilelock: ModuleType) -> None:
+def _look_before_locking(compilelock: Any) -> None:
     """Theano tries for a minute to lock a folder that cannot be written, with a warning each time."""
     lock = compilelock.lock
 

@@ -6,6 +6,7 @@ import inspect
 import os
 import zlib
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import theano
@@ -46,7 +47,8 @@ class NativeOp(gof.Op):
         return ["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
     def c_code_cache_version(self):
-        return (1, _digest(type(self)))
+        kind: Any = type(self)
+        return (1, _digest(kind))
 
     def as_tensor(self, x, ndim: int):
         """An input as a float variable of that many dimensions."""
