@@ -14,29 +14,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.protocol import serve
+from lib.data import Dataset
 from models.registry import MNIST
 from models.weights import load
 
 
-class Images:
-    """The images as the test set of a data set."""
+def _dataset(images: np.ndarray) -> Dataset:
+    from datasets.memory import InMemory  # which imports Theano, and the device is not chosen yet
 
-    def __init__(self, images: np.ndarray):
-        self._images = images
-
-    def size(self, split: str) -> int:
-        return len(self._images)
-
-    def images(self, split: str, start: int, stop: int) -> np.ndarray:
-        return self._images[start:stop]
-
-    def batches(self, split: str, batch_size: int):
-        for start in range(0, len(self._images), batch_size):
-            yield self._images[start : start + batch_size]
-
-
-def _dataset(images: np.ndarray) -> Any:
-    return Images(images)
+    return InMemory(images)
 
 
 def _open(weights: str, inputs: str):

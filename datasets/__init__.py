@@ -9,16 +9,31 @@ import re
 from pathlib import Path
 
 import lib  # noqa: F401  (repairs Fuel before it is imported)
-from datasets import binarized_mnist, digits, imagenet64, lsun_bedrooms, mnist
-from datasets.base import SPLITS, Dataset
+from datasets import (
+    binarized_mnist,
+    cifar10,
+    digits,
+    imagenet64,
+    imagenet64_2017,
+    lsun_bedrooms,
+    mnist,
+    pictures,
+)
 from datasets.conversion import Recipe, open_recipe
+from datasets.decoding import DamagedPicture
 from datasets.download import Unavailable
+from datasets.memory import InMemory
 from datasets.own import open_npz
-from datasets.sources import find, source_folder
+from datasets.places import exists, is_directory, source_folder
+from datasets.sources import find
 from lib.console.progress import say
+from lib.data import SPLITS, Dataset
 from lib.errors import UserError
 
-__all__ = ["RECIPES", "SPLITS", "Dataset", "Recipe", "find_recipe", "open_dataset"]
+__all__ = [
+    "RECIPES", "SPLITS", "DamagedPicture", "Dataset", "InMemory", "Recipe", "find_recipe",
+    "open_dataset",
+]  # fmt: skip
 
 RECIPES = {
     recipe.name: recipe
@@ -27,57 +42,98 @@ RECIPES = {
         mnist.RECIPE,
         mnist.RECIPE_256,
         digits.RECIPE,
+        cifar10.RECIPE,
         imagenet64.RECIPE,
+        imagenet64_2017.RECIPE,
         lsun_bedrooms.RECIPE,
         lsun_bedrooms.RECIPE_32,
     )
 }
 
 
-def open_dataset(name: str, source: Path | None = None) -> Dataset:
+def open_dataset(
+    name: str,
+    source: Path | None = None,
+    image_size: int | None = None,
+    skip_damaged: bool = False,
+) -> Dataset:
     """Open a data set, after downloading and converting it on first use.
+
+    What has to be said beside its numbers (`remarks`) is printed, a line each.
 
     Parameters
     ----------
     name
         One of `RECIPES`; the name of a folder of your own in `$PIXELVAE_DATA`; the path of an
-        `.npz` file; or "auto": `binarized_mnist` where it is there or can be downloaded, else
-        `digits`.
+        `.npz` file, or of a folder or zip of pictures; or "auto": `binarized_mnist` if it is there
+        or can be downloaded, else `digits`.
     source
-        The folder with the source files, where it is not `$PIXELVAE_DATA/NAME`: the data set is
+        The folder with the source files, if it is not `$PIXELVAE_DATA/NAME`: the data set is
         converted from there unless that has been done. Only for names of `RECIPES` that have
         source files, and for data of your own.
+    image_size
+        Height and width that a folder or zip of pictures is converted to, a multiple of 16
+        (default 64); other data have their own.
+    skip_damaged
+        Leave out and count damaged pictures, of which the first is an error otherwise.
 
     Raises
     ------
+    DamagedPicture
+        A picture in it cannot be used.
     UserError
         It is unknown, damaged, or cannot be had.
     """
-    if source and (name == "auto" or name.endswith(".npz")):
-        raise UserError(f"--source does not go with {name}: leave it out, or name a data set")
+    if name == "auto" or name.endswith(".npz"):
+        for given, setting in ((source, "source"), (skip_damaged, "skip_damaged")):
+            if given:
+                raise UserError(f"this does not go with {name}: leave it out", setting)
     if name == "auto":
-        return _open_auto()
-    if name.endswith(".npz"):
-        return open_npz(Path(name))
-    return open_recipe(find_recipe(name, source), source)
+        dataset = _open_auto()
+    elif name.endswith(".npz"):
+        dataset = open_npz(Path(name))
+    else:
+        recipe = find_recipe(name, source, image_size, skip_damaged)
+        dataset = open_recipe(recipe, source)
+    for remark in dataset.remarks:
+        say(f"data: {dataset.name}: {remark}")
+    return dataset
 
 
-def find_recipe(name: str, source: Path | None = None) -> Recipe:
-    """The recipe of a known data set, or of one's own, in `source` or `$PIXELVAE_DATA/NAME`."""
-    if source and not source.is_dir():
-        raise UserError(f"--source {source} is no folder: name the one with the source files")
+def find_recipe(
+    name: str,
+    source: Path | None = None,
+    image_size: int | None = None,
+    skip_damaged: bool = False,
+) -> Recipe:
+    """The recipe of a known data set, or of one's own; see :func:`open_dataset`."""
+    if source and not is_directory(source):
+        raise UserError(
+            f"{source} is not a directory: name the one with the source files", setting="source"
+        )
+    recipe = _recipe(name, source, image_size)
+    return recipe.skipping_damaged() if skip_damaged else recipe
+
+
+def _recipe(name: str, source: Path | None, image_size: int | None) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+    plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name)
+    if plain and not name.lower().endswith(".zip"):
+        recipe = binarized_mnist.amat_recipe(name)
+        folder = source or source_folder(name)
+        if exists(recipe.path) or find(recipe.files, [folder]):
+            return recipe
+    if name.lower().endswith(".zip") or "/" in name or name and is_directory(Path(name)):
+        if source:
+            raise UserError(f"{name} is itself the source: name no other", setting="source")
+        return pictures.recipe_of(name, image_size or pictures.IMAGE_SIZE)
+    if not plain:
         raise UserError(f"{name!r} is no name of a data set: use letters, digits, '_', '-' and '.'")
-    recipe = binarized_mnist.amat_recipe(name)
-    folder = source or source_folder(name)
-    if not recipe.path.exists() and not find(recipe.files, [folder]):
-        raise UserError(
-            f"unknown data set {name!r}: choose auto, {', '.join(RECIPES)} or an .npz file, "
-            f"or put .amat files into {folder}"
-        )
-    return recipe
+    raise UserError(
+        f"unknown data set {name!r}: choose auto, {', '.join(RECIPES)}, an .npz file or a folder "
+        f"or zip of pictures, or put .amat files into {folder}"
+    )
 
 
 def _open_auto() -> Dataset:

@@ -6,24 +6,29 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from datasets import RECIPES, SPLITS, Dataset, Recipe, find_recipe, open_dataset
-from datasets.conversion import prepare, verify
-from datasets.sources import converted_folder, download_folder, find, source_folder
-from lib.console.command import ArgumentParser, main
+from datasets.conversion import prepare
+from datasets.hdf5 import verify
+from datasets.places import converted_folder, download_folder, exists, is_companion, source_folder
+from datasets.sources import find
+from lib.console.command import ArgumentParser, main, positive_int
 from lib.errors import UserError
+
+_NAME = "a data set's name, or a folder or zip of pictures"
 
 
 def _list(arguments: argparse.Namespace) -> None:
     for recipe in RECIPES.values():
         print(f"{recipe.name:16} {_state(recipe):11} {recipe.about}")
     for path in sorted(converted_folder().glob("*.hdf5")):
-        if path.stem not in RECIPES:
+        if path.stem not in RECIPES and not is_companion(path.name):
             print(f"{path.stem:16} {'converted':11} {path}")
 
 
 def _state(recipe: Recipe) -> str:
-    if recipe.path.exists():
+    if exists(recipe.path):
         return "converted"
     sources = find(recipe.files, [source_folder(recipe.folder), download_folder(recipe.folder)])
     if len(sources) == len(recipe.files):
@@ -32,17 +37,27 @@ def _state(recipe: Recipe) -> str:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    name, source = arguments.name, arguments.source
+    name, source, skip = arguments.name, arguments.source, arguments.skip_damaged
     if name != "auto" and not name.endswith(".npz"):  # which is used as it is
-        prepare(find_recipe(name, source), source, replace=True)
-    _describe(open_dataset(name, source))
+        prepare(_recipe(arguments, source=source, skip_damaged=skip), source, replace=True)
+    _describe(open_dataset(name, source, arguments.image_size, skip))
+
+
+def _recipe(arguments: argparse.Namespace, **options: Any) -> Recipe:
+    recipe = find_recipe(arguments.name, image_size=arguments.image_size, **options)
+    if arguments.image_size and not recipe.place:
+        raise UserError(f"{recipe.name} has images of a size of its own", setting="image_size")
+    return recipe
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    path = find_recipe(arguments.name).path
-    if not path.exists():
-        raise UserError(f"{path} is not there: run `python -m datasets prepare {path.stem}`")
-    print(f"{path} is whole: its content has SHA-256 {verify(path).checksum}")
+    recipe = _recipe(arguments)
+    if not exists(recipe.path):
+        raise UserError(
+            f"{recipe.path} is not there: run `python -m datasets prepare {recipe.name}`"
+        )
+    checksum = verify(recipe.path, recipe.name).checksum
+    print(f"{recipe.path} is whole: its content has SHA-256 {checksum}")
 
 
 def _describe(dataset: Dataset) -> None:
@@ -57,23 +72,30 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     listing = commands.add_parser("list", help="the data sets, and whether they are there")
     listing.set_defaults(run=_list)
-    preparing = commands.add_parser("prepare", help="download where needed, check and convert")
-    preparing.add_argument("name", metavar="NAME", help=f"{', '.join(RECIPES)}, or one of your own")
+    preparing = commands.add_parser("prepare", help="download if needed, check and convert")
+    preparing.add_argument("name", metavar="NAME", help=_NAME)
     preparing.add_argument(
         "--source", type=Path, metavar="DIR", help="folder with the source files (no download)"
     )
+    preparing.add_argument(
+        "--skip-damaged", action="store_true", help="leave damaged pictures out, and count them"
+    )
     preparing.set_defaults(run=_prepare)
     verifying = commands.add_parser("verify", help="compare a converted file with its checksum")
-    verifying.add_argument("name", metavar="NAME")
+    verifying.add_argument("name", metavar="NAME", help=_NAME)
     verifying.set_defaults(run=_verify)
+    for command in (preparing, verifying):
+        command.add_argument(
+            "--image-size", type=positive_int, metavar="N", help="of pictures of your own (64)"
+        )
     return parser
 
 
-def run(argv: Sequence[str] | None = None) -> None:
-    """Carry out the command; UserError where it cannot be done."""
+def command(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command line; the exit status, 2 if it cannot be done."""
     arguments = _parser().parse_args(argv)
-    arguments.run(arguments)
+    return main(arguments.run, arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(run))
+    sys.exit(command())

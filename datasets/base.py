@@ -1,26 +1,29 @@
-"""What every data set looks like from outside: images, labels and streams of batches, by split."""
+"""A data set that is read through Fuel: images, labels and streams of batches, by split."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
 import numpy as np
 from fuel.schemes import SequentialScheme
 from fuel.streams import DataStream
 
+from lib.data import SPLITS
 from lib.errors import UserError
+from lib.files.atomic import user_errors
 
-SPLITS = ("train", "valid", "test")
 IMAGES, LABELS = "features", "targets"  # Fuel's names for the two sources
 
-#: Gives Fuel's data set that holds one source of one split. Raises UserError where there is none.
+#: Gives Fuel's data set that holds one source of one split. Raises UserError if there is none.
 Part = Callable[[str, str], Any]
 
 
-class Dataset:
-    """A data set of images with the splits "train", "valid" and "test", read through Fuel.
+class FuelDataset:
+    """A :class:`lib.data.Dataset` whose images Fuel reads, from memory or from the disk.
 
     Parameters
     ----------
@@ -32,12 +35,17 @@ class Dataset:
         Number of values that a pixel can have, from 0: 2 for binary images, 256 for grey ones.
     part
         Called once for each split and source that is asked for.
+    remarks
+        What has to be said beside every number measured on it, one line each.
     """
 
-    def __init__(self, name: str, checksum: str, levels: int, part: Part) -> None:
+    def __init__(
+        self, name: str, checksum: str, levels: int, part: Part, remarks: Sequence[str] = ()
+    ) -> None:
         self.name = name
         self.checksum = checksum
         self.levels = levels
+        self.remarks = tuple(remarks)
         self._part = functools.lru_cache(maxsize=None)(part)
 
     @property
@@ -69,10 +77,11 @@ class Dataset:
                 f"images {start} to {stop} of the {split} split of {self.name} are asked for, "
                 f"and it has {size}: ask for at most {size}"
             )
-        return _read(self._images(split), slice(start, stop))
+        with self._reading():
+            return _read(self._images(split), slice(start, stop))
 
     def labels(self, split: str) -> np.ndarray:
-        """Classes of a split's images in the same order: uint8, shape (size(split),).
+        """Classes of a split's images in the same order: uint8 or uint16, shape (size(split),).
 
         Raises
         ------
@@ -80,11 +89,12 @@ class Dataset:
             The data set has no labels for this split.
         """
         part = self._part(_known(split), LABELS)
-        return _read(part, slice(0, part.num_examples)).reshape(-1)
+        with self._reading():
+            return _read(part, slice(0, part.num_examples)).reshape(-1)
 
     def batches(self, split: str, batch_size: int) -> Iterator[np.ndarray]:
         """All images of a split in order, as uint8 (n, C, H, W); the last batch may be smaller."""
-        return _batches(self._images(split), range(self.size(split)), _positive(batch_size))
+        return self._batches(split, range(self.size(split)), _positive(batch_size))
 
     def training_stream(self, batch_size: int, seed: int, start: int = 0) -> Iterator[np.ndarray]:
         """Endless batches of training images, uint8 (n, C, H, W), in a new order each epoch.
@@ -111,11 +121,38 @@ class Dataset:
         while True:
             order = np.random.RandomState([seed, epoch]).permutation(size)
             left = order[taken * batch_size :].tolist()
-            yield from _batches(self._images("train"), left, batch_size)
+            yield from self._batches("train", left, batch_size)
             epoch, taken = epoch + 1, 0
+
+    def _batches(self, split: str, indices: Any, batch_size: int) -> Iterator[np.ndarray]:
+        with self._reading():
+            scheme = SequentialScheme(indices, batch_size)
+            stream = DataStream(self._images(split), iteration_scheme=scheme)
+            try:
+                for (batch,) in stream.get_epoch_iterator():
+                    yield batch
+            finally:
+                stream.close()
 
     def _images(self, split: str) -> Any:
         return self._part(_known(split), IMAGES)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """A disk or network that fails while data are read is one line."""
+        with user_errors(f"cannot read the images of {self.name}"), brief_errors():
+            yield
+
+
+@contextlib.contextmanager
+def brief_errors() -> Iterator[None]:
+    """What the system says of an error; HDF5 adds its buffers and offsets."""
+    try:
+        yield
+    except OSError as problem:
+        if not problem.errno:
+            raise
+        raise OSError(problem.errno, os.strerror(problem.errno)) from problem
 
 
 def _read(dataset: Any, request: slice) -> np.ndarray:
@@ -123,15 +160,6 @@ def _read(dataset: Any, request: slice) -> np.ndarray:
     try:
         (array,) = stream.get_data(request)
         return array.copy()  # never a view of what the data set keeps in memory
-    finally:
-        stream.close()
-
-
-def _batches(dataset: Any, indices: Any, batch_size: int) -> Iterator[np.ndarray]:
-    stream = DataStream(dataset, iteration_scheme=SequentialScheme(indices, batch_size))
-    try:
-        for (batch,) in stream.get_epoch_iterator():
-            yield batch
     finally:
         stream.close()
 

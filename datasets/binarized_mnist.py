@@ -17,7 +17,8 @@ from fuel.datasets import IndexableDataset
 
 from datasets import mnist
 from datasets.base import LABELS
-from datasets.conversion import Recipe, hdf5_part, open_recipe
+from datasets.conversion import Recipe, open_recipe
+from datasets.hdf5 import hdf5_part
 from datasets.sources import SourceFile, reading
 from lib.errors import UserError
 

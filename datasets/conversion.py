@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -15,47 +16,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import h5py
-from fuel.datasets import H5PYDataset
-
-from datasets.base import LABELS, Dataset
+from datasets.base import FuelDataset, brief_errors
 from datasets.download import download
-from datasets.sources import (
-    SourceFile,
-    changed,
-    converted_folder,
-    download_folder,
-    find,
-    source_folder,
-    stage,
-    stamp,
+from datasets.duplicates import overlap
+from datasets.hdf5 import (
+    FORMAT,
+    Header,
+    UnusableFile,
+    content_checksum,
+    hdf5_part,
+    read_header,
+    write_header,
 )
+from datasets.places import converted_folder, download_folder, exists, source_folder
+from datasets.sources import SourceFile, changed, find, nearly, stage, stamp
 from lib.console.progress import phase, say
+from lib.data import SPLITS
 from lib.errors import UserError
 from lib.files.atomic import user_errors
-
-FORMAT = 1  # raised whenever the same sources would be converted to something else
-_PREFIX = "pixelvae_"
-
-
-class UnusableFile(UserError):
-    """A converted file is damaged or of another format: converting again mends it."""
-
-
-def hdf5_part(
-    path: Path,
-    split: str,
-    source: str,
-    subset: slice | None = None,
-    in_memory: bool = True,
-    kind: type[H5PYDataset] = H5PYDataset,
-) -> H5PYDataset:
-    """One source of one split of a converted file; `subset` takes part of the split."""
-    with _damage(path):
-        with h5py.File(path, "r") as file:
-            if source == LABELS and LABELS not in file:
-                raise UserError(f"{path.stem} has no labels: choose a data set that has")
-        return kind(str(path), (split,), subset=subset, sources=(source,), load_in_memory=in_memory)
 
 
 @dataclass(frozen=True)
@@ -70,10 +48,11 @@ class Recipe:
         Number of values of a pixel.
     convert
         Called with the folder that holds the source files under their names, and with the path of
-        the Fuel HDF5 file to write. Where sources are large, the file's folder may hold what an
-        interrupted call has left.
+        the Fuel HDF5 file to write. If sources are large, the file's folder may hold what an
+        interrupted call has left. What it left out, if anything, is what it returns; see
+        :class:`datasets.hdf5.Header`.
     files
-        The source files; none where the data come with a library.
+        The source files; none if the data come with a library.
     part
         Called with the converted file's path, a split and a source; gives Fuel's data set of it.
     estimate_s
@@ -81,16 +60,32 @@ class Recipe:
     stored_as
         The data set whose sources and converted file are those of this one, which then differs in
         `part` alone.
+    splits
+        Those that it has of its own. A set without test images is tested on the validation split.
+    published
+        How many images the splits of the published set have, if sources with others are taken too.
+    remark
+        What has to be said beside every number measured on it.
+    pictures
+        Its source holds each image as a picture's file, of which single ones may be damaged;
+        `convert` takes `skip_damaged` then.
+    place
+        Where its source lies, if not in the usual folders.
     """
 
     name: str
     about: str
     levels: int
-    convert: Callable[[Path, Path], None]
+    convert: Callable[..., Mapping[str, int] | None]
     files: Sequence[SourceFile] = ()
     part: Callable[[Path, str, str], Any] = hdf5_part
     estimate_s: float | None = None
     stored_as: str | None = None
+    splits: Sequence[str] = SPLITS
+    published: Mapping[str, int] | None = None
+    remark: str | None = None
+    pictures: bool = False
+    place: Path | None = None
 
     @property
     def folder(self) -> str:
@@ -107,19 +102,54 @@ class Recipe:
         """Where the converted file is, or is to be."""
         return converted_folder() / f"{self.folder}.hdf5"
 
+    def skipping_damaged(self) -> Recipe:
+        """The same, but that damaged pictures are left out and counted."""
+        if not self.pictures:
+            raise UserError(
+                f"{self.name} has no pictures of which damaged ones could be left out",
+                setting="skip_damaged",
+            )
+        return dataclasses.replace(self, convert=partial(self.convert, skip_damaged=True))
 
-@dataclass(frozen=True)
-class Header:
-    """What a converted file says about itself: SHA-256 of its content, and its sources by name."""
+    def opened(self, path: Path, header: Header | None = None) -> FuelDataset:
+        """The data set in a converted file at `path`."""
 
-    checksum: str
-    sources: Mapping[str, Mapping[str, Any]]
+        def part(split: str, source: str) -> Any:
+            return self.part(path, split if split in self.splits else "valid", source)
+
+        if header is None:
+            return FuelDataset(self.name, "", self.levels, part)
+        sizes = FuelDataset(self.name, "", self.levels, part).size
+        remarks = _remarks(self, header, {split: sizes(split) for split in self.splits})
+        return FuelDataset(self.name, header.checksum, self.levels, part, tuple(remarks))
 
 
-def open_recipe(recipe: Recipe, source: Path | None = None) -> Dataset:
-    """The data set, downloaded and converted where needed; UserError where it cannot be had."""
-    header = prepare(recipe, source)
-    return Dataset(recipe.name, header.checksum, recipe.levels, partial(recipe.part, recipe.path))
+def _remarks(recipe: Recipe, header: Header, sizes: Mapping[str, int]) -> Iterator[str]:
+    left_out = {split: header.left_out.get(split, 0) for split in recipe.splits}
+    if recipe.published:
+        found = {split: sizes[split] + left_out[split] for split in sizes}
+        found["train"] += header.left_out.get("duplicates", 0)
+        if found != recipe.published:
+            yield (
+                f"a stand-in, with {_counts(found)} images, not the {_counts(recipe.published)} "
+                f"of the published set: numbers on it are not those of {recipe.name}"
+            )
+    if recipe.remark:
+        yield recipe.remark
+    for split, count in left_out.items():
+        if count:
+            yield f"{count:,} damaged pictures of the {split} split were left out"
+    if header.overlap:
+        yield header.overlap
+
+
+def _counts(sizes: Mapping[str, int]) -> str:
+    return " / ".join(f"{size:,}" for size in sizes.values())
+
+
+def open_recipe(recipe: Recipe, source: Path | None = None) -> FuelDataset:
+    """The data set, downloaded and converted if needed; UserError if it cannot be had."""
+    return recipe.opened(recipe.path, prepare(recipe, source))
 
 
 def prepare(recipe: Recipe, source: Path | None = None, replace: bool = False) -> Header:
@@ -131,25 +161,28 @@ def prepare(recipe: Recipe, source: Path | None = None, replace: bool = False) -
         The folder with the source files. By default they are looked for in `$PIXELVAE_DATA/NAME`,
         then among the downloads, and what is missing is downloaded.
     replace
-        Convert again where the converted file is damaged or of another format, which is an error
+        Convert again if the converted file is damaged or of another format, which is an error
         otherwise.
     """
     if source and not recipe.files:
-        raise UserError(f"{recipe.name} needs no --source: leave it out")
+        raise UserError(f"{recipe.name} needs no source files: leave them out", setting="source")
+    source = source or recipe.place
     folders = [source] if source else [source_folder(recipe.folder), download_folder(recipe.folder)]
     sources = find(recipe.files, folders)
     missing = [file for file in recipe.files if file.name not in sources]
-    if source and missing:
-        raise UserError(f"{source} has no {missing[0].wanted}: name the folder that has")
+    if source and missing and not recipe.place:
+        hint = nearly(missing[0], source)
+        raise UserError(f"{source} has no {missing[0].wanted}: name the folder that has{hint}")
     header = _converted(recipe, sources, replace)
     if header:
         return header
     for file in missing:
-        sources[file.name] = download(file, download_folder(recipe.folder), folders[0])
+        hint = nearly(file, folders[0])
+        sources[file.name] = download(file, download_folder(recipe.folder), folders[0], hint)
     target = Path(os.path.realpath(recipe.path))  # a symbolic link stays one
     with user_errors(f"cannot create the folder {target.parent}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with user_errors(f"cannot write {target}"), _brief_errors():
+    with user_errors(f"cannot write {target}"), brief_errors():
         work = target.with_name(f".{target.name}.work")
         with _work_folder(work, keep=recipe.resumable):
             # Another process may have finished while this one waited for the folder.
@@ -158,11 +191,11 @@ def prepare(recipe: Recipe, source: Path | None = None, replace: bool = False) -
 
 
 def _converted(recipe: Recipe, sources: Mapping[str, Path], replace: bool) -> Header | None:
-    """Header of the converted file, or None where it is to be made (again)."""
-    if not recipe.path.exists():
+    """Header of the converted file, or None if it is to be made (again)."""
+    if not exists(recipe.path):
         return None
     try:
-        header = read_header(recipe.path)
+        header = read_header(recipe.path, recipe.name if recipe.place else None)
     except UnusableFile:
         if not replace:
             raise
@@ -180,7 +213,7 @@ def _convert(recipe: Recipe, sources: Mapping[str, Path], work: Path, target: Pa
     with phase(f"converting {recipe.name} to {target}, once", recipe.estimate_s):
         records = {
             file.name: {
-                **stamp(sources[file.name]),
+                **stamp(file, sources[file.name]),
                 "md5": stage(file, sources[file.name], staged),
             }
             for file in recipe.files
@@ -188,8 +221,10 @@ def _convert(recipe: Recipe, sources: Mapping[str, Path], work: Path, target: Pa
         result = _place(recipe, records, work) / target.name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Fuel 0.2 uses what NumPy has deprecated since
-            recipe.convert(staged, result)
-            header = _write_header(result, records)
+            left_out = recipe.convert(staged, result) or {}
+            duplicates = overlap(recipe.opened(result), recipe.splits)
+            header = Header(content_checksum(result), records, left_out, duplicates)
+            write_header(result, header)
         with open(result, "rb") as file:
             os.fsync(file.fileno())
         os.replace(result, target)
@@ -232,92 +267,11 @@ def _lock(folder: Path) -> BinaryIO:
             file = open(path, "wb")
         except FileNotFoundError:  # deleted with its folder between these lines
             continue
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process, which is converting in {folder}")
+            fcntl.flock(file, fcntl.LOCK_EX)
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
             return file
         file.close()
-
-
-def _write_header(path: Path, records: Mapping[str, Mapping[str, Any]]) -> Header:
-    with h5py.File(path, "r+") as file:
-        header = Header(content_checksum(file), records)
-        file.attrs[_PREFIX + "format"] = FORMAT
-        file.attrs[_PREFIX + "checksum"] = header.checksum
-        file.attrs[_PREFIX + "sources"] = json.dumps(header.sources)
-    return header
-
-
-def read_header(path: Path) -> Header:
-    """Header of a converted file.
-
-    Raises
-    ------
-    UnusableFile
-        It is damaged, or of another format than this program's.
-    UserError
-        It cannot be read, or another program has written it.
-    """
-    with user_errors(f"cannot read {path}"), open(path, "rb"):
-        pass
-    with _damage(path), h5py.File(path, "r") as file:
-        found = file.attrs.get(_PREFIX + "format")
-        if found is None:
-            raise UserError(
-                f"{path} was not written by this program: move it away, or set FUEL_DATA_PATH to "
-                "another folder"
-            )
-        if found != FORMAT:
-            raise UnusableFile(f"{path} has format {found}, not {FORMAT}: {_advice(path)}")
-        sources = json.loads(file.attrs[_PREFIX + "sources"])
-        return Header(str(file.attrs[_PREFIX + "checksum"]), sources)
-
-
-def verify(path: Path) -> Header:
-    """Compare a converted file's content with its recorded checksum; UserError if they differ."""
-    header = read_header(path)
-    with _damage(path), h5py.File(path, "r") as file:
-        checksum = content_checksum(file)
-    if checksum != header.checksum:
-        raise UnusableFile(
-            f"{path} is damaged (its content has SHA-256 {checksum}, not {header.checksum}): "
-            f"{_advice(path)}"
-        )
-    return header
-
-
-def content_checksum(file: h5py.File) -> str:
-    """SHA-256 of all that counts in a Fuel HDF5 file: names, shapes, types, values, splits."""
-    digest = hashlib.sha256()
-    for name in sorted(file):
-        array = file[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        rows = max(1, (1 << 20) * len(array) // array.nbytes)  # about a megabyte at a time
-        for start in range(0, len(array), rows):
-            digest.update(array[start : start + rows])
-    rows = file.attrs["split"][["split", "source", "start", "stop"]].tolist()
-    digest.update(str(sorted(rows)).encode())
-    return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _brief_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:  # HDF5 tells of buffers and offsets where the disk is full
-        if problem.errno is None:
-            raise
-        raise OSError(problem.errno, os.strerror(problem.errno)) from problem
-
-
-@contextlib.contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError) as problem:
-        raise UnusableFile(
-            f"{path} is damaged or no HDF5 file ({problem}): {_advice(path)}"
-        ) from problem
-
-
-def _advice(path: Path) -> str:
-    return f"run `python -m datasets prepare {path.stem}` to convert again"

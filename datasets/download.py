@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import requests  # type: ignore[import-untyped]
 
-from datasets.sources import SourceFile, check, plain_md5
+from datasets.sources import SourceFile, check, file_md5, plain_md5
 from lib.console.progress import Progress, say
 from lib.errors import UserError
 from lib.files.atomic import user_errors
@@ -23,11 +23,12 @@ class Unavailable(UserError):
     """A source file is neither there nor to be had from the network now."""
 
 
-def download(file: SourceFile, folder: Path, source: Path) -> Path:
+def download(file: SourceFile, folder: Path, source: Path, hint: str = "") -> Path:
     """Fetch a source file into `folder`, check it, and return its path.
 
     What has arrived is kept in `folder/partial` until the file is whole, and a later call goes on
-    from there. `source` is the folder to name to those who want to put the file there by hand.
+    from there. `source` is the folder to name to those who want to put the file there by hand, and
+    `hint` what else to say to them.
 
     Raises
     ------
@@ -45,8 +46,8 @@ def download(file: SourceFile, folder: Path, source: Path) -> Path:
             problems.append(str(problem))
     reason = f" ({'; '.join(problems)})" if problems else ""
     raise Unavailable(
-        f"{file.pattern} is not in {source} and cannot be downloaded{reason}: "
-        "put it there" + ("" if file.large else ", plain or gzipped")
+        f"{file.title} is not in {source} and cannot be downloaded{reason}: "
+        "put it there" + ("" if file.large else ", plain or gzipped") + hint
     )
 
 
@@ -61,7 +62,7 @@ def _download(file: SourceFile, url: str, partial: Path, target: Path) -> Path:
             out.flush()
             os.fsync(out.fileno())
             try:
-                check(file, partial, plain_md5(partial))
+                check(file, partial, file_md5(partial) if file.large else plain_md5(partial))
             except UserError as problem:
                 partial.unlink()
                 raise Unavailable(f"{url} gave something else ({problem})") from problem

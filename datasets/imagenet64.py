@@ -15,8 +15,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from datasets.conversion import Recipe
+from datasets.decoding import DamagedPicture, UnusablePicture, channels_first, decode
+from datasets.places import is_companion
 from datasets.sources import SourceFile
-from datasets.streaming import Split, channels_first, decode, streamed_part, write_images
+from datasets.streaming import Split, streamed_part, write_images
 from lib.console.progress import Progress
 from lib.errors import UserError
 from lib.files.atomic import user_errors
@@ -25,7 +27,7 @@ _SHAPE = (3, 64, 64)
 _LARGEST = 1 << 20  # bytes: more than any PNG of a 64×64 image, less than memory
 
 
-def _convert(folder: Path, path: Path) -> None:
+def _convert(folder: Path, path: Path, skip_damaged: bool = False) -> dict[str, int]:
     splits = {}
     for split in ("train", "valid"):
         tar = (folder / f"{split}_64x64.tar").resolve()
@@ -35,25 +37,25 @@ def _convert(folder: Path, path: Path) -> None:
         if not progress.count:
             raise UserError(f"{tar} has no images: get it again")
         splits[split] = Split(progress.count, partial(_images, tar))
-    write_images(path, _SHAPE, splits)
+    return write_images(path, _SHAPE, splits, skip_damaged=skip_damaged)
 
 
-def _images(path: Path, start: int) -> Iterator[np.ndarray]:
+def _images(path: Path, start: int) -> Iterator[np.ndarray | DamagedPicture]:
     """Images number `start` and following of a tar file."""
     with user_errors(f"cannot read {path}"), open(path, "rb") as file:
         for number, member in enumerate(_members(path)):
             if number < start:
                 continue
             file.seek(member.offset_data)
+            content = file.read(member.size)
             try:
-                image = decode(file.read(member.size), "PNG")
+                image = decode(content, "PNG")
                 if image.size != _SHAPE[:0:-1]:
-                    raise ValueError(f"has {image.width}×{image.height} pixels, not 64×64")
-            except ValueError as problem:
-                raise UserError(
-                    f"{path}: {_brief(member)} {problem}: get the tar file again"
-                ) from problem
-            yield channels_first(image)
+                    raise UnusablePicture(f"has {image.width}×{image.height} pixels, not 64×64")
+            except UnusablePicture as problem:
+                yield DamagedPicture(f"{path}: {_brief(member)}, number {number + 1},", problem)
+            else:
+                yield channels_first(image)
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:
@@ -72,7 +74,7 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
                 wrong = _problem(member)
                 if wrong:
                     raise UserError(f"{path}: {_brief(member)} {wrong}: get the tar file again")
-                if member.isfile():
+                if member.isfile() and not is_companion(member.name):
                     yield member
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -106,4 +108,7 @@ RECIPE = Recipe(
     convert=_convert,
     files=[SourceFile(name, name, large=True) for name in ("train_64x64.tar", "valid_64x64.tar")],
     part=streamed_part,
+    splits=("train", "valid"),
+    published={"train": 1_281_149, "valid": 49_999},
+    pictures=True,
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,36 +20,43 @@ from typing import Any
 import h5py
 import lmdb
 import numpy as np
-from fuel.datasets import H5PYDataset
-from PIL import Image
 
 from datasets.base import IMAGES
 from datasets.conversion import Recipe
+from datasets.decoding import (
+    DamagedPicture,
+    UnusablePicture,
+    centre_square,
+    channels_first,
+    decode,
+)
 from datasets.deduplicate import distinct
+from datasets.hdf5 import DROPPED, HDF5Part
 from datasets.sources import SourceFile
-from datasets.streaming import Split, channels_first, decode, halve, streamed_part, write_images
+from datasets.streaming import Split, halve, streamed_part, write_images
 from lib.console.progress import say
 from lib.errors import UserError
-from lib.files.atomic import atomic_write, user_errors
+from lib.files.atomic import atomic_write, open_ordinary, user_errors
 
 _SIZE = 64
 _SHAPE = (3, _SIZE, _SIZE)
 _FOLDERS = {"train": "bedroom_train_lmdb", "valid": "bedroom_val_lmdb"}
-DROPPED = "duplicates_dropped"  # attribute of the converted file: how many training images
 
 
-def _convert(folder: Path, path: Path) -> None:
+def _convert(folder: Path, path: Path, skip_damaged: bool = False) -> dict[str, int]:
     """Decode everything, find the duplicates, write the rest: each done once, interrupted or not."""
     decoded, kept = path.with_name("decoded.hdf5"), path.with_name("distinct.npy")
     lmdbs = {split: (folder / name).resolve() for split, name in _FOLDERS.items()}
     sizes = {split: _size(source) for split, source in lmdbs.items()}
-    write_images(
+    damaged = write_images(
         decoded,
         _SHAPE,
         {split: Split(sizes[split], partial(_images, source)) for split, source in lmdbs.items()},
+        skip_damaged=skip_damaged,
     )
-    with h5py.File(decoded, "r") as file:
-        images, count = file[IMAGES], sizes["train"]
+    with h5py.File(decoded, "r", locking=False) as file:
+        images, count = file[IMAGES], sizes["train"] - damaged["train"]
+        valid = sizes["valid"] - damaged["valid"]
         if not kept.exists():
             with atomic_write(kept) as out:
                 np.save(out, distinct(images, count))
@@ -61,23 +69,15 @@ def _convert(folder: Path, path: Path) -> None:
             {
                 "train": Split(len(numbers), lambda start: (images[i] for i in numbers[start:])),
                 "valid": Split(
-                    sizes["valid"],
-                    lambda start: (images[count + i] for i in range(start, sizes["valid"])),
+                    valid, lambda start: (images[count + i] for i in range(start, valid))
                 ),
             },
             {DROPPED: dropped},
         )
+    return {**damaged, "duplicates": dropped}
 
 
-def square(image: Image.Image) -> Image.Image:
-    """The square in the centre of a picture as 64×64 pixels, by the mean over areas."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return image.resize((_SIZE, _SIZE), Image.Resampling.BOX, box)
-
-
-def _images(path: Path, start: int) -> Iterator[np.ndarray]:
+def _images(path: Path, start: int) -> Iterator[np.ndarray | DamagedPicture]:
     """Images number `start` and following of an LMDB, in the order of its keys."""
     with _reading(path) as transaction:
         cursor = transaction.cursor()
@@ -85,14 +85,12 @@ def _images(path: Path, start: int) -> Iterator[np.ndarray]:
             if number < start:
                 continue
             try:
-                image = decode(cursor.value(), "JPEG", "WEBP")
-                if min(image.size) < _SIZE:
-                    raise ValueError(f"has {image.width}×{image.height} pixels, fewer than 64×64")
-            except ValueError as problem:
-                raise UserError(
-                    f"{path}: the image with key {key[:40]!r} {problem}: get the LMDB again"
-                ) from problem
-            yield channels_first(square(image))
+                image = centre_square(decode(cursor.value(), "JPEG", "WEBP"), _SIZE)
+            except UnusablePicture as problem:
+                name = f"the image with key {key[:40]!r}, number {number + 1},"
+                yield DamagedPicture(f"{path}: {name}", problem)
+            else:
+                yield channels_first(image)
 
 
 def _size(path: Path) -> int:
@@ -107,8 +105,10 @@ def _size(path: Path) -> int:
 def _reading(path: Path) -> Iterator[Any]:
     """A transaction that reads an LMDB; the folder may be read-only."""
     content = path / "data.mdb"
-    with user_errors(f"cannot read {content}"):
-        size = content.stat().st_size
+    with user_errors(f"cannot read {content}"), open_ordinary(content) as file:
+        size = file.seek(0, os.SEEK_END)
+    if not size:
+        raise UserError(f"{path} is damaged or no LMDB (it is empty): get it again")
     try:
         with lmdb.open(str(path), readonly=True, lock=False, readahead=False) as environment:
             # LMDB maps the file into memory, where reading behind its end kills the process.
@@ -117,10 +117,12 @@ def _reading(path: Path) -> Iterator[Any]:
             with environment.begin() as transaction:
                 yield transaction
     except lmdb.Error as problem:
+        if type(problem) is lmdb.Error:  # the system's, not one of LMDB's own
+            raise UserError(f"cannot read {path}: {problem}") from problem
         raise UserError(f"{path} is damaged or no LMDB ({problem}): get it again") from problem
 
 
-class _Halved(H5PYDataset):
+class _Halved(HDF5Part):
     """Images of half the height and width, taken while reading."""
 
     def get_data(self, state: Any = None, request: Any = None) -> tuple[np.ndarray]:
@@ -135,6 +137,9 @@ RECIPE = Recipe(
     convert=_convert,
     files=[SourceFile(name, name, large=True) for name in _FOLDERS.values()],
     part=streamed_part,
+    splits=("train", "valid"),
+    published={"train": 3_033_042, "valid": 300},
+    pictures=True,
 )
 RECIPE_32 = dataclasses.replace(
     RECIPE,

@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from fuel.converters.mnist import MNIST_IMAGE_MAGIC, MNIST_LABEL_MAGIC, convert_mnist
-from fuel.datasets import H5PYDataset
 
-from datasets.conversion import Recipe, hdf5_part
+from datasets.conversion import Recipe
+from datasets.hdf5 import HDF5Part, hdf5_part
 from datasets.sources import SourceFile, reading
 
 _URLS = (
@@ -52,14 +52,15 @@ def idx_problem(path: Path, shape: tuple[int, ...]) -> str | None:
 
 def _file(name: str, shape: tuple[int, ...], size: int, md5: str) -> SourceFile:
     urls = [f"{url}{name}.gz" for url in _URLS]
-    return SourceFile(f"{name}.gz", name, partial(idx_problem, shape=shape), size, md5, urls)
+    pattern = name.replace("-idx", "[-.]idx")  # as some unpack it: train-images.idx3-ubyte
+    return SourceFile(f"{name}.gz", pattern, partial(idx_problem, shape=shape), size, md5, urls)
 
 
 def _convert(folder: Path, path: Path) -> None:
     convert_mnist(str(folder), str(path.parent), path.name)
 
 
-def _part(path: Path, split: str, source: str) -> H5PYDataset:
+def _part(path: Path, split: str, source: str) -> HDF5Part:
     fuel_split, subset = _SPLITS[split]
     return hdf5_part(path, fuel_split, source, subset)
 

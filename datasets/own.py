@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from fuel.datasets import IndexableDataset
 
-from datasets.base import IMAGES, LABELS, SPLITS, Dataset
+from datasets.duplicates import overlap
+from datasets.memory import InMemory
 from lib.backend import memory
+from lib.data import SPLITS
 from lib.errors import UserError
 from lib.files.atomic import open_ordinary, user_errors
 
@@ -18,7 +17,7 @@ _COPIES = 2  # of each image, while they are read
 _NAMES = (*SPLITS, *(f"{split}_labels" for split in SPLITS))
 
 
-def open_npz(path: Path) -> Dataset:
+def open_npz(path: Path) -> InMemory:
     """The data set in an `.npz` file; its name is the path as it was given.
 
     It holds the arrays "train", "valid" and "test": uint8 or bool, (N, H, W) or (N, C, H, W), and,
@@ -49,13 +48,29 @@ def open_npz(path: Path) -> Dataset:
     if len({array.shape[1:] for array in images.values()}) > 1:
         shapes = ", ".join(f"{split} {array.shape[1:]}" for split, array in images.items())
         raise UserError(f"{path}: the images differ in (C, H, W): {shapes}; make them alike")
-    parts = {(split, IMAGES): array for split, array in images.items()}
-    for split in SPLITS:
-        name = f"{split}_labels"
-        if name in arrays:
-            parts[split, LABELS] = _labels(path, name, arrays[name], len(images[split]))
-    levels = 2 if all(array.max() <= 1 for array in images.values()) else 256
-    return Dataset(str(path), _checksum(parts), levels, partial(_part, path, parts))
+    names = {split: f"{split}_labels" for split in SPLITS}
+    labels = {
+        split: _labels(path, name, arrays[name], len(images[split]))
+        for split, name in names.items()
+        if name in arrays
+    }
+    dataset = InMemory(images, labels, str(path))
+    dataset.remarks = tuple(filter(None, (_two_values(images), overlap(dataset, SPLITS))))
+    return dataset
+
+
+def _two_values(images: dict[str, np.ndarray]) -> str | None:
+    """What is to be said of binary images that are not stored as zeros and ones, or None."""
+    values: set[int] = set()
+    for array in images.values():
+        for image in array:
+            values.update(np.unique(image).tolist())
+            if len(values) > 2:
+                return None
+    low, high = min(values), max(values)
+    if high <= 1 or low == high:
+        return None
+    return f"two values, {low} and {high}: store 0 and 1 if the images are binary"
 
 
 def _images(path: Path, split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -76,19 +91,3 @@ def _labels(path: Path, name: str, array: np.ndarray, count: int) -> np.ndarray:
             f"store uint8 of shape ({count},)"
         )
     return array
-
-
-def _checksum(parts: dict[tuple[str, str], np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for (split, source), array in parts.items():
-        digest.update(f"{split} {source} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _part(
-    path: Path, parts: dict[tuple[str, str], np.ndarray], split: str, source: str
-) -> IndexableDataset:
-    if (split, source) not in parts:
-        raise UserError(f"{path} has no labels for {split}: store them as {split}_labels")
-    return IndexableDataset({source: parts[split, source]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import fnmatch
 import gzip
 import hashlib
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from datasets.places import entries, is_directory
 from lib.errors import UserError
 from lib.files.atomic import open_ordinary, user_errors
 
-_DATA = Path(__file__).resolve().parent.parent / "data"
 _CHUNK = 1 << 20
 _SAMPLES = 256  # pieces of a large source that stand for its content
 
@@ -31,16 +32,23 @@ class SourceFile:
     name
         What the converter calls it; with `.gz` at the end if the converter wants it gzipped.
     pattern
-        What the plain file is called where it is looked for, as in a shell.
+        What the plain file is called where it is looked for, as in a shell. Of a whole source, what
+        is looked for, in words.
     problem
         Says what is wrong with the file at a path ("has 783 values in line 7"), or None.
     size, md5
-        Of the published plain content; None for data of the user's own.
+        Of the published plain content; None for data of the user's own. Of a large file, of the
+        file as it lies there.
     urls
         Where it is published: the first one that answers is taken.
     large
         It is read where it lies, never copied or gunzipped, and its content is known by a sample
         of it; the converter says what is wrong with it. It may be the folder of an LMDB.
+    fingerprint
+        Tells the content of a large source from another one, if a sample of its bytes does not.
+    whole
+        The source is the place itself in which it is looked for, a folder or a file, if this says
+        that it is there.
     """
 
     name: str
@@ -50,42 +58,41 @@ class SourceFile:
     md5: str | None = None
     urls: Sequence[str] = ()
     large: bool = False
+    fingerprint: Callable[[Path], str] | None = None
+    whole: Callable[[Path], bool] | None = None
+
+    @property
+    def title(self) -> str:
+        """What the plain file is called, in words."""
+        return self.pattern.replace("[-.]", "-")
 
     @property
     def wanted(self) -> str:
         """What to look for, in words."""
-        return self.pattern if self.large else f"{self.pattern} (or .gz)"
+        return self.title if self.large else f"{self.title} (or .gz)"
 
-
-def source_folder(name: str) -> Path:
-    """Where the sources of a data set are looked for: `$PIXELVAE_DATA/NAME`, or `data/NAME`."""
-    root = os.environ.get("PIXELVAE_DATA")
-    if root and not Path(root).expanduser().is_dir():
-        raise UserError(f"PIXELVAE_DATA names {root}, which is no folder: correct it or unset it")
-    return (Path(root).expanduser() if root else _DATA) / name
-
-
-def converted_folder() -> Path:
-    """Where converted files are kept: the first folder of `$FUEL_DATA_PATH`, or `data/fuel`."""
-    first = os.environ.get("FUEL_DATA_PATH", "").split(os.pathsep)[0]
-    return Path(first).expanduser() if first else _DATA / "fuel"
-
-
-def download_folder(name: str) -> Path:
-    """Where downloads go: beside the converted files, for `$PIXELVAE_DATA` may be read-only."""
-    return converted_folder() / "downloads" / name
+    def identify(self, path: Path) -> str:
+        """What tells the content at a path from another one, in hexadecimal digits."""
+        if self.fingerprint:
+            return self.fingerprint(path)
+        return sampled_md5(path) if self.large else plain_md5(path)
 
 
 def find(files: Sequence[SourceFile], folders: Sequence[Path]) -> dict[str, Path]:
     """Paths of those source files that are there, by name; the first folder that has one counts."""
     found: dict[str, Path] = {}
     for folder in folders:
-        entries = _entries(folder)
+        names: Sequence[str] | None = None
         for file in files:
+            if file.whole:
+                if file.whole(folder):
+                    found.setdefault(file.name, folder)
+                continue
+            names = entries(folder) if names is None else names
             matches = [
                 entry
                 for suffix in ([""] if file.large else ["", ".gz"])
-                for entry in sorted(fnmatch.filter(entries, file.pattern + suffix))
+                for entry in sorted(fnmatch.filter(names, file.pattern + suffix))
             ]
             if len({match[:-3] if match.endswith(".gz") else match for match in matches}) > 1:
                 raise UserError(f"{folder} has {' and '.join(matches)}: keep the one that is meant")
@@ -94,12 +101,15 @@ def find(files: Sequence[SourceFile], folders: Sequence[Path]) -> dict[str, Path
     return found
 
 
-def _entries(folder: Path) -> list[str]:
-    with user_errors(f"cannot read the folder {folder}"):
-        try:
-            return os.listdir(folder)
-        except FileNotFoundError:
-            return []
+def nearly(file: SourceFile, folder: Path) -> str:
+    """A hint at a file in the folder whose name is nearly that of `file`; empty if there is none."""
+    if file.whole:
+        return ""
+    names = {name.lower(): name for name in entries(folder)}
+    wanted = file.title.lower()
+    close = fnmatch.filter(names, f"{wanted}?*")  # packed in another way, or copied: "x (1).tar"
+    close += difflib.get_close_matches(wanted.replace("*", ""), names, n=1, cutoff=0.85)
+    return f"; it has {names[close[0]]!r}: rename that if it is the one" if close else ""
 
 
 def plain_chunks(path: Path) -> Iterator[bytes]:
@@ -138,6 +148,15 @@ def plain_md5(path: Path) -> str:
     return digest.hexdigest()
 
 
+def file_md5(path: Path) -> str:
+    """MD5 of a file as it lies there, in hexadecimal digits."""
+    digest = hashlib.md5()
+    with user_errors(f"cannot read {path}"), open_ordinary(path) as file:
+        for chunk in iter(partial(file.read, _CHUNK), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def sampled_md5(path: Path) -> str:
     """MD5 of evenly spaced pieces of a large source: enough to tell another one, and soon read."""
     content = _content(path)
@@ -152,14 +171,15 @@ def sampled_md5(path: Path) -> str:
 
 def _content(path: Path) -> Path:
     """The file that has the content of a source: an LMDB is a folder with one."""
-    return path / "data.mdb" if path.is_dir() else path
+    return path / "data.mdb" if is_directory(path) else path
 
 
 def stage(file: SourceFile, path: Path, folder: Path) -> str:
     """Put a source into `folder` as the converter wants it, and return its MD5.
 
-    A large one becomes a link, and the converter checks it; the MD5 is :func:`sampled_md5`. Others
-    are copied and checked; the MD5 is that of the plain content.
+    A large one becomes a link, and the converter checks it, unless its MD5 is known; what is
+    returned is what :meth:`SourceFile.identify` gives. Others are copied and checked; the MD5 is
+    that of the plain content.
 
     Raises
     ------
@@ -170,7 +190,9 @@ def stage(file: SourceFile, path: Path, folder: Path) -> str:
     target = folder / file.name
     if file.large:
         target.symlink_to(path.resolve())
-        return sampled_md5(path)
+        if file.md5 is not None:
+            check(file, path, file_md5(path))
+        return file.identify(path)
     if file.md5 is None:
         check(file, path, "")  # of any size, so that nothing is copied of what is wrong
     digest, size = hashlib.md5(), 0
@@ -209,15 +231,17 @@ def changed(
         if file.name not in sources:
             continue
         known, path = recorded.get(file.name, {}), sources[file.name]
-        same_file = {**known, **stamp(path)} == known
-        md5 = sampled_md5 if file.large else plain_md5
-        if not same_file and md5(path) != known.get("md5"):
+        now = stamp(file, path)
+        same_file = bool(now) and {**known, **now} == known
+        if not same_file and file.identify(path) != known.get("md5"):
             return True
     return False
 
 
-def stamp(path: Path) -> dict[str, int]:
-    """Size and time of a file: a file that has kept both is not read again."""
+def stamp(file: SourceFile, path: Path) -> dict[str, int]:
+    """Size and time of a source, which is not read again if it has kept both; empty for a folder."""
+    if file.fingerprint and is_directory(path):
+        return {}
     content = _content(path)
     with user_errors(f"cannot read {content}"):
         status = content.stat()

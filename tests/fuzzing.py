@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import h5py
@@ -28,9 +28,10 @@ import lmdb
 import numpy as np
 from PIL import Image
 
-from datasets.base import IMAGES, SPLITS
+from datasets import SPLITS
+from datasets.base import IMAGES
 from datasets.binarized_mnist import amat_problem
-from datasets.conversion import _write_header, hdf5_part, verify
+from datasets.hdf5 import Header, content_checksum, hdf5_part, verify, write_header
 from datasets.imagenet64 import _images as tar_images
 from datasets.lsun_bedrooms import _images as lmdb_images
 from datasets.mnist import idx_problem
@@ -138,13 +139,19 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
+def _read_all(images: Iterable) -> None:
+    for image in images:
+        if isinstance(image, UserError):
+            raise image
+
+
 def _read_lmdb(content: bytes, folder: Path) -> None:
     place = folder / "lmdb"
     shutil.rmtree(place, ignore_errors=True)
     with lmdb.open(str(place), map_size=1 << 22, sync=False) as environment:
         with environment.begin(write=True) as transaction:
             transaction.put(b"key", content)
-    list(lmdb_images(place, 0))
+    _read_all(lmdb_images(place, 0))
 
 
 def _resume(content: bytes, folder: Path) -> None:
@@ -179,7 +186,8 @@ def _hdf5(path: Path) -> bytes:
         file.attrs["split"] = H5PYDataset.create_split_array(
             {name: {IMAGES: (n, n + 1)} for n, name in enumerate(SPLITS)}
         )
-    _write_header(path, {"train.amat": {"size": 1, "mtime_ns": 2, "md5": "a"}})
+    sources = {"train.amat": {"size": 1, "mtime_ns": 2, "md5": "a"}}
+    write_header(path, Header(content_checksum(path), sources))
     return path.read_bytes()
 
 
@@ -202,8 +210,8 @@ def parsers(folder: Path) -> dict:
         "amat": (amat, lambda b: amat_problem(_write(file, b), 3)),
         "amat.gz": (gzip.compress(amat), lambda b: amat_problem(_write(folder / "f.gz", b), 3)),
         "IDX": (idx, lambda b: idx_problem(_write(file, b), (2, 28, 28))),
-        "tar": (_tar(png, png), lambda b: list(tar_images(_write(file, b), 0))),
-        "PNG in a tar": (png, lambda b: list(tar_images(_write(file, _tar(b)), 0))),
+        "tar": (_tar(png, png), lambda b: _read_all(tar_images(_write(file, b), 0))),
+        "PNG in a tar": (png, lambda b: _read_all(tar_images(_write(file, _tar(b)), 0))),
         "JPEG in an LMDB": (_picture("JPEG"), lambda b: _read_lmdb(b, folder)),
         "WebP in an LMDB": (_picture("WEBP"), lambda b: _read_lmdb(b, folder)),
         "npz of images": (_npz(False), lambda b: open_npz(_write(file, b))),

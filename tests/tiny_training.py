@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from datasets.memory import InMemory
 from lib.runs.folder import Run
 from lib.training.loop import Trainer
 from lib.training.step import Recipe, TrainingStep
@@ -11,34 +12,19 @@ from models.mnist import MnistModel, Settings
 SETTINGS = Settings("gated-pixelvae-noup", 1, 2, 2, 3, height=6, width=5)
 
 
-class Images:
+class Images(InMemory):
     """A data set of 23 binary images: 5 batches of 5 an epoch, the last one of 3."""
 
-    name, levels, image_shape, checksum = "images", 2, (1, 6, 5), "0"
-
     def __init__(self, hook=None):
-        self._images = np.random.RandomState(1).randint(0, 2, (23, 1, 6, 5)).astype("uint8")
+        images = np.random.RandomState(1).randint(0, 2, (23, 1, 6, 5)).astype("uint8")
+        super().__init__(images, name="images", checksum="0")
         self._hook = hook
 
-    def size(self, split):
-        return len(self._images)
-
-    def images(self, split, start=0, stop=None):
-        return self._images[start:stop]
-
-    def batches(self, split, batch_size):
-        for start in range(0, len(self._images), batch_size):
-            yield self._images[start : start + batch_size]
-
     def training_stream(self, batch_size, seed, start=0):
-        per_epoch = -(-len(self._images) // batch_size)
-        while True:
-            epoch, batch = divmod(start, per_epoch)
-            order = np.random.RandomState([seed, epoch]).permutation(len(self._images))
+        for number, batch in enumerate(super().training_stream(batch_size, seed, start), start):
             if self._hook:
-                self._hook(start)
-            yield self._images[order[batch * batch_size : (batch + 1) * batch_size]]
-            start += 1
+                self._hook(number)
+            yield batch
 
 
 def recipe(iterations, **changes):

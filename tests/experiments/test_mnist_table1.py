@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from datasets.spread import Spread
 from experiments import command_line, mnist_table1, shipping
 from experiments.commands.arguments import picture_path
 from experiments.jobs import run_all
@@ -161,25 +160,6 @@ def test_what_is_no_run_is_not_shipped(tmp_path):
         run_table("ship", tmp_path, "--into", tmp_path)
     with pytest.raises(UserError, match="no evaluation"):
         shipping.describe_run({}, [])
-
-
-def test_a_view_takes_images_from_the_whole_of_a_sorted_split(images):
-    from datasets import open_dataset
-
-    dataset = open_dataset(str(images))
-    some = Spread(dataset, "test", 10)
-    assert some.size("test") == 10 and some.images("test").shape == (10, 1, 4, 4)
-    assert some.images("test").sum(axis=(1, 2, 3)).tolist() == list(range(10))
-    batches = list(some.batches("test", 4))
-    assert [len(b) for b in batches] == [4, 4, 2]
-    assert np.array_equal(np.concatenate(batches), some.images("test"))
-    assert np.array_equal(
-        Spread(dataset, "valid", 40).images("valid", 3, 5), dataset.images("valid", 3, 5)
-    )
-    with pytest.raises(UserError, match="41 .*40"):
-        Spread(dataset, "test", 41)
-    with pytest.raises(ValueError, match="asked for train"):
-        some.size("train")
 
 
 @pytest.mark.parametrize("bound, gap, band", [(81.0, 0.36, 0.8), (80.0, -0.64, -0.2)])

@@ -11,7 +11,7 @@ from functools import lru_cache
 import pytest
 
 from datasets import RECIPES, open_dataset
-from datasets.sources import source_folder
+from datasets.places import source_folder
 from experiments.records import PAPER, ROOT, read_records
 from lib.evaluation import Bound
 from models.table1 import ORDERINGS

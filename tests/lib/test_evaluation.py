@@ -7,27 +7,16 @@ import theano.tensor as T
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
+from datasets.memory import InMemory
 from lib.errors import NotFiniteError, UserError
 from lib.evaluation import Bound, ImportanceWeighted, LogSumExp
 from lib.model import Terms
 from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
 
 
-class Arrays:
+def arrays(count):
     """A data set of whole numbers between 0 and 3."""
-
-    def __init__(self, count):
-        self._images = np.random.RandomState(0).randint(0, 4, (count, 1, 1, 3)).astype("uint8")
-
-    def size(self, split):
-        return len(self._images)
-
-    def images(self, split, start=0, stop=None):
-        return self._images[start:stop]
-
-    def batches(self, split, batch_size):
-        for start in range(0, len(self._images), batch_size):
-            yield self._images[start : start + batch_size]
+    return InMemory(np.random.RandomState(0).randint(0, 4, (count, 1, 1, 3)).astype("uint8"))
 
 
 class LinearGaussian:
@@ -74,14 +63,14 @@ def compile_fast():
 
 
 def test_importance_weighting_finds_the_closed_form():
-    model, data = LinearGaussian(), Arrays(12)
+    model, data = LinearGaussian(), arrays(12)
     truth = -model.log_likelihood(data.images("test"))
     estimate = ImportanceWeighted(model, seed=0)(data, "test", samples=4000)
     np.testing.assert_allclose(estimate.values["importance_weighted"], truth, atol=0.05)
 
 
 def test_the_bound_lies_above_the_importance_weighted_estimate():
-    model, data = LinearGaussian(), Arrays(12)
+    model, data = LinearGaussian(), arrays(12)
     bound = Bound(model, seed=0)(data, "test", samples=50)
     truth = -model.log_likelihood(data.images("test")).mean()
     gap = bound.mean("bound") - truth
@@ -91,7 +80,7 @@ def test_the_bound_lies_above_the_importance_weighted_estimate():
 
 
 def test_memory_is_bounded_by_the_batch_and_the_result_does_not_depend_on_it():
-    data, estimates = Arrays(3), []
+    data, estimates = arrays(3), []
     for batch_size in (7, 100, 5000):
         evaluation, largest = ImportanceWeighted(LinearGaussian(), 0, batch_size), []
         function = evaluation._log_weights
@@ -111,14 +100,14 @@ def test_memory_is_bounded_by_the_batch_and_the_result_does_not_depend_on_it():
 
 
 def test_every_image_counts_once_with_its_own_noise():
-    model, data = LinearGaussian(), Arrays(11)
+    model, data = LinearGaussian(), arrays(11)
     whole = Bound(model, seed=5, batch_size=4)(data, "valid")
     assert len(whole.values["bound"]) == 11
     other = Bound(model, seed=6, batch_size=4)(data, "valid")
     assert not np.allclose(other.values["bound"], whole.values["bound"])
     assert whole.se("bound") == pytest.approx(whole.values["bound"].std(ddof=1) / np.sqrt(11))
     # Of equal images each has noise of its own.
-    equal = Arrays(11)
+    equal = arrays(11)
     equal._images[:] = equal._images[0]
     assert len(set(Bound(model, seed=5)(equal, "valid").values["bound"])) == 11
 
@@ -126,7 +115,7 @@ def test_every_image_counts_once_with_its_own_noise():
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("images", [1, 4, 6, 10, 11])
 def test_an_image_has_its_value_whichever_others_are_evaluated(images, samples):
-    model, data = LinearGaussian(), Arrays(11)
+    model, data = LinearGaussian(), arrays(11)
     chosen = [n * 11 // images for n in range(images)]
     whole = Bound(model, seed=5, batch_size=4)(data, "test", samples=samples)
     part = Bound(model, seed=5, batch_size=3)(data, "test", images, samples)
@@ -143,7 +132,7 @@ def test_a_bound_does_not_depend_on_the_batches():
     from models.mnist import MnistModel, Settings
 
     model = MnistModel(Settings("gated-pixelvae-noup", 1, 2, 3, 3, height=6, width=5), seed=2)
-    data = Arrays(150)
+    data = arrays(150)
     data._images = np.random.RandomState(0).randint(0, 2, (150, 1, 6, 5)).astype("uint8")
     values = [Bound(model, 0, size)(data, "valid", samples=2).values for size in (1, 7, 100)]
     for other in values[1:]:
@@ -167,14 +156,14 @@ class Broken(LinearGaussian):
 
 
 def test_numbers_that_are_not_finite_are_not_reported():
-    data = Arrays(11)
+    data = arrays(11)
     data._images[[3, 5]] = 0
     with pytest.raises(NotFiniteError, match="reconstruction of image 3 of the valid split is nan"):
         Bound(Broken(), seed=0, batch_size=2)(data, "valid")
     # Evenly spaced: images 0, 5.
     with pytest.raises(NotFiniteError, match="image 5 of the test split"):
         Bound(Broken(), seed=0)(data, "test", images=2)
-    data = Arrays(11)
+    data = arrays(11)
     data._images[4] = 3
     with pytest.raises(NotFiniteError, match="weight of image 4 of the test split is nan"):
         ImportanceWeighted(Broken(), seed=0, batch_size=7)(data, "test", samples=20)
@@ -183,7 +172,7 @@ def test_numbers_that_are_not_finite_are_not_reported():
 @pytest.mark.parametrize("images", [0, 12])
 def test_more_images_than_there_are_or_none(images):
     with pytest.raises(UserError, match=f"{images} images of the test split .* it has 11"):
-        Bound(LinearGaussian(), seed=0)(Arrays(11), "test", images=images)
+        Bound(LinearGaussian(), seed=0)(arrays(11), "test", images=images)
 
 
 def test_one_image_has_no_standard_error():
@@ -191,7 +180,7 @@ def test_one_image_has_no_standard_error():
 
     from lib.files.atomic import to_json
 
-    summary = Bound(LinearGaussian(), seed=0)(Arrays(11), "test", images=1).summary("bound")
+    summary = Bound(LinearGaussian(), seed=0)(arrays(11), "test", images=1).summary("bound")
     assert np.isfinite(summary["mean"]) and np.isnan(summary["se"])
     assert json.loads(to_json(summary), parse_constant=pytest.fail) == {**summary, "se": None}
 

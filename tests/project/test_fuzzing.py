@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.binarized_mnist import amat_problem
+from datasets.decoding import decode
 from datasets.mnist import idx_problem
 from datasets.own import open_npz
-from datasets.streaming import decode
 from lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,6 +9,7 @@ import theano.tensor as T
 from compiled import BOTH, apply
 from scipy.special import logsumexp
 
+from datasets.memory import InMemory
 from lib.evaluation import Bound, Evaluation, LogSumExp
 from lib.model import Terms
 from lib.ops.batch_norm import BatchNorm
@@ -106,17 +107,6 @@ def test_one_sample_that_outweighs_all_others(top):
         assert total.value() == pytest.approx(top, abs=1e-9)
 
 
-class Images:
-    """10,000 test images of one pixel; the pixel is the image's number."""
-
-    def size(self, split):
-        return 10_000
-
-    def images(self, split, start, stop):
-        numbers = np.arange(start, stop)
-        return np.stack([numbers // 256, numbers % 256], 1).astype("uint8").reshape(-1, 1, 1, 2)
-
-
 class Known:
     """A model whose nats an image are known: 80 to 100, as float32 of the image's number."""
 
@@ -129,8 +119,10 @@ class Known:
 
 
 def test_the_mean_over_a_test_set_loses_nothing():
+    numbers = np.arange(10_000)  # an image's two pixels are its number
+    pixels = np.stack([numbers // 256, numbers % 256], 1).astype("uint8").reshape(-1, 1, 1, 2)
     with theano.configparser.change_flags(mode="FAST_COMPILE"):
-        evaluation = Bound(Known(), seed=0)(Images(), "test")
+        evaluation = Bound(Known(), seed=0)(InMemory(pixels), "test")
     truth = 80 + 20 * np.sin(np.arange(10_000.0)) ** 2
     # Each image is rounded once, to 2⁻¹⁸ at most; what is summed is not rounded again.
     np.testing.assert_allclose(evaluation.values["bound"], truth, atol=1e-3)

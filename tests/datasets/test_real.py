@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from datasets import SPLITS, open_dataset
-from datasets.sources import source_folder
+from datasets.places import source_folder
 from lib.errors import UserError
 
 CHECKSUMS = {  # of the converted content: the same on every machine

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from datasets import SPLITS, binarized_mnist, mnist, open_dataset
-from datasets.__main__ import run
-from datasets.conversion import FORMAT, open_recipe, prepare, verify
+from datasets.__main__ import command
+from datasets.conversion import open_recipe, prepare
+from datasets.hdf5 import FORMAT, verify
 from datasets.sources import stage
-from lib.console.command import main
 from lib.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LINES = {"train": 6, "valid": 3, "test": 4}
 
 
@@ -363,10 +363,8 @@ def test_a_full_disk(source, published, tmp_path):
 
 
 def test_two_processes_convert_at_once(source):
-    command = [sys.executable, "-m", "datasets", "prepare", "own"]
-    both = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    line = [sys.executable, "-m", "datasets", "prepare", "own"]
+    both = [subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert outputs[0] == outputs[1] and "6 / 3 / 4 images of 1×28×28, 2 values" in outputs[0]
@@ -376,33 +374,33 @@ def test_two_processes_convert_at_once(source):
 
 
 def test_commands(source, capsys):
-    assert main(run, ["list"]) == 0
+    assert command(["list"]) == 0
     listed = capsys.readouterr().out
     assert "binarized_mnist  to download" in listed and "digits           source here" in listed
-    assert main(run, ["prepare", "digits"]) == 0
+    assert command(["prepare", "digits"]) == 0
     assert "digits: 1397 / 200 / 200 images of 1×28×28, 2 values" in capsys.readouterr().out
-    assert main(run, ["prepare", "mine", "--source", str(source)]) == 0
-    assert main(run, ["verify", "mine"]) == 0
+    assert command(["prepare", "mine", "--source", str(source)]) == 0
+    assert command(["verify", "mine"]) == 0
     assert "mine.hdf5 is whole" in capsys.readouterr().out
-    assert main(run, ["list"]) == 0
+    assert command(["list"]) == 0
     listed = capsys.readouterr().out
     assert "digits           converted" in listed and "mine             converted" in listed
     assert open_dataset("mine").size("train") == LINES["train"]
 
 
 def test_prepare_mends_a_damaged_file(source, capsys):
-    assert main(run, ["prepare", "own"]) == 0
+    assert command(["prepare", "own"]) == 0
     path = source.parent.parent / "fuel" / "own.hdf5"
     path.write_bytes(path.read_bytes()[:3000])
-    assert main(run, ["verify", "own"]) == 2
+    assert command(["verify", "own"]) == 2
     assert "is damaged" in capsys.readouterr().err
-    assert main(run, ["prepare", "own"]) == 0
-    assert main(run, ["verify", "own"]) == 0
+    assert command(["prepare", "own"]) == 0
+    assert command(["verify", "own"]) == 0
 
 
 def test_prepare_describes_an_npz(source, images, capsys, tmp_path):
     np.savez(tmp_path / "a.npz", **images)
-    assert main(run, ["prepare", str(tmp_path / "a.npz")]) == 0
+    assert command(["prepare", str(tmp_path / "a.npz")]) == 0
     assert "a.npz: 6 / 3 / 4 images of 1×28×28, 2 values" in capsys.readouterr().out
 
 
@@ -410,15 +408,18 @@ def test_prepare_describes_an_npz(source, images, capsys, tmp_path):
     ("arguments", "words"),
     [
         (["prepare", "mnits"], "unknown data set 'mnits'"),
-        (["prepare", "own", "--source", "/nowhere"], "--source /nowhere is no folder"),
-        (["prepare", "digits", "--source", "."], "digits needs no --source"),
+        (["prepare", "own", "--source", "/nowhere"], "/nowhere is not a directory"),
+        (["prepare", "digits", "--source", "."], "digits needs no source files"),
         (["prepare", "mnist", "--source", "."], "has no train-images-idx3-ubyte (or .gz)"),
         (["verify", "digits"], "is not there: run `python -m datasets prepare digits`"),
-        (["verify", "a/b"], "is no name of a data set"),
+        (["verify", "a/b"], "a/b is not there: name a folder or a zip of pictures"),
+        (["verify", "a b"], "is no name of a data set"),
+        (["prepare", "own", "--skip-damaged"], "own has no pictures of which damaged ones"),
+        (["prepare", "own", "--image-size", "32"], "own has images of a size of its own"),
     ],
 )
 def test_bad_commands_are_one_line_and_status_2(source, capsys, arguments, words):
-    assert main(run, arguments) == 2
+    assert command(arguments) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and words in lines[0]
 
@@ -437,6 +438,6 @@ def test_a_bad_binarized_mnist(source, capsys):
         text = (source / f"own_{split}.amat").read_text()
         (source / f"binarized_mnist_{split}.amat").write_text("0 2" + text[3:])
         (source / f"own_{split}.amat").unlink()
-    assert main(run, ["prepare", "binarized_mnist", "--source", str(source)]) == 2
+    assert command(["prepare", "binarized_mnist", "--source", str(source)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "binarized_mnist_train.amat has '2', not 0 or 1, in line 1, column 2" in error

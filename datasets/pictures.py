@@ -1,0 +1,142 @@
+"""Pictures of one's own: a folder or a zip of JPEG, PNG or WebP files.
+
+Each is cropped to the square in its centre, which becomes `image_size` pixels wide and high by the
+mean over areas (Pillow's BOX filter), the right way up as the camera says. Grey and palette pictures
+become colour, 16 bits 8, and transparent pixels white. They are converted once, and then streamed
+from the disk. Which files count and how they are split: :mod:`datasets.picture_files`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from datasets.conversion import Recipe
+from datasets.decoding import (
+    DamagedPicture,
+    UnusablePicture,
+    centre_square,
+    channels_first,
+    decode,
+)
+from datasets.picture_files import listed, reader, split
+from datasets.places import exists, is_directory
+from datasets.sources import SourceFile
+from datasets.streaming import Split, streamed_part, write_images
+from lib.console.progress import say
+from lib.data import SPLITS
+from lib.errors import UserError
+
+IMAGE_SIZE = 64  # if nothing says which
+_MULTIPLE, _MOST = 16, 1024
+
+
+def recipe_of(name: str, image_size: int = IMAGE_SIZE) -> Recipe:
+    """The recipe of the pictures in the folder or zip `name`, as squares of `image_size` pixels.
+
+    Raises
+    ------
+    UserError
+        It is not there, has no pictures, or the size is no multiple of 16.
+    """
+    if image_size % _MULTIPLE or not 0 < image_size <= _MOST:
+        raise UserError(
+            f"the image size is {image_size}: choose a multiple of {_MULTIPLE} up to {_MOST}",
+            setting="image_size",
+        )
+    place = Path(os.path.abspath(name))
+    look = functools.lru_cache(maxsize=1)(listed)  # a large folder takes seconds
+    recipe = Recipe(
+        name=name,
+        about="pictures of your own",
+        levels=256,
+        convert=partial(_convert, place=place, size=image_size),
+        files=[
+            SourceFile(
+                "pictures",
+                "JPEG, PNG or WebP pictures",
+                large=True,
+                fingerprint=lambda path: look(path).stamp,
+                whole=lambda path: exists(path) and bool(look(path).names),
+            )
+        ],
+        part=streamed_part,
+        stored_as=_stored_as(place, image_size),
+        pictures=True,
+        place=place,
+    )
+    if not exists(recipe.path):
+        if not exists(place):
+            raise UserError(f"{name} is not there: name a folder or a zip of pictures")
+        if not look(place).names:
+            raise UserError(f"{name} has no pictures: put JPEG, PNG or WebP files there")
+    return recipe
+
+
+def _stored_as(place: Path, image_size: int) -> str:
+    """What the converted file is called: by the place's name, and by where it is."""
+    stem = place.name if is_directory(place) else place.stem
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip(".")[:80]
+    where = hashlib.sha256(os.fsencode(os.path.realpath(place))).hexdigest()[:8]
+    return f"{plain}-{image_size}px-{where}"
+
+
+def _convert(
+    folder: Path, path: Path, place: Path, size: int, skip_damaged: bool = False
+) -> Mapping[str, int]:
+    found = listed(place)
+    for count, what in [
+        (found.others, "are no JPEG, PNG or WebP files by their names"),
+        (found.outside, "lead out of it"),
+    ]:
+        if count:
+            say(f"{place}: {count:,} of its files {what}, and are left out")
+    splits = split(found.names)
+    for remark in splits.remarks:
+        say(f"{place}: {remark}")
+    return write_images(
+        path,
+        (3, size, size),
+        {
+            name: Split(
+                len(splits.names[name]),
+                partial(_images, place, splits.names[name], size),
+                splits.labels[name] if splits.labels else None,
+            )
+            for name in SPLITS
+        },
+        {"classes": json.dumps(splits.classes)} if splits.labels else None,
+        skip_damaged,
+    )
+
+
+def _images(
+    place: Path, names: list[str], size: int, start: int
+) -> Iterator[np.ndarray | DamagedPicture]:
+    """Images number `start` and following of those names."""
+    with reader(place) as read:
+        for name in names[start:]:
+            try:
+                yield channels_first(square(read(name), size))
+            except UnusablePicture as problem:
+                yield DamagedPicture(f"{place}: {name!r}", problem)
+
+
+def square(content: bytes, size: int) -> Image.Image:
+    """A picture's file as size×size pixels, upright. Raises `UnusablePicture`."""
+    image = centre_square(decode(content, "JPEG", "PNG", "WEBP"), size)
+    if "exif" in image.info:
+        # A camera's notes that make no sense are no reason to refuse its picture.
+        with contextlib.suppress(Exception):
+            ImageOps.exif_transpose(image, in_place=True)
+    return image

@@ -1,0 +1,81 @@
+"""Where data are looked for and kept, and what in those folders is nobody's data."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePosixPath
+
+from lib.errors import UserError
+from lib.files.atomic import user_errors
+
+_DATA = Path(__file__).resolve().parent.parent / "data"
+# Left by other systems beside what they store, in lower case; so is whatever begins with a point.
+_COMPANIONS = {
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "lost+found",
+    "$recycle.bin", "system volume information",
+}  # fmt: skip
+
+
+def source_folder(name: str) -> Path:
+    """Where the sources of a data set are looked for: `$PIXELVAE_DATA/NAME`, or `data/NAME`."""
+    root = os.environ.get("PIXELVAE_DATA")
+    if root and not is_directory(_expanded(root)):
+        raise UserError(
+            f"PIXELVAE_DATA names {root}, which is not a directory: correct or unset it"
+        )
+    return (_expanded(root) if root else _DATA) / name
+
+
+def converted_folder() -> Path:
+    """Where converted files are kept: the first folder of `$FUEL_DATA_PATH`, or `data/fuel`.
+
+    `lib` sets that variable if Fuel's own settings (`~/.fuelrc`) have a `data_path`.
+    """
+    first = os.environ.get("FUEL_DATA_PATH", "").split(os.pathsep)[0]
+    return _expanded(first) if first else _DATA / "fuel"
+
+
+def download_folder(name: str) -> Path:
+    """Where downloads go: beside the converted files, for `$PIXELVAE_DATA` may be read-only."""
+    return converted_folder() / "downloads" / name
+
+
+def entries(folder: Path) -> list[str]:
+    """Names of what a folder holds, without companions; none if it is not there."""
+    with user_errors(f"cannot read the folder {folder}"):
+        try:
+            return [name for name in os.listdir(folder) if not is_companion(name)]
+        except FileNotFoundError:
+            return []
+
+
+def is_companion(name: str) -> bool:
+    """Whether a path is of what systems leave beside data: hidden, a thumbnail, a resource fork."""
+    return any(
+        part.startswith(".") and part != ".." or part.lower() in _COMPANIONS
+        for part in PurePosixPath(name).parts
+    )
+
+
+def exists(path: Path) -> bool:
+    """Whether something is at a path; UserError if that cannot be told, as on a broken mount."""
+    return _mode(path) is not None
+
+
+def is_directory(path: Path) -> bool:
+    """Whether a directory is at a path; UserError if that cannot be told."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _mode(path: Path) -> int | None:
+    with user_errors(f"cannot look at {path}"):
+        try:
+            return os.stat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _expanded(path: str) -> Path:
+    return Path(os.path.expanduser(path))  # which leaves "~" alone for a user without a home
