@@ -38,6 +38,8 @@ class Experiment:
         What a finished training is tested on.
     folder
         A run's folder by default, with the names of options in braces.
+    picture_files
+        Whether its data are files of pictures, of which damaged ones can be left out.
     """
 
     prog: str
@@ -47,6 +49,7 @@ class Experiment:
     default: str
     splits: Sequence[str] = ("valid", "test")
     folder: str = "runs/{preset}"
+    picture_files: bool = False
 
     @property
     def presets(self) -> dict[str, Preset]:
@@ -61,16 +64,29 @@ class Experiment:
         """The name of the data set that a preset is trained on by default."""
         return self.data.get(preset.settings.image_shape, next(iter(self.data.values())))
 
-    def open_data(self, options: argparse.Namespace, name: str):
-        """The data set that the options of :meth:`add_data_options` name, else the one of ``name``."""
+    def open_data(self, options: argparse.Namespace, name: str, image_shape: tuple[int, int, int]):
+        """The data set that the options of :meth:`add_data_options` name, else the one of ``name``.
+
+        A folder or zip of pictures is converted to images (C, H, W) of ``image_shape``.
+        """
         from datasets import open_dataset
 
-        source = Path(options.source) if options.source else None
-        return open_dataset(options.data or name, source)
+        return open_dataset(
+            options.data or name,
+            Path(options.source) if options.source else None,
+            image_size=image_shape[1],
+            skip_damaged=self.picture_files and options.skip_damaged,
+        )
 
     def add_data_options(self, parser: argparse.ArgumentParser, default: str) -> None:
         """Add what names the data; ``default`` tells what it is without."""
-        parser.add_argument("--data", help=f"a data set's name or a .npz file (default: {default})")
+        kinds = "a data set's name, a .npz file"
+        if self.picture_files:
+            kinds += ", a folder or zip of pictures"
+            parser.add_argument(
+                "--skip-damaged", action="store_true", help="leave damaged pictures out, counted"
+            )
+        parser.add_argument("--data", help=f"{kinds} (default: {default})")
         parser.add_argument(
             "--source", metavar="DIR", help="the folder with the data set's source files"
         )
@@ -90,7 +106,8 @@ class Experiment:
 
         Raises UserError if it cannot be had, or does not fit the model.
         """
-        dataset = self.open_data(options, "" if options.data else trained_on(weights))
+        name = "" if options.data else trained_on(weights)
+        dataset = self.open_data(options, name, weights.model.image_shape)
         check_fits(dataset, weights, same=not options.data)
         return dataset
 

@@ -22,6 +22,7 @@ EXPERIMENT = Experiment(
     HIERARCHICAL,
     data={(3, 64, 64): "imagenet64"},
     default="64px_big",
+    picture_files=True,
     # Its "test" split is the published validation set, on which table 2 is.
     splits=("test",),
 )

@@ -24,6 +24,7 @@ EXPERIMENT = Experiment(
     # Likelihoods are compared on the 32×32 version of the same images.
     data={(3, 64, 64): "lsun_bedrooms", (3, 32, 32): "lsun_bedrooms_32"},
     default="64px_small",
+    picture_files=True,
     # The set has no test split but the validation images under that name.
     splits=("test",),
 )

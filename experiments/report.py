@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def report(
     weighted: Evaluation | None = None,
     samples: int | None = None,
     modes: Mapping[str, str] | None = None,
+    remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The numbers of a split in the model's unit, and in nats an image beside it.
 
@@ -32,6 +33,8 @@ def report(
         Importance-weighted estimates and their number of samples, if there are any.
     modes
         How the model was evaluated; the family's defaults if not given.
+    remarks
+        What has to be said of the data beside every number (:attr:`lib.data.Dataset.remarks`).
     """
     model, latents = weights.model, bool(weights.model.noise_shapes)
     names = [n for n in _PARTS if n in bound.values and (latents or not n.startswith("kl"))]
@@ -52,6 +55,8 @@ def report(
         numbers[NATS] = {name: bound.summary(name) for name in names}
     numbers.update({mode.name: mode.words[0] for mode in weights.family.modes}, **(modes or {}))
     told = {"iteration": weights.iteration, "seed": weights.seed}
+    if remarks:
+        numbers["remarks"] = list(remarks)
     return {**numbers, **{name: value for name, value in told.items() if value is not None}}
 
 

@@ -48,7 +48,9 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     elif samples and isinstance(model, LatentModel):
         estimate = ImportanceWeighted(model, options.seed, options.batch_size)
         weighted = estimate(dataset, split, samples, images)
-    numbers = report(weights, split, bound, weighted, samples, experiment.modes(options))
+    numbers = report(
+        weights, split, bound, weighted, samples, experiment.modes(options), dataset.remarks
+    )
     print(f"{describe(numbers)} (± standard error)")
     if options.json:
         print(to_json(numbers))

@@ -78,7 +78,8 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     from lib.training.loop import Trainer
 
     family, preset = experiment.family, options.chosen
-    dataset = experiment.open_data(options, experiment.data_for(preset))
+    name = "" if options.data else experiment.data_for(preset)
+    dataset = experiment.open_data(options, name, preset.settings.image_shape)
     settings = fitted(experiment, preset, dataset)
     config = {
         "settings": {
@@ -131,7 +132,7 @@ def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
     bound = Bound(weights.model, seed=0, batch_size=batch)
     results: dict[str, Any] = {"iteration": weights.iteration}
     for split in experiment.splits:
-        results[split] = report(weights, split, bound(dataset, split))
+        results[split] = report(weights, split, bound(dataset, split), remarks=dataset.remarks)
         say(describe(results[split]))
     run.write_json("results.json", results)
     figures.draw_all(weights, dataset, run.folder)
