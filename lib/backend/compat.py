@@ -9,12 +9,14 @@ import collections
 import collections.abc
 import os
 import sys
+import tempfile
 import types
 import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from lib.backend import cache, compiler, fuelrc, imports
+from lib.backend.environment import changed
 from lib.errors import UserError
 
 
@@ -29,6 +31,7 @@ def repair() -> None:
     imports.wrap("theano", _end_in_one_line)
     imports.wrap("fuel", _end_in_one_line)
     imports.wrap("theano.configparser", _escape_percent_signs)
+    imports.wrap("theano.configdefaults", _find_a_home)
     cache.repair()
     compiler.repair()
     fuelrc.repair()
@@ -61,14 +64,17 @@ _refused: dict[str, str] = {}
 def _escape_percent_signs(module: types.ModuleType, run: Callable[[], None]) -> None:
     """Theano offers these variables to its settings files, whose reader takes a "%" for the start of a name."""
     names = ("USER", "LSCRATCH", "TMPDIR", "TEMP", "TMP")
-    before = {name: os.environ[name] for name in names if name in os.environ}
-    home = os.path.basename(os.path.expanduser("~"))  # Theano's, where there is no USER
-    os.environ.update({n: v.replace("%", "%%") for n, v in {"USER": home, **before}.items()})
-    try:
+    offered = {name: os.environ[name] for name in names if name in os.environ}
+    offered.setdefault("USER", os.path.basename(os.path.expanduser("~")))  # as Theano does
+    with changed(**{name: value.replace("%", "%%") for name, value in offered.items()}):
         run()
-    finally:
-        del os.environ["USER"]
-        os.environ.update(before)
+
+
+def _find_a_home(module: types.ModuleType, run: Callable[[], None]) -> None:
+    """Theano asks for a home even if its compiled code is kept elsewhere."""
+    home = os.path.expanduser("~")
+    with changed(HOME=home if os.path.isabs(home) else tempfile.gettempdir()):
+        run()
 
 
 def _restore_collections() -> None:

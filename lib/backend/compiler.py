@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from lib.backend import flags, imports
+from lib.backend.environment import changed
 from lib.errors import UserError
 
 #: g++ 12 with AVX-512 sets an element of such an array that is 0 to 1, from -O2 on.
@@ -177,17 +178,9 @@ def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, errors="replace")
 
 
-@contextlib.contextmanager
-def _english() -> Iterator[None]:
-    """Let the compiler speak the language that :data:`_REMEDIES` understand."""
-    before = os.environ.get("LC_ALL")
-    os.environ["LC_ALL"] = "C"
-    try:
-        yield
-    finally:
-        del os.environ["LC_ALL"]
-        if before is not None:
-            os.environ["LC_ALL"] = before
+def _english() -> contextlib.AbstractContextManager[None]:
+    """Lets the compiler speak the language that :data:`_REMEDIES` understand."""
+    return changed(LC_ALL="C")
 
 
 def _status(status: int) -> str:

@@ -40,7 +40,7 @@ def _read(path: str) -> dict[str, str]:
                     parser.get(section, name)
     except (configparser.Error, ValueError) as error:  # of the encoding, too
         raise UserError(
-            f"Theano's settings in {path} cannot be read: {' '.join(str(error).split())}"
+            f"Theano's settings cannot be read: {path}: {' '.join(str(error).split())}"
         ) from None
     return {
         (name if section == "global" else f"{section.lower()}.{name}"): value

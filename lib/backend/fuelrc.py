@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from lib.backend import imports
+from lib.backend.environment import changed
 from lib.errors import UserError
 
 _FILE, _DATA = "FUEL_CONFIG", "FUEL_DATA_PATH"
@@ -56,14 +57,8 @@ def _import(
     module: ModuleType, run: Callable[[], None], path: str, settings: dict[str, Any]
 ) -> None:
     """Import ``fuel.config_parser`` without the file, then give it the settings that it knows."""
-    before = os.environ.get(_FILE)
-    os.environ[_FILE] = os.devnull  # which is not a file that Fuel would read
-    try:
+    with changed(**{_FILE: os.devnull}):  # which is not a file that Fuel would read
         run()
-    finally:
-        del os.environ[_FILE]
-        if before is not None:
-            os.environ[_FILE] = before
     known = module.config.config
     for name in known.keys() & settings.keys():
         try:
