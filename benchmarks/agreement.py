@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -20,125 +20,16 @@ from models.registry import HIERARCHICAL, MNIST
 from models.table1 import VARIANTS
 
 TOLERANCE = 1e-4
-OPERATIONS: dict[str, tuple[Callable, tuple]] = {}
 MODELS = (*VARIANTS, "tiny", "64px_small")
 
 
-def _operation(*shapes):
-    """Names a function of arrays of these shapes: what it returns first is differentiated, lists are several."""
-
-    def add(function):
-        OPERATIONS[function.__name__.replace("_", " ")] = function, shapes
-        return function
-
-    return add
-
-
-@_operation((4, 3, 9, 8), (6, 3, 15), (6,), (4, 6, 9, 8))
-def masked_convolution(x, w, bias, acc):
-    from lib.ops.conv import Correlate
-
-    return Correlate(5, 5, 15)(x, w, bias, acc)
-
-
-@_operation((4, 3, 9, 8), (6, 3, 9), (6,))
-def strided_convolution(x, w, bias):
-    from lib.ops.conv import Correlate
-
-    return Correlate(3, 3, 9, stride=2)(x, w, bias)
-
-
-@_operation((4, 3, 9, 8), (6, 3, 1))
-def convolution_of_the_row_above(x, w):
-    from lib.ops.conv import Correlate
-
-    return Correlate(3, 1, 1)(x, w)
-
-
-@_operation((4, 5, 5, 4), (5, 3, 9), (3,))
-def transposed_convolution(x, w, bias):
-    from lib.ops.conv import CorrelateInputs
-
-    return CorrelateInputs(3, 3, 9, stride=2)(x, w, 10, 8, bias)
-
-
-@_operation((6, 4), (4, 5))
-def matrix_product(x, w):
+def operations() -> dict[str, Any]:
+    """Functions of variables with the shapes of their arguments, by name: what they return first is differentiated."""
     import theano.tensor as T
 
-    return T.dot(x, w)
+    from lib.ops._examples import examples
 
-
-@_operation((4, 3, 9, 8), (3,), (3,))
-def batch_norm(x, scale, offset):
-    from lib.ops.batch_norm import BatchNorm
-
-    return BatchNorm()(x, scale, offset)
-
-
-@_operation((4, 3, 9, 8))
-def exponential_linear_unit(x):
-    from lib.ops.elu import elu
-
-    return elu(x)
-
-
-@_operation((11, 7))
-def embedding(table):
-    from lib.ops.embedding import embed
-
-    return embed(_pixels(11), table)
-
-
-@_operation((4, 6, 9, 8), (4, 6))
-def conditional_gate(y, c):
-    from lib.ops.gate import gate
-
-    return gate(y, c)
-
-
-@_operation((5, 3, 25), (5,))
-def weight_norm(v, g):
-    from lib.ops.weight_norm import WeightNorm
-
-    return WeightNorm(15)(v, g)
-
-
-@_operation(*[(4, 5)] * 5)
-def gaussians(mean, log_sigma, prior_mean, prior_log_sigma, noise):
-    from lib.ops.gaussian import Gaussian, kl, kl_to_standard
-
-    q, p = Gaussian(mean, log_sigma), Gaussian(prior_mean, prior_log_sigma)
-    return kl(q, p) + kl_to_standard(q) + p.log_density(q.sample(noise))
-
-
-@_operation((4, 3, 9, 8))
-def bernoulli_likelihood(logits):
-    from lib.ops.likelihood import bernoulli_log_likelihood
-
-    return bernoulli_log_likelihood(logits, _pixels(2))
-
-
-@_operation((4, 33, 9, 8))
-def softmax_likelihood(logits):
-    from lib.ops.likelihood import categorical_log_likelihood
-
-    return categorical_log_likelihood(logits, _pixels(11))
-
-
-@_operation((4, 3, 9, 8), (4, 3, 9, 8))
-def discretised_gaussian_likelihood(mean, log_sigma):
-    from lib.ops.gaussian import Gaussian
-    from lib.ops.likelihood import discretised_gaussian_log_likelihood
-
-    p = Gaussian(5 + mean, log_sigma)
-    return discretised_gaussian_log_likelihood(p, _pixels(11), 11)
-
-
-def _pixels(levels: int):
-    import theano.tensor as T
-
-    return T.constant(np.random.RandomState(1).randint(0, levels, (4, 3, 9, 8)).astype("float32"))
+    return {**examples(), "matrix product": (T.dot, ((6, 4), (4, 5)))}
 
 
 def of_operation(name: str) -> dict[str, np.ndarray]:
@@ -146,12 +37,13 @@ def of_operation(name: str) -> dict[str, np.ndarray]:
     import theano
     import theano.tensor as T
 
-    function, shapes = OPERATIONS[name]
+    from lib.ops._native import as_list
+
+    function, shapes = operations()[name]
     rng = np.random.RandomState(0)
     given = [rng.standard_normal(shape).astype("float32") for shape in shapes]
     inputs = [T.TensorType("float32", (False,) * v.ndim)() for v in given]
-    outputs = function(*inputs)
-    outputs = outputs if isinstance(outputs, list) else [outputs]
+    outputs = as_list(function(*inputs))
     gradients = theano.grad(T.sqr(outputs[0]).sum() / 2, inputs)
     results = theano.function(inputs, [*outputs, *gradients])(*given)
     names = [f"output {i}" for i in range(len(outputs))]
@@ -222,8 +114,8 @@ def main(folder: str, *cases: str) -> None:
     from lib.backend import device
 
     device.use("cuda" if os.environ.get("PIXELVAE_DEVICE") == "cuda" else "cpu")
-    for case in cases or (*OPERATIONS, *MODELS):
-        results = of_operation(case) if case in OPERATIONS else of_model(case)
+    for case in cases or (*operations(), *MODELS):
+        results = of_operation(case) if case in operations() else of_model(case)
         part = Path(folder, f"{case}.part")
         with part.open("wb") as file:
             np.savez(file, **results)

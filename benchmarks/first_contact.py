@@ -104,7 +104,7 @@ class FirstContact:
 
     def agreement(self) -> dict[str, Any]:
         """Both devices at the same time; cases that are not done in time count as not agreeing."""
-        cases = _TINY_CASES if self._tiny else (*agreement.OPERATIONS, *agreement.MODELS)
+        cases = _TINY_CASES if self._tiny else (*agreement.operations(), *agreement.MODELS)
         folders = {name: self._out / "agreement" / name for name in ("device", "cpu")}
         # A CPU is compared with itself without the C++, which is what a GPU's graphs are made from.
         variables = {

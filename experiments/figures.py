@@ -74,9 +74,9 @@ class LayeredFigures:
     SAMPLES, ORIGINALS = 25, 8
 
     def __init__(self, model: Any, sampler: str = "cached"):
-        from lib.sampling.levels import LevelSampler
+        from lib.sampling.latents import LatentSampler
 
-        self._name, self._sampler = model.name, LevelSampler(model, sampler)
+        self._name, self._sampler = model.name, LatentSampler(model, sampler)
 
     def samples(self, count: int, seed: int) -> Picture:
         """Images drawn from the model."""
@@ -133,13 +133,13 @@ def evenly_spaced(dataset, split: str, count: int) -> np.ndarray:
 
 def levels_by_name(sampler) -> dict[str, str]:
     """The sampler's levels by what figure 6 calls them; one latent has no middle."""
-    names = LEVELS if len(sampler.levels) == 3 else LEVELS[::2]
-    return dict(zip(names, sampler.levels))
+    names = LEVELS if len(sampler.stages) == 3 else LEVELS[::2]
+    return dict(zip(names, sampler.stages))
 
 
 def sample_grid(sampler, count: int, seed: int) -> np.ndarray:
     """Samples (figures 1 and 7): uint8 (count, C, H, W)."""
-    return sampler({level: sampler.noise(seed, "sample", level, count) for level in sampler.levels})
+    return sampler({level: sampler.noise(seed, "sample", level, count) for level in sampler.stages})
 
 
 def reconstruction_grid(
@@ -151,7 +151,7 @@ def reconstruction_grid(
     """
     many = np.repeat(originals, draws, axis=0)
     noise = {
-        name: sampler.noise(seed, "reconstruction", name, len(many)) for name in sampler.levels
+        name: sampler.noise(seed, "reconstruction", name, len(many)) for name in sampler.stages
     }
     kept = sampler.top if level == "top" else "z1"
     latents = sampler.posterior(many, kept, noise[kept])
@@ -173,11 +173,11 @@ def variation_grid(
     for scene in range(scenes):
         for level in varied:
             noise = {}
-            for name in sampler.levels:
+            for name in sampler.stages:
                 purpose = f"vary scene {scene}"
                 if name == level:
                     noise[name] = sampler.noise(seed, purpose, name, count)
                 else:
                     noise[name] = sampler.noise(seed, purpose, name, 1).repeat(count, axis=0)
             rows.append(noise)
-    return sampler({name: np.concatenate([r[name] for r in rows]) for name in sampler.levels})
+    return sampler({name: np.concatenate([r[name] for r in rows]) for name in sampler.stages})

@@ -1,8 +1,9 @@
-"""Operations that cuDNN has, for a GPU: what :mod:`lib.ops.lowering` puts in place of those with C++ inside.
+"""Forms of operations for a GPU with cuDNN: functions of an operation and its inputs, None for those left out.
 
-Theano would choose cuDNN for its own convolutions, too; but it asks for the shape of everything again at every step,
-on the host, and checks each, which took more nodes than the arithmetic. Shapes are known here. It has no rule at all
-for batch norm as it is meant here, whose mean and variance would be divided by numbers that come from the host.
+:mod:`lib.ops.lowering` takes the function that an operation names by ``cudnn``. Theano's own cuDNN
+rewrites check every shape on the host again at each step, which took more nodes than the arithmetic;
+here shapes are known. And they do not cover batch norm, so that mean and variance would be divided by
+numbers from the host.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from theano.gpuarray.basic_ops import (
 )
 
 from lib.ops.batch_norm import EPSILON
-from lib.ops.conv import output_size
 
 
 def _on_device(x):
@@ -31,38 +31,39 @@ def _empty(dtype: str, *shape):
 
 
 def _geometry(op, dtype: str):
-    """cuDNN's description of the convolution; one for all of a step's that are alike."""
+    """cuDNN's description of the convolution; equal ones in a step are one."""
     kernel = T.constant(np.array([1, 1, op.kh, op.kw]))  # only the number of axes is read
-    return dnn.GpuDnnConvDesc(
-        border_mode=(op.kh // 2, op.kw // 2), subsample=(op.stride, op.stride), conv_mode="cross",
-        precision=dtype,
-    )(kernel)  # fmt: skip
+    padding, strides = (op.kh // 2, op.kw // 2), (op.stride, op.stride)
+    describe = dnn.GpuDnnConvDesc(padding, strides, conv_mode="cross", precision=dtype)
+    return describe(kernel)
 
 
-def correlate(op, x, kernels):
-    """x (N, C, H, W), kernels (O, C, kh, kw) -> (N, O, Ho, Wo)."""
-    height, width = (output_size(x.shape[i], k, op.stride) for i, k in ((2, op.kh), (3, op.kw)))
-    out = _empty(x.dtype, x.shape[0], kernels.shape[0], height, width)
-    y = dnn.GpuDnnConv()(_on_device(x), _on_device(kernels), out, _geometry(op, x.dtype))
-    return host_from_gpu(y)
+def correlate(op, x, w, bias, acc):
+    """For :class:`lib.ops.conv.Correlate`."""
+    height, width = (op.output_size(x.shape[i], k, op.stride) for i, k in ((2, op.kh), (3, op.kw)))
+    out = _empty(x.dtype, x.shape[0], w.shape[0], height, width)
+    kernels = _on_device(op.kernels(w))
+    y = dnn.GpuDnnConv()(_on_device(x), kernels, out, _geometry(op, x.dtype))
+    return op.plus(host_from_gpu(y), bias, acc)
 
 
-def correlate_inputs(op, gy, kernels, height, width):
-    """gy (N, O, Ho, Wo), kernels (O, C, kh, kw) -> (N, C, height, width)."""
-    out = _empty(gy.dtype, gy.shape[0], kernels.shape[1], height, width)
-    gx = dnn.GpuDnnConvGradI()(_on_device(kernels), _on_device(gy), out, _geometry(op, gy.dtype))
-    return host_from_gpu(gx)
+def correlate_inputs(op, gy, w, height, width, bias, acc):
+    """For :class:`lib.ops.conv.CorrelateInputs`."""
+    out = _empty(gy.dtype, gy.shape[0], w.shape[1], height, width)
+    kernels = _on_device(op.kernels(w))
+    gx = dnn.GpuDnnConvGradI()(kernels, _on_device(gy), out, _geometry(op, gy.dtype))
+    return op.plus(host_from_gpu(gx), bias, acc)
 
 
 def correlate_weights(op, x, gy):
-    """x (N, C, H, W), gy (N, O, Ho, Wo) -> (O, C, kh, kw)."""
+    """For :class:`lib.ops.conv.CorrelateWeights`."""
     out = _empty(x.dtype, gy.shape[1], x.shape[1], op.kh, op.kw)
     gw = dnn.GpuDnnConvGradW()(_on_device(x), _on_device(gy), out, _geometry(op, x.dtype))
-    return host_from_gpu(gw)
+    return host_from_gpu(gw).flatten(3)[:, :, : op.taps]
 
 
 def batch_norm(op, x, scale, offset):
-    """The meaning of :class:`lib.ops.batch_norm.BatchNorm`; cuDNN gives the inverse deviation for the variance."""
+    """For :class:`lib.ops.batch_norm.BatchNorm`; cuDNN gives the inverse deviation instead of the variance."""
     y, mean, inverse = dnn.GpuDnnBatchNorm(mode="spatial")(
         _on_device(x), _spatial(scale), _spatial(offset), EPSILON
     )
@@ -71,7 +72,7 @@ def batch_norm(op, x, scale, offset):
 
 
 def batch_norm_gradient(op, x, scale, mean, variance, g):
-    """The meaning of :class:`lib.ops.batch_norm.BatchNormGradient`."""
+    """For :class:`lib.ops.batch_norm.BatchNormGradient`."""
     inverse = 1 / T.sqrt(variance + _epsilon(x))
     gradients = dnn.GpuDnnBatchNormGrad(mode="spatial")(
         _on_device(x), _on_device(g), _spatial(scale), _spatial(mean), _spatial(inverse), EPSILON

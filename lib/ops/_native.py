@@ -1,102 +1,322 @@
-"""What the operations with C code have in common: one header folder, one set of compiler flags."""
+"""What an operation with C++ inside declares, and the code that follows from it.
+
+An operation is one class: its shapes, its C++ function, its NumPy reference and its meaning in
+Theano's own operations stand side by side. ``docs/extending.md`` walks through an example.
+"""
 
 from __future__ import annotations
 
-import inspect
-import os
 import zlib
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Callable, Optional
 
 import numpy as np
 import theano
+import theano.tensor as T
 from theano import gof
+from theano.gof import ParamsType
+from theano.gradient import DisconnectedType
+from theano.scalar import int64 as scalar_int64
 
-HEADERS = os.path.join(os.path.dirname(__file__), "c")
+from lib.ops import _shapes
+from lib.ops._shapes import Declared, Shapes
 
-
-@lru_cache(maxsize=None)
-def _digest(operation: type[NativeOp]) -> int:
-    """A number that changes with the text of an operation's code, so that Theano's cache notices an edit.
-
-    It covers all headers, since they include each other, and the Python of the class and of those it is derived from.
-    """
-    bases = operation.__mro__[: operation.__mro__.index(NativeOp) + 1]
-    paths = [os.path.join(HEADERS, name) for name in sorted(os.listdir(HEADERS))]
-    digest = 0
-    for path in (*paths, *map(inspect.getfile, bases)):
-        with open(path, "rb") as file:
-            digest = zlib.crc32(file.read(), digest)
-    return digest
+HEADERS = Path(__file__).with_name("c")
 
 
 class NativeOp(gof.Op):
-    """An operation written in C++ in ``lib/ops/c``, with NumPy as its plain reference in ``perform``."""
+    """An operation that is one call of a C++ function on dense arrays of one float type.
 
+    A subclass declares
+
+    ``takes``
+        Its inputs by name, with the sizes of their axes: ``{"x": "N C H W", "scale": "C"}``. Sizes
+        of the same name must agree; ``2*D`` is a product. ``?`` behind the sizes: the input may be
+        None. ``1|`` before them: an input whose type says that it has one image serves all N.
+        ``int`` instead of sizes: a whole number, which is itself a size.
+    ``gives``
+        Its outputs by name, likewise.
+    ``sizes``
+        Further sizes, each a function and its arguments. The function exists in the C++ header and,
+        for whole numbers and symbolic variables, as a method of the same name.
+    ``call``
+        The function of ``header`` with its arguments: inputs and outputs as pointers (NULL for
+        None), sizes, the whole numbers in ``__props__``, and ``x_is_one`` for an input x with
+        ``1|``. It returns NULL, or what is wrong with the values.
+
+    and has the methods :meth:`reference` and :meth:`meaning`, which return one value or a list, and
+    :meth:`grad` if Theano's gradient of the meaning is not fast enough.
+
+    If the values at a position are a function of the inputs' values there, it may have two methods
+    for the cached sampler, which works through the meaning otherwise: ``at_positions``, as
+    ``reference``, but with channels last, (..., C); and ``connect``, from the booleans (..., C) of
+    the inputs' channels to those of the outputs' channels that depend on them.
+    """
+
+    __props__: tuple[str, ...] = ()
     header: str
+    takes: Declared
+    gives: dict[str, str]
+    sizes: dict[str, tuple[str, ...]] = {}
+    call: str
+    #: The function of lib/ops/_gpu.py that stands for the meaning on a GPU, if cuDNN has one.
+    cudnn: Optional[str] = None
+    at_positions: Optional[Callable[..., np.ndarray]] = None
+    connect: Callable[..., np.ndarray]
 
-    def c_headers(self):
-        return [f'"{self.header}"']
+    def reference(self, *arrays: Any) -> Any:
+        """The outputs in NumPy, for arrays whose shapes fit."""
+        raise NotImplementedError
 
-    def c_header_dirs(self):
-        return [HEADERS]
+    def meaning(self, *variables: Any) -> Any:
+        """The outputs in Theano's own operations, equal within rounding."""
+        raise NotImplementedError
 
-    def c_compile_args(self):
-        # Vector code needs -O3; Theano's own flags name the processor (lib.backend.compiler). NaN and infinity keep
-        # their meaning.
-        return ["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
+    def grad(self, inputs, output_gradients):
+        """Theano's gradient of the meaning."""
+        node = self.make_node(*self.given(inputs))
+        wrt = [any(connected) for connected in self.connection_pattern(node)]
+        fresh = [v.type() if w else v for v, w in zip(inputs, wrt)]
+        known = {
+            output: g
+            for output, g in zip(self.expressed(self.meaning, fresh), output_gradients)
+            if not isinstance(g.type, DisconnectedType)
+        }
+        symbols = [v for v, w in zip(fresh, wrt) if w]
+        results = T.grad(None, symbols, known_grads=known, disconnected_inputs="ignore")
+        results = iter(
+            theano.clone(results, list(zip(symbols, [v for v, w in zip(inputs, wrt) if w])))
+        )
+        return [next(results) if w else DisconnectedType()() for w in wrt]
 
-    def c_code_cache_version(self):
-        kind: Any = type(self)
-        return (1, _digest(kind))
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        if not hasattr(cls, "takes"):
+            return
+        cls._shapes = Shapes(cls.takes, cls.gives, cls.sizes, cls.__props__)
+        cls._scalars = [*cls.__props__, *(f"{name}_is_one" for name in cls._shapes.shared)]
+        if cls._scalars:
+            cls.params_type = ParamsType(**{name: scalar_int64 for name in cls._scalars})
 
-    def as_tensor(self, x, ndim: int):
-        """An input as a float variable of that many dimensions."""
+    # What Theano asks of an operation.
+
+    def make_node(self, *inputs):
+        named = dict(zip(self.takes, inputs))
+        arrays = self._shapes.arrays
+        floats = {
+            name: self._as_tensor(value, len(arrays[name].axes))
+            for name, value in named.items()
+            if name in arrays and value is not None
+        }
+        dtype = theano.scalar.upcast(*[v.dtype for v in floats.values()])
+        variables = {}
+        for name in self.takes:
+            if name in floats:
+                v = floats[name]
+                variables[name] = v if v.dtype == dtype else v.astype(dtype)
+            elif name not in arrays:
+                variables[name] = T.as_tensor_variable(named[name]).astype("int64")
+            elif arrays[name].optional:
+                variables[name] = T.constant(np.empty((0,) * len(arrays[name].axes), dtype))
+            else:
+                raise TypeError(f"{type(self).__name__}: {name} is missing")
+        patterns = self._shapes.broadcastable({n: variables[n].broadcastable for n in arrays})
+        outputs = [T.TensorType(dtype, pattern)() for pattern in patterns]
+        return gof.Apply(self, list(variables.values()), outputs)
+
+    def _as_tensor(self, x, ndim: int):
         x = as_float(x)
         if x.ndim != ndim:
             raise ValueError(f"{type(self).__name__}: an input has {x.ndim} dimensions, not {ndim}")
         return x
 
-    def require(self, fits: bool) -> None:
-        """Raises ValueError where the shapes that ``perform`` is given do not fit each other."""
-        if not fits:
-            raise ValueError(f"{type(self).__name__}: shapes do not fit")
+    def given(self, inputs) -> list:
+        """A node's inputs, with None for those that were left out."""
+        return [
+            None if self._optional(name) and isinstance(v, T.Constant) and not v.data.size else v
+            for name, v in zip(self.takes, inputs)
+        ]
+
+    def _optional(self, name: str) -> bool:
+        return name in self._shapes.arrays and self._shapes.arrays[name].optional
+
+    def expressed(self, function, inputs) -> list:
+        """The outputs by ``meaning`` or by a form for GPUs, as a list."""
+        return as_list(function(*self.given(inputs)))
+
+    def connection_pattern(self, node):
+        arrays, given = self._shapes.arrays, self.given(node.inputs)
+        connected = [name in arrays and v is not None for name, v in zip(self.takes, given)]
+        return [[c] * len(self.gives) for c in connected]
+
+    def _one(self, node) -> list:
+        """The inputs that have one image for all, which only their types may say."""
+        named = dict(zip(self.takes, node.inputs))
+        return [name for name in self._shapes.shared if named[name].broadcastable[0]]
+
+    def _found(self, node, shapes, numbers) -> dict[str, Any]:
+        named = dict(zip(self.takes, shapes))
+        return self._shapes.find(
+            self, named, dict(zip(self._shapes.numbers, numbers)), self._one(node)
+        )
+
+    def infer_shape(self, node, shapes):
+        numbers = [v for name, v in zip(self.takes, node.inputs) if name in self._shapes.numbers]
+        return self._shapes.outputs(self._found(node, shapes, numbers))
+
+    def perform(self, node, inputs, outputs, params=None):
+        given: dict[str, Any] = {
+            name: None if self._optional(name) and not array.size else array
+            for name, array in zip(self.takes, inputs)
+        }
+        numbers = [int(given[name]) for name in self._shapes.numbers]
+        shapes = {n: given[n].shape for n in self._shapes.arrays if given[n] is not None}
+        sizes = self._found(node, [a.shape for a in inputs], numbers)
+        if not self._shapes.fit(shapes, sizes, self._one(node)):
+            text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(f"{type(self).__name__}: shapes do not fit: {text}")
+        for storage, result, variable in zip(
+            outputs, as_list(self.reference(*given.values())), node.outputs
+        ):
+            storage[0] = np.ascontiguousarray(result, variable.dtype)
+
+    def require(self, condition: bool, what: str) -> None:
+        """Raises ValueError if :meth:`reference` is given values that it cannot take."""
+        if not condition:
+            raise ValueError(f"{type(self).__name__}: {what}")
+
+    # The C++. Its text depends on the types alone: numbers are passed, so that one compiled module
+    # serves all of them.
+
+    def get_params(self, node):
+        """The whole numbers that the function is passed beside the sizes."""
+        if not self._scalars:
+            raise gof.utils.MethodNotDefined("get_params")
+        one = self._one(node)
+        flags = {f"{name}_is_one": int(name in one) for name in self._shapes.shared}
+        return self.params_type.get_params(self, **flags)
+
+    def c_headers(self):
+        return [f'"{self.header}"']
+
+    def c_header_dirs(self):
+        return [str(HEADERS)]
+
+    def c_compile_args(self):
+        # Vector code needs -O3; Theano's own flags name the processor (lib.backend.compiler). NaN and
+        # infinity keep their meaning.
+        return ["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
+
+    def c_code_cache_version(self):
+        declared = repr((self.takes, self.gives, self.sizes, self.call))
+        return (2, _digest(self.header), zlib.crc32(declared.encode()))
+
+    def c_support_code(self):
+        return SUPPORT
+
+    def c_code(self, node, name, inputs, outputs, sub):
+        op, fail, shapes = type(self).__name__, sub["fail"], self._shapes
+        variables = dict(zip(self.takes, inputs))
+        arrays = {name: variables[name] for name in shapes.arrays}
+        lines = [f"typedef {node.outputs[0].type.dtype_specs()[1]} Real;"]
+        lines += [f"const npy_intp *{n}_axes = PyArray_DIMS({v});" for n, v in arrays.items()]
+        lines += [f"const long {n} = {sub['params']}->{n};" for n in self._scalars]
+        lines += [
+            f"const long {n} = *(npy_int64 *)PyArray_DATA({variables[n]});" for n in shapes.numbers
+        ]
+        lines += [f"const long {n} = {value};" for n, value in self._c_sizes()]
+        lines += [f"if (!({' && '.join(self._c_fits(arrays))})) {{"]
+        form = ", ".join(f"{n} %S" for n in arrays)
+        shown = "".join(f", Shape({v}).tuple" for v in arrays.values())
+        lines += [f'PyErr_Format(PyExc_ValueError, "{op}: shapes do not fit: {form}"{shown});']
+        lines += [f"{fail} }}"]
+        for n, v in arrays.items():
+            lines += [f"const Dense {n}_dense({v}); if (!{n}_dense.array) {{ {fail} }}"]
+            lines += [f"Real *{n} = (Real *){n}_dense.{'optional_' * self._optional(n)}data();"]
+        for (n, result), v in zip(shapes.results.items(), outputs):
+            axes, rank = ", ".join(result.axes), len(result.axes)
+            lines += [f"const npy_intp {n}_axes[] = {{{axes}}};"]
+            lines += [f"if (reuse(&{v}, {rank}, {n}_axes, PyArray_TYPE({inputs[0]}))) {{ {fail} }}"]
+            lines += [f"Real *{n} = (Real *)PyArray_DATA({v});"]
+        lines += [f"const char *problem = pixelvae::{self.call};"]
+        lines += [f'if (problem) {{ PyErr_Format(PyExc_ValueError, "{op}: %s", problem); {fail} }}']
+        return "{\n" + "\n".join(lines) + "\n}"
+
+    def _c_sizes(self) -> list[tuple[str, str]]:
+        """As :meth:`Shapes.find`."""
+        result, shapes = [], self._shapes
+        if shapes.shared_images():
+            first, *others = reversed(shapes.shared)
+            value = f"{first}_axes[0]"
+            for name in others:
+                value = f"{name}_is_one ? {value} : {name}_axes[0]"
+            result.append(("N", value))
+        for size, (name, i, rest) in shapes.axes.items():
+            axis, rest = f"{name}_axes[{i}]", "*".join(rest)
+            result.append((size, f"({rest}) ? {axis} / ({rest}) : 0" if rest else axis))
+        for size, (function, *arguments) in shapes.functions.items():
+            result.append((size, f"pixelvae::{function}({', '.join(arguments)})"))
+        return result
+
+    def _c_fits(self, arrays) -> list[str]:
+        """As :meth:`Shapes.fit`."""
+        result = []
+        for name, array in self._shapes.arrays.items():
+            axes = list(array.axes)
+            if array.shared:
+                axes[0] = f"({name}_is_one ? 1 : {axes[0]})"
+            fits = " && ".join(f"{name}_axes[{i}] == {axis}" for i, axis in enumerate(axes))
+            result.append(f"(!PyArray_SIZE({arrays[name]}) || {fits})" if array.optional else fits)
+        return result
 
 
-def c_type(variable) -> str:
-    """The C type of a variable's elements (``npy_float32`` or ``npy_float64``)."""
-    return variable.type.dtype_specs()[1]
+@lru_cache(maxsize=None)
+def _digest(header: str) -> int:
+    """A number that changes with the text that the C++ is made of, so that Theano's cache notices an edit.
+
+    It covers all headers of the folder, since they include each other.
+    """
+    sources = [Path(__file__), Path(_shapes.__file__)]
+    digest = 0
+    for source in [*sources, *sorted((HEADERS / header).parent.glob("*.h"))]:
+        digest = zlib.crc32(source.read_bytes(), digest)
+    return digest
+
+
+def as_list(values) -> list:
+    """One value or several, as a list."""
+    return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
 def as_float(x):
     """A symbolic variable of a float type; numbers and integer arrays become ``floatX``."""
-    x = theano.tensor.as_tensor_variable(x)
+    x = T.as_tensor_variable(x)
     return x if x.dtype in ("float32", "float64") else x.astype(theano.config.floatX)
 
 
-def same_dtype(*variables):
-    """The variables in their common float type, so that one C type serves the whole operation."""
-    dtype = theano.scalar.upcast(*[v.dtype for v in variables])
-    return [v if v.dtype == dtype else v.astype(dtype) for v in variables]
-
-
-CHECK_CONTIGUOUS = """
-static inline PyArrayObject *contiguous(PyArrayObject *a) {
-    // A new reference, to a copy only where the array is not dense already.
-    return (PyArrayObject *)PyArray_GETCONTIGUOUS(a);
-}
-static inline int reuse(PyArrayObject **out, int nd, npy_intp const *dims, int type) {
-    // Makes *out a dense array of the given shape, keeping the old one where it fits.
-    if (*out && PyArray_NDIM(*out) == nd && PyArray_CompareLists(PyArray_DIMS(*out), dims, nd) &&
+SUPPORT = """
+struct Dense {  // an array, or a copy of it if it is not contiguous
+    PyArrayObject *array;
+    explicit Dense(PyArrayObject *given) : array((PyArrayObject *)PyArray_GETCONTIGUOUS(given)) {}
+    ~Dense() { Py_XDECREF(array); }
+    void *data() const { return PyArray_DATA(array); }
+    void *optional_data() const { return PyArray_SIZE(array) ? data() : NULL; }
+private:
+    Dense(const Dense &);
+};
+struct Shape {  // as Python shows it
+    PyObject *tuple;
+    explicit Shape(PyArrayObject *array) : tuple(PyObject_GetAttrString((PyObject *)array, "shape")) {}
+    ~Shape() { Py_XDECREF(tuple); }
+};
+static inline int reuse(PyArrayObject **out, int nd, npy_intp const *axes, int type) {
+    // Makes *out a contiguous array of the given shape, keeping the old one if it is.
+    if (*out && PyArray_NDIM(*out) == nd && PyArray_CompareLists(PyArray_DIMS(*out), axes, nd) &&
         PyArray_IS_C_CONTIGUOUS(*out))
         return 0;
     Py_XDECREF(*out);
-    *out = (PyArrayObject *)PyArray_EMPTY(nd, dims, type, 0);
+    *out = (PyArrayObject *)PyArray_EMPTY(nd, axes, type, 0);
     return *out ? 0 : -1;
 }
 """
-
-
-def stable_sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)) for NumPy arrays without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * x))

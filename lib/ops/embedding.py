@@ -5,34 +5,43 @@ from __future__ import annotations
 import numpy as np
 import theano.tensor as T
 
-from lib.ops._fused import FusedOp
+from lib.ops._examples import example, pixels
+from lib.ops._native import NativeOp
 
 
-class Embed(FusedOp):
-    """Inputs: x (N, C, H, W) of whole numbers from 0 to levels − 1, table (levels, E). Output: (N,
-    E·C, H, W).
+class Embed(NativeOp):
+    """A vector for each pixel value, from a table.
 
-    Channel e·C + c is entry e of colour c, so that an index modulo C is a colour. A value outside
-    the table raises ValueError.
+    Inputs: x (N, C, H, W) of whole numbers from 0 to levels − 1; table (levels, E). Output:
+    (N, E·C, H, W). Channel e·C + c is entry e of colour c, so that an index modulo C is a colour.
+    Raises ValueError if a value is not in the table.
     """
 
     header = "embedding.h"
-    ranks = (4, 2)
-    sizes = "const long N = d0[0], C = d0[1], size = d0[2] * d0[3], levels = d1[0], E = d1[1];"
-    fits = "true"
-    results = ("N, E * C, d0[2], d0[3]",)
-    call = "embed(a0, a1, r0, N, C, size, levels, E)"
+    takes = {"x": "N C H W", "table": "levels E"}
+    gives = {"y": "N E*C H W"}
+    call = "embed(x, table, y, N, C, H * W, levels, E)"
 
-    def infer_shape(self, node, shapes):
-        (n, c, h, w), (_, e) = shapes
-        return [(n, e * c, h, w)]
-
-    def perform(self, node, inputs, outputs, params=None):
-        x, table = inputs
-        self.require(((x > -1) & (x < len(table))).all())
-        n, c, h, w = x.shape
+    def reference(self, x, table):
+        self.require(((x > -1) & (x < len(table))).all(), "a value is outside 0 ... levels - 1")
+        n, _, h, w = x.shape
         vectors = table[x.astype(int)].transpose(0, 4, 1, 2, 3)  # (N, E, C, H, W)
-        outputs[0][0] = np.ascontiguousarray(vectors.reshape(n, -1, h, w))
+        return vectors.reshape(n, -1, h, w)
+
+    def meaning(self, x, table):
+        n, colours, height, width = x.shape
+        vectors = table[T.cast(x, "int64").flatten()]
+        vectors = vectors.reshape((n, colours, height, width, table.shape[1]))
+        whole = (n, table.shape[1] * colours, height, width)
+        return vectors.dimshuffle(0, 4, 1, 2, 3).reshape(whole)
+
+    def at_positions(self, x, table):
+        # The table is given at any position: (..., levels, 1 or none, E).
+        vectors = table.reshape(-1, table.shape[-1])[x.astype(int)]  # (..., C, E)
+        return vectors.swapaxes(-1, -2).reshape(*x.shape[:-1], -1)
+
+    def connect(self, x, table):
+        return np.concatenate([x] * table.shape[-1], axis=-1)
 
     def grad(self, inputs, output_gradients):
         x, table = inputs
@@ -42,27 +51,27 @@ class Embed(FusedOp):
         return [[False], [True]]
 
 
-class EmbedGradient(FusedOp):
+class EmbedGradient(NativeOp):
     """The gradient of :class:`Embed` in its table: (x, table, gy (N, E·C, H, W)) -> (levels, E)."""
 
     header = "embedding.h"
-    ranks = (4, 2, 4)
-    sizes = Embed.sizes
-    fits = "(d2[0] == N && d2[1] == E * C && d2[2] == d0[2] && d2[3] == d0[3])"
-    results = ("levels, E",)
-    call = "embed_gradient(a0, a2, r0, N, C, size, levels, E)"
+    takes = {"x": "N C H W", "table": "levels E", "gy": "N E*C H W"}
+    gives = {"gtable": "levels E"}
+    call = "embed_gradient(x, gy, gtable, N, C, H * W, levels, E)"
 
-    def infer_shape(self, node, shapes):
-        return [shapes[1]]
-
-    def perform(self, node, inputs, outputs, params=None):
-        x, table, g = inputs
+    def reference(self, x, table, gy):
         n, c, h, w = x.shape
-        self.require(g.shape == (n, c * table.shape[1], h, w))
         total = np.zeros_like(table)
-        vectors = g.reshape(n, -1, c, h, w).transpose(0, 2, 3, 4, 1)
+        vectors = gy.reshape(n, -1, c, h, w).transpose(0, 2, 3, 4, 1)
         np.add.at(total, x.astype(int), vectors)
-        outputs[0][0] = total
+        return total
+
+    def meaning(self, x, table, gy):
+        n, colours, height, width = x.shape
+        vectors = gy.reshape((n, table.shape[1], colours, height, width)).dimshuffle(0, 2, 3, 4, 1)
+        rows = T.zeros_like(table)[T.cast(x, "int64").flatten()]
+        return T.inc_subtensor(rows, vectors.reshape((-1, table.shape[1])))
 
 
 embed = Embed()
+example("embedding", lambda table: embed(pixels(11), table), (11, 7))

@@ -11,7 +11,7 @@ import theano.tensor as T
 from theano import gof
 from theano.tensor.opt import register_specialize
 
-from lib.ops.conv import Correlate, CorrelateInputs, present
+from lib.ops.conv import Correlate, CorrelateInputs
 from lib.ops.lowering import native
 
 
@@ -25,11 +25,11 @@ def add_into_convolution(node):
         convolution = term.owner
         if convolution is None or not isinstance(convolution.op, (Correlate, CorrelateInputs)):
             continue
-        *inputs, acc = [v if present(v) else None for v in convolution.inputs]
+        *inputs, acc = convolution.op.given(convolution.inputs)
         if acc is not None or len(term.clients) > 1 or term.type != node.outputs[0].type:
             continue
         rest = [v for v in node.inputs if v is not term]
-        # acc is as large as the result: a bias that spreads over the maps is not. And a map added to itself stays.
+        # acc is as large as the result, which a bias that spreads over the maps is not. A map added to itself stays.
         if len(rest) < len(node.inputs) - 1 or any(v.type != term.type for v in rest):
             continue
         fused = convolution.op(*inputs, rest[0] if len(rest) == 1 else T.add(*rest))

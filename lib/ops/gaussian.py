@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import theano.tensor as T
 
+from lib.ops._examples import example
+
 LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -47,3 +49,11 @@ def kl(q: Gaussian, p: Gaussian):
 
 def _sum(x):
     return x.flatten(2).sum(axis=1)
+
+
+def _all_terms(mean, log_sigma, prior_mean, prior_log_sigma, noise):
+    q, p = Gaussian(mean, log_sigma), Gaussian(prior_mean, prior_log_sigma)
+    return kl(q, p) + kl_to_standard(q) + p.log_density(q.sample(noise))
+
+
+example("gaussians", _all_terms, *[(4, 5)] * 5)

@@ -6,7 +6,8 @@ import numpy as np
 import theano.tensor as T
 from scipy.special import logsumexp
 
-from lib.ops._fused import FusedOp
+from lib.ops._examples import MAPS, example, pixels
+from lib.ops._native import NativeOp
 from lib.ops.gaussian import LOG_2PI, Gaussian
 
 
@@ -18,34 +19,34 @@ def bernoulli_log_likelihood(logits, x):
     return (x * logits - T.nnet.softplus(logits)).flatten(2).sum(axis=1)
 
 
-class Categorical(FusedOp):
+class Categorical(NativeOp):
     """log softmax of the logits at the levels that pixels have.
 
-    Inputs: logits (N, levels·C, H, W), whose channel k·C + c belongs to level k of colour c; x (N,
-    C, H, W), whole numbers from 0 to levels − 1. Outputs: log p(x), summed over each image, (N,);
-    the logarithms of the softmax's
-    denominators, (N, C, H, W), through which no gradient flows.
+    Inputs: logits (N, levels·C, H, W), whose channel k·C + c belongs to level k of colour c; x
+    (N, C, H, W), whole numbers from 0 to levels − 1. Outputs: log p(x), summed over each image,
+    (N,); the logarithms of the softmax's denominators, (N, C, H, W), through which no gradient
+    flows. Raises ValueError if a pixel has another value.
     """
 
     header = "categorical.h"
-    ranks = (4, 4)
-    sizes = """
-        const long N = d1[0], C = d1[1], S = d1[1] * d1[2] * d1[3], levels = C ? d0[1] / C : 0;
-    """
-    fits = "(d0[0] == N && d0[1] == levels * C && d0[2] == d1[2] && d0[3] == d1[3])"
-    results = ("N", "N, C, d1[2], d1[3]")
-    call = "categorical(a0, a1, r0, r1, N, levels, S)"
+    takes = {"logits": "N levels*C H W", "x": "N C H W"}
+    gives = {"log_p": "N", "norms": "N C H W"}
+    call = "categorical(logits, x, log_p, norms, N, levels, C * H * W)"
 
-    def infer_shape(self, node, shapes):
-        return [shapes[1][:1], shapes[1]]
-
-    def perform(self, node, inputs, outputs, params=None):
-        logits, x = inputs
-        per_level = _per_level(self, logits, x)
+    def reference(self, logits, x):
+        per_level = _per_level(logits, x)
+        levels = per_level.shape[1]
+        self.require(((x > -1) & (x < levels)).all(), "a value is outside 0 ... levels - 1")
         norms = logsumexp(per_level, axis=1)
         chosen = np.take_along_axis(per_level, x.astype(int)[:, None], axis=1)[:, 0]
-        outputs[0][0] = (chosen - norms).sum(axis=(1, 2, 3)).astype(x.dtype)
-        outputs[1][0] = norms.astype(x.dtype)
+        return (chosen - norms).sum(axis=(1, 2, 3)), norms
+
+    def meaning(self, logits, x):
+        per_level, chosen = _chosen(logits, x)
+        top = per_level.max(axis=1, keepdims=True)
+        norms = T.log(T.exp(per_level - top).sum(axis=1)) + top[:, 0]
+        log_p = T.switch(chosen, per_level, 0).sum(axis=1) - norms
+        return [log_p.sum(axis=(1, 2, 3)), norms]
 
     def grad(self, inputs, output_gradients):
         logits, x = inputs
@@ -57,42 +58,44 @@ class Categorical(FusedOp):
         return [[True, False], [False, False]]
 
 
-class CategoricalGradient(FusedOp):
-    """The gradient of :class:`Categorical` in its logits: (logits, x, denominators, g (N,)) -> (N,
-    levels·C, H, W).
-    """
+class CategoricalGradient(NativeOp):
+    """The gradient of :class:`Categorical` in its logits: (logits, x, denominators, g (N,)) -> (N, levels·C, H, W)."""
 
     header = "categorical.h"
-    ranks = (4, 4, 4, 1)
-    sizes = Categorical.sizes
-    fits = Categorical.fits[:-1] + " && PyArray_CompareLists(d1, d2, 4) && d3[0] == N)"
-    results = ("N, d0[1], d0[2], d0[3]",)
-    call = "categorical_gradient(a0, a1, a2, a3, r0, N, levels, S)"
+    takes = {"logits": "N levels*C H W", "x": "N C H W", "norms": "N C H W", "g": "N"}
+    gives = {"glogits": "N levels*C H W"}
+    call = "categorical_gradient(logits, x, norms, g, glogits, N, levels, C * H * W)"
 
-    def infer_shape(self, node, shapes):
-        return [shapes[0]]
-
-    def perform(self, node, inputs, outputs, params=None):
-        logits, x, norms, g = inputs
-        per_level = _per_level(self, logits, x)
-        self.require(norms.shape == x.shape and g.shape == x.shape[:1])
+    def reference(self, logits, x, norms, g):
+        per_level = _per_level(logits, x)
         levels = np.arange(per_level.shape[1])[:, None, None, None]
         gradient = (levels == x[:, None]) - np.exp(per_level - norms[:, None])
-        outputs[0][0] = (g[:, None, None, None, None] * gradient).reshape(logits.shape)
+        return (g[:, None, None, None, None] * gradient).reshape(logits.shape)
+
+    def meaning(self, logits, x, norms, g):
+        per_level, chosen = _chosen(logits, x)
+        gradient = chosen - T.exp(per_level - norms.dimshuffle(0, "x", 1, 2, 3))
+        return (g.dimshuffle(0, "x", "x", "x", "x") * gradient).reshape(logits.shape)
 
 
-def _per_level(op, logits, x):
+def _per_level(logits, x):
     """The logits as (N, levels, C, H, W)."""
-    (n, c, h, w) = x.shape
-    op.require(logits.shape[:1] + logits.shape[2:] == (n, h, w) and logits.shape[1] % c == 0)
-    levels = logits.shape[1] // c
-    op.require(((x > -1) & (x < levels)).all())
-    return logits.reshape(n, levels, c, h, w)
+    n, c, h, w = x.shape
+    return logits.reshape((n, logits.shape[1] // c, c, h, w))
+
+
+def _chosen(logits, x):
+    """The logits by level, and for each of them whether the pixel has that level."""
+    per_level = _per_level(logits, x)
+    # Levels are counted by a sum, which a GPU computes itself; a range would be sent from the host.
+    levels = T.cumsum(T.ones((per_level.shape[1],), x.dtype)) - 1
+    return per_level, T.eq(levels.dimshuffle("x", 0, "x", "x", "x"), x.dimshuffle(0, "x", 1, 2, 3))
 
 
 def categorical_log_likelihood(logits, x):
-    """log p(x) of pixels by a softmax over their levels, summed over each image: (N,). See
-    :class:`Categorical`.
+    """log p(x) of pixels by a softmax over their levels, summed over each image: (N,).
+
+    See :class:`Categorical`.
     """
     return Categorical()(logits, x)[0]
 
@@ -100,13 +103,11 @@ def categorical_log_likelihood(logits, x):
 def discretised_gaussian_log_likelihood(p: Gaussian, x, levels: int):
     """log p(x) of pixels whose levels share out a Gaussian's mass, summed over each image: (N,).
 
-    ``p`` is over level numbers, (N, C, H, W) as is x. Level k has the mass between k − ½ and k + ½,
-    the first and the last one all that lies beyond as well, so that the masses of all levels add up
-    to 1.
+    ``p`` is over level numbers, (N, C, H, W) like x. Level k has the mass between k − ½ and k + ½;
+    the first and the last level also have all that lies beyond, so that the masses add up to 1.
     """
     sigma = T.exp(p.log_sigma)
-    # The mass is computed in the lower tail, where it keeps its digits, on whichever side of the
-    # mean x lies.
+    # Whichever side of the mean x is on, the mass is computed in the lower tail, which keeps its digits.
     below = T.lt(x, p.mean)
     centre = -abs(x - p.mean)
     first, last = T.eq(x, 0), T.eq(x, levels - 1)
@@ -115,7 +116,7 @@ def discretised_gaussian_log_likelihood(p: Gaussian, x, levels: int):
     upper = _lower_tail((centre + 0.5) / sigma)
     lower = _lower_tail((centre - 0.5) / sigma)
     mass = T.switch(to_middle, 1, upper) - T.switch(to_tail, 0, lower)
-    # Where even that is too small to be told from 0, the density over the bin's width of 1.
+    # If even that cannot be told from 0: the density, times the bin's width of 1.
     density = -0.5 * (LOG_2PI + T.sqr(centre / sigma)) - p.log_sigma
     tiny = 1e-30
     log_mass = T.switch(mass > tiny, T.log(T.maximum(mass, tiny)), density)
@@ -125,3 +126,19 @@ def discretised_gaussian_log_likelihood(p: Gaussian, x, levels: int):
 def _lower_tail(t):
     """The standard normal's mass below t."""
     return 0.5 * T.erfc(-t / np.float32(np.sqrt(2)))
+
+
+example("bernoulli likelihood", lambda logits: bernoulli_log_likelihood(logits, pixels(2)), MAPS)
+example(
+    "softmax likelihood",
+    lambda logits: categorical_log_likelihood(logits, pixels(11)),
+    (4, 33, 9, 8),
+)
+example(
+    "discretised gaussian likelihood",
+    lambda mean, log_sigma: discretised_gaussian_log_likelihood(
+        Gaussian(5 + mean, log_sigma), pixels(11), 11
+    ),
+    MAPS,
+    MAPS,
+)

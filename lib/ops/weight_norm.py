@@ -1,59 +1,40 @@
-"""Weight normalisation (Salimans & Kingma 2016) with the mask of a masked kernel applied after it."""
+"""Weight normalisation (Salimans & Kingma 2016), followed by the mask of a masked kernel."""
 
 from __future__ import annotations
 
 import numpy as np
 import theano.tensor as T
-from theano import gof
-from theano.gof import ParamsType
-from theano.scalar import int64 as scalar_int64
 
-from lib.ops._native import CHECK_CONTIGUOUS, NativeOp, c_type, same_dtype
+from lib.ops._examples import example
+from lib.ops._native import NativeOp
 
 
 class WeightNorm(NativeOp):
     """``w = g v / ||v||`` with the norm over everything but the output channel, then the first taps of each kernel.
 
-    Inputs: v (O, C, full), g (O,). Output: w (O, C, taps). The norm covers the masked taps as well: the mask
-    multiplies after the normalisation, as in the released code.
+    Inputs: v (O, C, full), g (O,). Output: w (O, C, taps). The norm covers the masked taps as well:
+    the mask multiplies after the normalisation, as in the released code.
     """
 
     __props__ = ("taps",)
     header = "weight_norm.h"
-    params_type = ParamsType(taps=scalar_int64)
+    takes = {"v": "O C full", "g": "O"}
+    gives = {"w": "O C taps"}
+    call = "weight_norm(v, g, w, O, C, full, taps)"
 
     def __init__(self, taps: int):
         self.taps = taps
 
-    def make_node(self, v, g):
-        v, g = same_dtype(self.as_tensor(v, 3), self.as_tensor(g, 1))
-        return gof.Apply(self, [v, g], [T.TensorType(v.dtype, (False,) * 3)()])
-
-    def infer_shape(self, node, shapes):
-        return [(shapes[0][0], shapes[0][1], self.taps)]
-
-    def perform(self, node, inputs, outputs, params=None):
-        v, g = inputs
-        self.require(g.shape == v.shape[:1] and self.taps <= v.shape[2])
+    def reference(self, v, g):
+        self.require(self.taps <= v.shape[2], TOO_FEW)
         norm = np.sqrt((v**2).sum(axis=(1, 2)))
-        outputs[0][0] = np.ascontiguousarray(v[:, :, : self.taps] * (g / norm)[:, None, None])
+        return v[:, :, : self.taps] * (g / norm)[:, None, None]
+
+    def meaning(self, v, g):
+        return v[:, :, : self.taps] * _rows(g / v.norm(2, axis=(1, 2)))
 
     def grad(self, inputs, output_gradients):
         return WeightNormGradient(self.taps)(*(inputs + output_gradients))
-
-    def c_support_code(self):
-        return CHECK_CONTIGUOUS
-
-    def c_code(self, node, name, inputs, outputs, sub):
-        v, g = inputs
-        return _C_WEIGHT_NORM % dict(
-            locals(),
-            w=outputs[0],
-            T=c_type(node.inputs[0]),
-            fail=sub["fail"],
-            p=sub["params"],
-            op=type(self).__name__,
-        )
 
 
 class WeightNormGradient(NativeOp):
@@ -61,88 +42,35 @@ class WeightNormGradient(NativeOp):
 
     __props__ = ("taps",)
     header = "weight_norm.h"
-    params_type = ParamsType(taps=scalar_int64)
+    takes = {"v": "O C full", "g": "O", "gw": "O C taps"}
+    gives = {"gv": "O C full", "gg": "O"}
+    call = "weight_norm_gradient(v, g, gw, gv, gg, O, C, full, taps)"
 
     def __init__(self, taps: int):
         self.taps = taps
 
-    def make_node(self, v, g, gw):
-        v, g, gw = same_dtype(self.as_tensor(v, 3), self.as_tensor(g, 1), self.as_tensor(gw, 3))
-        return gof.Apply(self, [v, g, gw], [v.type(), g.type()])
-
-    def infer_shape(self, node, shapes):
-        return shapes[:2]
-
-    def perform(self, node, inputs, outputs, params=None):
-        v, g, gw = inputs
-        self.require(g.shape == v.shape[:1] and gw.shape == v.shape[:2] + (self.taps,))
-        self.require(self.taps <= v.shape[2])
+    def reference(self, v, g, gw):
+        self.require(self.taps <= v.shape[2], TOO_FEW)
         full = np.zeros_like(v)
         full[:, :, : self.taps] = gw
         norm = np.sqrt((v**2).sum(axis=(1, 2)))
         inner = (v * full).sum(axis=(1, 2))
-        outputs[0][0] = (g / norm)[:, None, None] * (full - v * (inner / norm**2)[:, None, None])
-        outputs[1][0] = inner / norm
+        gv = (g / norm)[:, None, None] * (full - v * (inner / norm**2)[:, None, None])
+        return gv, inner / norm
 
-    def grad(self, inputs, output_gradients):
-        raise NotImplementedError(
-            "second derivatives of weight normalisation are not needed by any model here"
-        )
-
-    def c_support_code(self):
-        return CHECK_CONTIGUOUS
-
-    def c_code(self, node, name, inputs, outputs, sub):
-        (v, g, gw), (gv, gg) = inputs, outputs
-        return _C_WEIGHT_NORM_GRADIENT % dict(
-            locals(),
-            T=c_type(node.inputs[0]),
-            fail=sub["fail"],
-            p=sub["params"],
-            op=type(self).__name__,
-        )
+    def meaning(self, v, g, gw):
+        norm = v.norm(2, axis=(1, 2))
+        inner = (v[:, :, : self.taps] * gw).sum(axis=(1, 2))
+        along = -v * _rows(inner / T.sqr(norm))
+        gv = T.inc_subtensor(along[:, :, : self.taps], gw) * _rows(g / norm)
+        return [gv, inner / norm]
 
 
-_C_CHECK = """
-    const npy_intp *vd = PyArray_DIMS(%(v)s);
-    const long taps = %(p)s->taps;
-    if (PyArray_DIM(%(g)s, 0) != vd[0] || taps > vd[2]) {
-        PyErr_Format(PyExc_ValueError, "%(op)s: v (%%ld, %%ld, %%ld), g (%%ld) and %%ld taps do not fit",
-                     (long)vd[0], (long)vd[1], (long)vd[2], (long)PyArray_DIM(%(g)s, 0), taps);
-        %(fail)s;
-    }
-"""
+TOO_FEW = "the kernels have fewer taps"
 
-_C_WEIGHT_NORM = (
-    "{"
-    + _C_CHECK
-    + """
-    const npy_intp wd[3] = {vd[0], vd[1], taps};
-    PyArrayObject *v = contiguous(%(v)s), *g = contiguous(%(g)s);
-    if (!v || !g || reuse(&%(w)s, 3, wd, PyArray_TYPE(%(v)s))) { %(fail)s; }
-    pixelvae::weight_norm<%(T)s>((%(T)s *)PyArray_DATA(v), (%(T)s *)PyArray_DATA(g), (%(T)s *)PyArray_DATA(%(w)s),
-                                 vd[0], vd[1], vd[2], taps);
-    Py_DECREF(v); Py_DECREF(g);
-}
-"""
-)
 
-_C_WEIGHT_NORM_GRADIENT = (
-    "{"
-    + _C_CHECK
-    + """
-    const npy_intp *wd = PyArray_DIMS(%(gw)s);
-    if (wd[0] != vd[0] || wd[1] != vd[1] || wd[2] != taps) {
-        PyErr_SetString(PyExc_ValueError, "WeightNormGradient: shapes do not fit");
-        %(fail)s;
-    }
-    PyArrayObject *v = contiguous(%(v)s), *g = contiguous(%(g)s), *gw = contiguous(%(gw)s);
-    if (!v || !g || !gw || reuse(&%(gv)s, 3, vd, PyArray_TYPE(%(v)s)) ||
-        reuse(&%(gg)s, 1, vd, PyArray_TYPE(%(v)s))) { %(fail)s; }
-    pixelvae::weight_norm_gradient<%(T)s>((%(T)s *)PyArray_DATA(v), (%(T)s *)PyArray_DATA(g),
-                                          (%(T)s *)PyArray_DATA(gw), (%(T)s *)PyArray_DATA(%(gv)s),
-                                          (%(T)s *)PyArray_DATA(%(gg)s), vd[0], vd[1], vd[2], taps);
-    Py_DECREF(v); Py_DECREF(g); Py_DECREF(gw);
-}
-"""
-)
+def _rows(v):
+    return v.dimshuffle(0, "x", "x")
+
+
+example("weight norm", WeightNorm(15), (5, 3, 25), (5,))

@@ -3,7 +3,7 @@
 ``samplers``  the naive and the cached sampler, which take a network as a Theano expression
 ``draws``     how a value is drawn from the network's outputs: Bernoulli, categorical, Gaussian
 ``images``    samples and reconstructions of a model
-``levels``    images of a model of one or two latent levels, from noise that is given for each
+``latents``   images of a model with one or two stages of latents, from given noise
 
 The cached sampler reads the model's own graph: ``plan`` finds what can be computed once, by rows,
 and by pixels; ``rules`` knows the operations; ``network`` runs them in NumPy on ``cache`` and

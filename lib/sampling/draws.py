@@ -23,7 +23,7 @@ def bernoulli(logits: np.ndarray, noise: np.ndarray) -> np.ndarray:
 def categorical(logits: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """0 … levels - 1 by the inverse CDF; logits (N, levels), noise (N, 1) uniform on [0, 1)."""
     cdf = softmax(logits.astype("float64"), axis=1).cumsum(axis=1)
-    # The last entry is no threshold: rounding may leave it below the noise.
+    # The last entry is not a threshold: rounding may leave it below the noise.
     return (cdf[:, :-1] <= noise).sum(axis=1, keepdims=True)
 
 
@@ -34,14 +34,13 @@ def gaussian(outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def discretised_gaussian(levels: int) -> Draw:
-    """Whole numbers 0 … levels - 1 by the inverse CDF of a Gaussian whose mass the levels share
-    out.
+    """Whole numbers 0 … levels - 1 by the inverse CDF of a Gaussian whose mass the levels share out.
 
-    Its outputs (N, 2C) are means and then log sigmas, in levels; noise (N, C) is uniform on [0, 1).
+    The outputs (N, 2C) are means and then log sigmas, in levels; noise (N, C) is uniform on [0, 1).
     """
 
     def draw(outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        # 0 has no finite quantile and belongs to level 0 as any small number does.
+        # 0 has no finite quantile; like any small number it belongs to level 0.
         quantile = ndtri(np.maximum(noise.astype("float64"), 1e-300))
         return np.clip(np.floor(gaussian(outputs, quantile) + 0.5), 0, levels - 1)
 

@@ -1,19 +1,53 @@
 """Reading a network's graph: what depends on the image, and when it can be computed.
 
-Rows and columns are offsets from the position at hand. A variable's *demand* is the last position,
-in raster order, at which an output at (0, 0) makes use of it. What is demanded only in rows that
-can be computed when row 0 begins is computed a row at a time (the vertical stack); the rest pixel
-by pixel (the horizontal stack).
+Rows and columns are offsets from the position at hand. Of each variable that depends on the image
+
+* the *demand* is the last position, in raster order, whose value an output at (0, 0) uses;
+* the *lag* says which rows are known when row i begins: those up to i − lag;
+* the *window* is how many rows are kept, and how many columns of zeros beside the image.
+
+What is demanded only in rows that can be computed when row 0 begins is computed a row at a time (the
+vertical stack); the rest is computed pixel by pixel (the horizontal stack).
+
+A vertical convolution v of the image, seen from one row up by u; and a horizontal one, added to u:
+
+>>> import theano.tensor as T
+>>> from lib.ops.conv import Correlate
+>>> x = T.tensor4("x")
+>>> w = np.ones((1, 1, 6), "float32")
+>>> v = Correlate(3, 3, 6)(x, w)  # rows −1 and 0, columns −1 to 1
+>>> u = Correlate(3, 1, 1)(v, w[:, :, :1])  # row −1, column 0
+>>> out = Correlate(1, 3, 1)(x, w[:, :, :1], None, u)  # row 0, column −1 of x; row 0, column 0 of u
+>>> plan = Plan(x, out)
+>>> for name, variable in (("out", out), ("u", u), ("v", v), ("x", x)):
+...     window = plan.windows[variable]
+...     print(name, plan.demand[variable], plan.lag[variable], plan.by_row(variable), window)
+out (0, 0) 1 False Window(rows=0, left=0, right=0)
+u (0, 0) 0 True Window(rows=1, left=0, right=0)
+v (-1, 0) 1 True Window(rows=1, left=0, right=0)
+x (0, -1) 1 False Window(rows=2, left=1, right=1)
+
+Backwards, for the demand: the output at (0, 0) uses u at (0, 0), which uses v at (−1, 0), which uses x
+up to (−1, 1); but the output itself uses x at (0, −1), which is later.
+
+Forwards, for the lag: when row i begins, rows of x up to i − 1 are known: lag 1. v uses its own row of
+x, so its row i − 1 can be computed, and as its demand is in row −1, that is early enough: by row, lag 1.
+u uses v one row up, so its row i can be computed: by row, lag 0. The output uses x in row i, of which
+nothing is known yet: by pixel, and then its last whole row is i − 1.
+
+The windows: v in row i − 1 uses rows i − 2 and i − 1 of x, one column to either side. u uses the row of
+v that was computed last. The output is not looked back at, so only the pixel at hand is kept: 0 rows.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Union
 
+import numpy as np
 from theano.compile.ops import Shape, Shape_i
 from theano.gof.graph import io_toposort
 
-from lib.sampling.rules import HERE, Convolution, Pointwise, rule_for
+from lib.sampling.rules import HERE, Convolution, Pointwise, meaning_of, rule_for
 
 
 class Step(NamedTuple):
@@ -26,10 +60,13 @@ class Step(NamedTuple):
 
 
 class Window:
-    """What is to be kept of a variable: rows (0: the pixel alone) and columns beside the image."""
+    """What is kept of a variable: rows (0: the pixel at hand alone) and columns beside the image."""
 
     def __init__(self, rows: int = 0):
         self.rows, self.left, self.right = rows, 0, 0
+
+    def __repr__(self) -> str:
+        return f"Window(rows={self.rows}, left={self.left}, right={self.right})"
 
     def cover(self, age: int, column: int) -> None:
         """Make room for a position ``age`` rows above the newest, ``column`` to the right."""
@@ -41,8 +78,8 @@ class Window:
 class Plan:
     """The steps from an image to the outputs, in order.
 
-    Raises NotImplementedError where an operation has no rule, ValueError where one would have to
-    read a position that comes later in raster order.
+    Raises NotImplementedError if an operation has no rule, ValueError if one would have to read a
+    position that comes later in raster order.
 
     Attributes
     ----------
@@ -50,21 +87,20 @@ class Plan:
         In the order of computation.
     image_due
         Whether the outputs at a pixel read that pixel itself (the colours drawn before).
-    lag
-        Rows known when row i begins: up to i - lag, of each variable that depends on the image.
-    windows
-        What to keep of each such variable.
+    demand, lag, windows
+        Of each variable that depends on the image and is needed; see the module's docstring.
     fixed
         Variables that do not depend on the image and are needed.
     """
 
     def __init__(self, x, outputs):
         rules = self._rules(x, outputs)
-        demand = self._demands(rules, outputs)
+        self.demand = demand = self._demands(rules, outputs)
         self.image_due = demand.get(x) == HERE
         self.lag = {x: 1}
         self._by_row = {x: False}
-        self.steps = [self._schedule(output, rule, demand[output]) for output, rule in rules]
+        needed = [(output, rule) for output, rule in rules if output in demand]
+        self.steps = [self._schedule(output, rule, demand[output]) for output, rule in needed]
         self.windows = {v: Window() for v in self.lag}
         for step in self.steps:
             self._widen(step)
@@ -84,19 +120,34 @@ class Plan:
 
     @staticmethod
     def _rules(x, outputs) -> list:
-        dependent, rules = {x}, []
-        for node in io_toposort([x], [outputs]):
-            # The image's size is known before its values.
-            if isinstance(node.op, (Shape, Shape_i)) or dependent.isdisjoint(node.inputs):
-                continue
-            dependent.update(node.outputs)
-            rules.append((node.outputs[0], rule_for(node, dependent.__contains__)))
+        dependent: set = {x}
+        rules: list = []
+
+        def add(nodes):
+            for node in nodes:
+                # The image's size is known before its values.
+                if isinstance(node.op, (Shape, Shape_i)) or dependent.isdisjoint(node.inputs):
+                    continue
+                meaning = meaning_of(node)
+                add(io_toposort(node.inputs, meaning))
+                dependent.update(node.outputs)
+                if meaning:
+                    same = zip(node.outputs, meaning)
+                    rules.extend(
+                        (output, Pointwise((m,), np.asarray, np.asarray)) for output, m in same
+                    )
+                else:
+                    rules.append((node.outputs[0], rule_for(node, dependent.__contains__)))
+
+        add(io_toposort([x], [outputs]))
         return rules
 
     @staticmethod
     def _demands(rules, outputs) -> dict:
         demand = {outputs: HERE}
         for output, rule in reversed(rules):
+            if output not in demand:
+                continue
             row, column = demand[output]
             for v, offsets in rule.reads():
                 last = max(offsets)

@@ -1,8 +1,9 @@
-"""The operations that the cached sampler knows to evaluate at single pixels and rows.
+"""How the cached sampler evaluates operations at single pixels and rows.
 
-Each is either a :class:`Convolution` or :class:`Pointwise`: then a NumPy function of arrays with
-channels last, (N, C) at a pixel and (N, W, C) on a row. A module with another pointwise operation
-adds its rule by :func:`pointwise`.
+An operation is either a :class:`Convolution` or :class:`Pointwise`: then a NumPy function of arrays
+with channels last, (N, C) at a pixel and (N, W, C) on a row. This module knows Theano's own
+operations; those of :mod:`lib.ops` have a function for positions themselves, or are taken by their
+meaning in Theano's own operations.
 """
 
 from __future__ import annotations
@@ -16,12 +17,9 @@ import theano.scalar as scalar
 import theano.tensor as T
 from theano.tensor.elemwise import Elemwise
 from theano.tensor.nnet.sigm import ScalarSigmoid
-from theano.tensor.type_other import NoneTypeT
 
+from lib.ops._native import NativeOp
 from lib.ops.conv import Correlate
-from lib.ops.elu import Elu
-from lib.ops.embedding import Embed
-from lib.ops.gate import Gate
 
 HERE = (0, 0)
 
@@ -66,7 +64,7 @@ _POINTWISE: dict = {}
 
 
 def pointwise(op_class: type):
-    """Decorator that registers a rule for an operation: a function ``node -> Pointwise``."""
+    """Decorator that registers a rule for an operation of Theano's: a function ``node -> Pointwise``."""
 
     def register(rule):
         _POINTWISE[op_class] = rule
@@ -75,17 +73,31 @@ def pointwise(op_class: type):
     return register
 
 
+def meaning_of(node) -> list:
+    """The outputs in Theano's own operations, of an operation that is best taken by its meaning.
+
+    An empty list if there is a rule for the operation itself, or none for its meaning either.
+    """
+    op = node.op
+    if not isinstance(op, NativeOp) or isinstance(op, Correlate) or op.at_positions:
+        return []
+    return op.expressed(op.meaning, node.inputs)
+
+
 def rule_for(node, depends: Callable[[object], bool]):
     """The rule of an apply node, of which ``depends`` says what inputs depend on the image.
 
-    Raises NotImplementedError, naming the operation, where there is none.
+    Raises NotImplementedError, naming the operation, if there is none.
     """
-    if isinstance(node.op, Correlate):
+    op = node.op
+    if isinstance(op, Correlate):
         return _correlate(node, depends)
+    if isinstance(op, NativeOp) and op.at_positions:
+        return Pointwise(tuple(node.inputs), op.at_positions, op.connect)
     for op_class, rule in _POINTWISE.items():
-        if isinstance(node.op, op_class):
+        if isinstance(op, op_class):
             return rule(node)
-    raise _unknown(node.op)
+    raise _unknown(op)
 
 
 def _unknown(op, why: str = "") -> NotImplementedError:
@@ -96,8 +108,8 @@ def _unknown(op, why: str = "") -> NotImplementedError:
 
 
 def _correlate(node, depends):
-    x, w, bias, acc = (None if isinstance(v.type, NoneTypeT) else v for v in node.inputs)
     op = node.op
+    x, w, bias, acc = op.given(node.inputs)
     if op.stride != 1 or depends(w) or (bias is not None and depends(bias)):
         raise _unknown(op, " with a stride, or with weights that depend on the image,")
     if not depends(x):
@@ -105,49 +117,6 @@ def _correlate(node, depends):
         return Pointwise((fixed, acc), np.add, np.logical_or)
     offsets = tuple((t // op.kw - op.kh // 2, t % op.kw - op.kw // 2) for t in range(op.taps))
     return Convolution(x, w, bias, acc, offsets)
-
-
-@pointwise(Gate)
-def _gate(node) -> Pointwise:
-    return Pointwise(tuple(node.inputs), _gate_values, lambda y, c: np.logical_or(*_halves(y)))
-
-
-def _halves(y):
-    d = y.shape[-1] // 2
-    return y[..., :d], y[..., d:]
-
-
-def _gate_values(y, c):
-    # tanh(a) = 2 / (1 + exp(-2a)) - 1, because NumPy's exp is several times faster than its tanh.
-    e = y + c
-    a, b = _halves(e)
-    a *= -2
-    np.negative(b, out=b)
-    with np.errstate(over="ignore"):  # 1 / infinity is the 0 that is meant
-        np.exp(e, out=e)
-    e += 1
-    np.divide(2, a, out=a)
-    a -= 1
-    return a / b
-
-
-@pointwise(Elu)
-def _elu(node) -> Pointwise:
-    return Pointwise(
-        tuple(node.inputs), lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), np.asarray
-    )
-
-
-@pointwise(Embed)
-def _embed(node) -> Pointwise:
-    def compute(x, table):  # (..., C), and the table at any position: (..., levels, 1 or none, E)
-        vectors = table.reshape(-1, table.shape[-1])[x.astype(int)]  # (..., C, E)
-        return vectors.swapaxes(-1, -2).reshape(*x.shape[:-1], -1)
-
-    def connect(x, table):
-        return np.concatenate([x] * table.shape[-1], axis=-1)
-
-    return Pointwise(tuple(node.inputs), compute, connect)
 
 
 @pointwise(Elemwise)

@@ -203,12 +203,14 @@ inline bool is_wide(idx sources, idx area, idx rows, idx own_area, idx taps) {
 }
 
 template <class T>
-void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N, idx C, idx H, idx W, idx O,
-               idx kh, idx kw, idx n_taps, idx stride) {
+const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N, idx C, idx H, idx W, idx O,
+                      idx kh, idx kw, idx n_taps, idx stride) {
     const Taps taps(kh, kw, n_taps);
     const idx Ho = output_size(H, kh, stride), Wo = output_size(W, kw, stride);
-    if (is_wide(C, H * W, O, Ho * Wo, n_taps))
-        return wide::correlate<T>(x, w, bias, acc, y, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
+    if (is_wide(C, H * W, O, Ho * Wo, n_taps)) {
+        wide::correlate<T>(x, w, bias, acc, y, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
+        return 0;
+    }
     Sources sources(C, H, W, taps, kh, stride, Ho, Wo);
     const Planes &planes = sources.planes;
     const idx K = C * n_taps, rows = ceil_div(O, ROWS) * ROWS, P = Ho * planes.pitch;
@@ -232,13 +234,16 @@ void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N,
             }
         }
     }
+    return 0;
 }
 
 template <class T>
-void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W,
-                      idx O, idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
-    if (is_wide(O, Ho * Wo, C, Ho * Wo, n_taps))
-        return wide::correlate_inputs<T>(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
+const char *correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W,
+                             idx O, idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+    if (is_wide(O, Ho * Wo, C, Ho * Wo, n_taps)) {
+        wide::correlate_inputs<T>(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
+        return 0;
+    }
     const Taps taps(kh, kw, n_taps);
     const idx rows = ceil_div(C, ROWS) * ROWS;
     const idx hmax = ceil_div(H, stride), wmax = ceil_div(W, stride);
@@ -288,6 +293,7 @@ void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *g
             }
         }
     }
+    return 0;
 }
 
 // sum += the products of ROWS rows of g with VECTORS rows of the planes, over P positions (a multiple of a
@@ -325,8 +331,8 @@ inline void dot_block(idx P, idx images, const T *g, idx ld, idx g_step, const T
 }
 
 template <class T>
-void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo, idx kh,
-                       idx kw, idx n_taps, idx stride) {
+const char *correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo,
+                              idx kh, idx kw, idx n_taps, idx stride) {
     if (N && C * n_taps >= 256 && O * n_taps >= 256)  // so many products for each number that has to be moved
         return wide::correlate_weights<T>(x, gy, gw, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
     const Taps taps(kh, kw, n_taps);
@@ -378,6 +384,7 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
         for (idx part = 0; part < parts; part++) total += sums[part * size + i];
         gw[i] = total;
     }
+    return 0;
 }
 
 }  // namespace pixelvae

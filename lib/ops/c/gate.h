@@ -49,8 +49,8 @@ template <class T> inline T logistic(T x) { return T(1) / (T(1) + exponential(-x
 
 // y (N or 1, 2D, size), c (N or 1, 2D) -> out (N, D, size); channels d and D + d make a pair.
 template <class T>
-void gate(const T *__restrict y, const T *__restrict c, T *__restrict out, idx N, idx D, idx size, bool shared,
-          bool single) {
+const char *gate(const T *__restrict y, const T *__restrict c, T *__restrict out, idx N, idx D, idx size, bool shared,
+                 bool single) {
     #pragma omp parallel for schedule(static)
     for (idx n = 0; n < N; n++)
         for (idx d = 0; d < D; d++) {
@@ -61,12 +61,13 @@ void gate(const T *__restrict y, const T *__restrict c, T *__restrict out, idx N
             #pragma omp simd
             for (idx i = 0; i < size; i++) o[i] = hyperbolic_tangent(a[i] + ca) * logistic(b[i] + cb);
         }
+    return 0;
 }
 
 // The gradients with respect to y and to each image's bias, from the gradient g (N, D, size) of the output.
 template <class T>
-void gate_gradient(const T *__restrict y, const T *__restrict c, const T *__restrict g, T *__restrict gy,
-                   T *__restrict gc, idx N, idx D, idx size, bool shared) {
+const char *gate_gradient(const T *__restrict y, const T *__restrict c, const T *__restrict g, T *__restrict gy,
+                          T *__restrict gc, idx N, idx D, idx size, bool shared) {
     #pragma omp parallel for schedule(static)
     for (idx n = 0; n < N; n++)
         for (idx d = 0; d < D; d++) {
@@ -88,6 +89,7 @@ void gate_gradient(const T *__restrict y, const T *__restrict c, const T *__rest
             gc[n * 2 * D + d] = sum_a;
             gc[n * 2 * D + D + d] = sum_b;
         }
+    return 0;
 }
 
 }  // namespace pixelvae

@@ -6,6 +6,8 @@ namespace pixelvae {
 
 typedef long idx;
 
+static const char *const TOO_FEW = "the kernels have fewer taps";
+
 template <class T> inline double row_norm(const T *v, idx length) {
     double sum = 0;
     for (idx i = 0; i < length; i++) sum += double(v[i]) * v[i];
@@ -14,18 +16,22 @@ template <class T> inline double row_norm(const T *v, idx length) {
 
 // v (O, C, full), g (O) -> w (O, C, taps)
 template <class T>
-void weight_norm(const T *v, const T *g, T *w, idx O, idx C, idx full, idx taps) {
+const char *weight_norm(const T *v, const T *g, T *w, idx O, idx C, idx full, idx taps) {
+    if (taps > full) return TOO_FEW;
     for (idx o = 0; o < O; o++) {
         const double scale = g[o] / row_norm(v + o * C * full, C * full);
         for (idx c = 0; c < C; c++)
             for (idx t = 0; t < taps; t++)
                 w[(o * C + c) * taps + t] = T(scale * v[(o * C + c) * full + t]);
     }
+    return 0;
 }
 
 // gw (O, C, taps) -> gv, gg:  gg = <v, gw> / ||v||,  gv = g / ||v|| (gw - v <v, gw> / ||v||^2)
 template <class T>
-void weight_norm_gradient(const T *v, const T *g, const T *gw, T *gv, T *gg, idx O, idx C, idx full, idx taps) {
+const char *weight_norm_gradient(const T *v, const T *g, const T *gw, T *gv, T *gg, idx O, idx C, idx full,
+                                 idx taps) {
+    if (taps > full) return TOO_FEW;
     for (idx o = 0; o < O; o++) {
         const T *row = v + o * C * full, *from = gw + o * C * taps;
         const double norm = row_norm(row, C * full);
@@ -40,6 +46,7 @@ void weight_norm_gradient(const T *v, const T *g, const T *gw, T *gv, T *gg, idx
                 gv[(o * C + c) * full + t] = T(scale * (own - along * row[c * full + t]));
             }
     }
+    return 0;
 }
 
 }  // namespace pixelvae

@@ -1,4 +1,4 @@
-"""Every differentiable function of lib/ops against finite differences, or named with the test that does it."""
+"""Every differentiable function of lib/ops against finite differences."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from compiled import PYTHON
 from theano.tensor import verify_grad
 
 import lib.ops
+from lib.ops._examples import examples
+from lib.ops._native import NativeOp, as_list
 from lib.ops.batch_norm import batch_norm_inference
 from lib.ops.gaussian import Gaussian, kl, kl_to_standard, standard_log_density
 from lib.ops.likelihood import bernoulli_log_likelihood, discretised_gaussian_log_likelihood
@@ -40,24 +42,8 @@ CASES = {
         [MAPS[0], *RNG.standard_normal((4, 2))],
     ),
 }
-# Checked beside their other tests. The last ones are gradients themselves; where the models never ask for
-# theirs, they are compared with loops or with NumPy.
-ELSEWHERE = {
-    "test_ops_conv": ["Correlate", "CorrelateInputs", "CorrelateWeights"],
-    "test_ops_gate": ["Gate", "gate", "GateGradient"],
-    "test_ops_weight_norm": ["WeightNorm", "WeightNormGradient"],
-    "test_batch_norm": ["BatchNorm", "BatchNormGradient"],
-    "test_ops_pixels": [
-        "Elu",
-        "EluGradient",
-        "Embed",
-        "EmbedGradient",
-        "Categorical",
-        "CategoricalGradient",
-        "categorical_log_likelihood",
-    ],
-}
-NO_GRADIENT = {"present", "output_size", "native"}
+EXAMPLES = examples()
+NO_GRADIENT = {"native"}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -65,6 +51,52 @@ def test_gradients_against_finite_differences(name):
     function, points = CASES[name]
     with theano.configparser.change_flags(mode=PYTHON, floatX="float64"):
         verify_grad(function, points, rng=np.random.RandomState(0))
+
+
+def expressions(name, dtype="float64"):
+    """Variables, the first output and its gradients, of an example."""
+    function, shapes = EXAMPLES[name]
+    inputs = [theano.tensor.TensorType(dtype, (False,) * len(shape))() for shape in shapes]
+    output = as_list(function(*inputs))[0]
+    weights = RNG.standard_normal(theano.function(inputs, output.shape, mode=PYTHON)(*draw(name)))
+    cost = (weights * output).sum()
+    return inputs, output, cost, theano.grad(cost, inputs)
+
+
+def draw(name):
+    return [RNG.standard_normal(shape) for shape in EXAMPLES[name].shapes]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_against_differences_along_a_line(name):
+    """The derivative along a random direction in all inputs at once."""
+    with theano.configparser.change_flags(mode=PYTHON, floatX="float64"):
+        inputs, _, cost, gradients = expressions(name)
+        function = theano.function(inputs, [cost, *gradients])
+    point, step = draw(name), draw(name)
+    above, below = (function(*[p + e * s for p, s in zip(point, step)])[0] for e in (1e-6, -1e-6))
+    slope = sum((g * s).sum() for g, s in zip(function(*point)[1:], step))
+    assert slope == pytest.approx((above - below) / 2e-6, rel=1e-5)
+
+
+def test_every_operation_has_an_example():
+    """Each operation occurs in an example or in its gradient, so that what goes through all examples
+    goes through all operations.
+    """
+    with theano.configparser.change_flags(mode=PYTHON, floatX="float64"):
+        graphs = [gradients for *_, gradients in map(expressions, EXAMPLES)]
+    nodes = [n for outputs in graphs for n in theano.gof.graph.io_toposort([], outputs)]
+    assert {type(n.op) for n in nodes if isinstance(n.op, NativeOp)} == operations()
+
+
+def operations() -> set:
+    """The classes of lib.ops that are operations; tests may add their own."""
+
+    def below(kind):
+        return set().union({kind}, *map(below, kind.__subclasses__()))
+
+    kinds = below(NativeOp)
+    return {k for k in kinds if hasattr(k, "takes") and k.__module__.startswith("lib.ops.")}
 
 
 def test_every_public_operation_has_its_gradient_checked():
@@ -79,8 +111,5 @@ def test_every_public_operation_has_its_gradient_checked():
                 and value.__module__ == f"lib.ops.{module.name}"
                 and not name.startswith("_")
             }
-    elsewhere = {name for names in ELSEWHERE.values() for name in names}
-    assert public == {*CASES, *elsewhere, *NO_GRADIENT}
-    for module, names in ELSEWHERE.items():
-        text = inspect.getsource(importlib.import_module(module))
-        assert "verify_grad" in text and all(name in text for name in names)
+    functions = {"gate", "categorical_log_likelihood"}  # each a call of an operation
+    assert public == {*CASES, *functions, *(k.__name__ for k in operations()), *NO_GRADIENT}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import theano
@@ -13,7 +16,8 @@ from tiny_training import SETTINGS, Images, recipe
 
 from lib.model import draw_noise
 from lib.ops import lowering
-from lib.ops._native import NativeOp
+from lib.ops._examples import examples
+from lib.ops._native import NativeOp, as_list
 from lib.ops.batch_norm import BatchNorm, BatchNormGradient
 from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
 from lib.ops.elu import Elu, EluGradient
@@ -24,6 +28,7 @@ from lib.ops.weight_norm import WeightNorm, WeightNormGradient
 from lib.training.step import TrainingStep
 from models.mnist import MnistModel, Settings
 
+EXAMPLES = examples()
 # Python wherever there is some, which saves the time of g++.
 LOWERED = theano.Mode(linker="py", optimizer="fast_compile").including("lowering")
 
@@ -128,12 +133,33 @@ def test_pixels_of_many_levels(lowered):
     agree(CategoricalGradient(), logits, x, norms, rng.standard_normal(3))
 
 
-def test_no_operation_is_left_out():
-    def concrete(kind):
-        below = kind.__subclasses__()
-        return set().union(*map(concrete, below)) if below else {kind}
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples(lowered, name):
+    """Every operation with its gradient."""
+    function, shapes = EXAMPLES[name]
+    rng = np.random.RandomState(0)
+    given = [rng.standard_normal(shape) for shape in shapes]
+    inputs = [T.TensorType("float64", (False,) * len(shape))() for shape in shapes]
+    outputs = as_list(function(*inputs))
+    outputs += theano.grad(T.sqr(outputs[0]).sum(), inputs)
+    plain = theano.function(inputs, outputs, mode=LOWERED)
+    assert native_nodes(plain) == 0
+    for a, b in zip(plain(*given), theano.function(inputs, outputs, mode=PYTHON)(*given)):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
 
-    assert concrete(NativeOp) == set(lowering._MEANINGS)
+
+def test_every_form_for_a_gpu_exists():
+    """Read, not imported, which needs a GPU."""
+    text = Path(lowering.__file__).with_name("_gpu.py").read_text("utf-8")
+    functions = {f.name: f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef)}
+    named = {
+        k.cudnn: k
+        for k in (Correlate, CorrelateInputs, CorrelateWeights, BatchNorm, BatchNormGradient)
+    }
+    for name, kind in named.items():
+        assert len(functions[name].args.args) == 1 + len(kind.takes)
+    public = {name for name in functions if not name.startswith("_")}
+    assert public == set(named)
 
 
 def test_single_precision_stays_single(lowered):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 
 import numpy as np
@@ -20,6 +21,7 @@ from lib.sampling import (
     bernoulli,
     categorical,
     gaussian,
+    plan,
     reconstruct_images,
     sample_images,
 )
@@ -263,6 +265,11 @@ def test_convolution_of_fixed_maps_with_an_image_added():
 
 
 # What the planning accepts
+
+
+def test_the_worked_example_of_a_plan():
+    result = doctest.testmod(plan)
+    assert result.attempted > 5 and result.failed == 0
 
 
 def row_above(h):

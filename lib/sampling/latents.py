@@ -1,6 +1,4 @@
-"""Images of a model with one or two levels of latents, each level's noise being given (figures 1,
-6, 7, 8, 11).
-"""
+"""Images of a model with one or two maps or vectors of latents, from given noise (figures 1, 6, 7, 8, 11)."""
 
 from __future__ import annotations
 
@@ -21,21 +19,26 @@ BATCH = 32  # images that are drawn together
 PIXELS = "pixels"
 
 
-class LevelSampler:
-    """Draws images from the top down: the highest latent, the maps z₁ where there are two levels,
-    the pixels.
+class LatentSampler:
+    """Draws images from the top down, in stages: the latents, the highest first, and then the pixels.
 
-    ``levels`` names what noise there is, from the top: "z2", "z1", "pixels", or "z1", "pixels".
-    Noise is standard
-    normal for latents, the highest being its own noise, and uniform for pixels (N, C, H, W), so
-    that a picture is a function of it and one level can be varied alone.
+    Each stage has noise of its own: standard normal for latents, uniform on [0, 1) for pixels
+    (N, C, H, W). The highest latents are their noise. So a picture is a function of the noise, and
+    one stage can be varied alone.
+
+    Attributes
+    ----------
+    stages
+        The stages' names from the top: "z2", "z1", "pixels", or "z1", "pixels".
+    top
+        The first of them.
     """
 
     def __init__(self, model: LayeredModel, method: str = "cached"):
         self._model = model
         self._shapes = {**model.noise_shapes, PIXELS: model.image_shape}
-        self.levels = [*sorted(model.noise_shapes, reverse=True), PIXELS]
-        self.top = self.levels[0]
+        self.stages = [*sorted(model.noise_shapes, reverse=True), PIXELS]
+        self.top = self.stages[0]
         z = noise_variables(model)
         x = T.tensor4("x")
         with compiling(f"the {method} sampler", len(model.parameters)):
@@ -48,15 +51,16 @@ class LevelSampler:
                 outputs = T.concatenate([p.mean, p.log_sigma], axis=1)
                 self._maps = Sampler(z["z1"], outputs, [z["z2"]], gaussian, method=method)
 
-    def noise(self, seed: int, purpose: str, level: str, count: int) -> np.ndarray:
-        """Noise of a level for images 0 … count − 1, each a function of seed, purpose and number:
-        (count, ...).
+    def noise(self, seed: int, purpose: str, stage: str, count: int) -> np.ndarray:
+        """Noise of a stage for images 0 … count − 1: (count, ...).
+
+        The noise of an image is a function of seed, purpose and the image's number.
         """
-        draw = random_noise.uniforms if level == PIXELS else random_noise.standard_normals
-        return draw(seed, f"{purpose} {level}", range(count), self._shapes[level])
+        draw = random_noise.uniforms if stage == PIXELS else random_noise.standard_normals
+        return draw(seed, f"{purpose} {stage}", range(count), self._shapes[stage])
 
     def __call__(self, noise: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Images from noise of all levels, (N, ...) each: uint8 (N, C, H, W)."""
+        """Images from noise of all stages, (N, ...) each: uint8 (N, C, H, W)."""
         latents = noise[self.top]
         if self._maps is not None:
             maps = noise["z1"]
@@ -67,7 +71,7 @@ class LevelSampler:
         return self.below(latents, noise[PIXELS])
 
     def below(self, z1: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        """Images from z₁ itself and the pixels' noise."""
+        """Images from z₁ itself and the pixels' noise: uint8 (N, C, H, W)."""
         with Progress(total=self._rows(uniform), unit="row") as bar:
             images = [self._pixels(uniform[at], z1[at], progress=bar) for at in _batches(len(z1))]
         return np.concatenate(images).astype("uint8")
@@ -76,10 +80,10 @@ class LevelSampler:
     def _rows(maps: np.ndarray) -> int:
         return len(_batches(len(maps))) * maps.shape[2]
 
-    def posterior(self, images: np.ndarray, level: str, noise: np.ndarray) -> np.ndarray:
-        """Latents of a level given images, from noise (N, ...)."""
-        x, eps = T.tensor4("x"), noise_variables(self._model)[level]
-        q = self._model.posteriors(x)[int(level[1:]) - 1]
+    def posterior(self, images: np.ndarray, stage: str, noise: np.ndarray) -> np.ndarray:
+        """The latents of a stage given images (N, C, H, W), from noise (N, ...)."""
+        x, eps = T.tensor4("x"), noise_variables(self._model)[stage]
+        q = self._model.posteriors(x)[int(stage[1:]) - 1]
         with compiling("the encoder", len(self._model.parameters) // 2):
             encode = theano.function([x, eps], q.sample(eps))
         images = np.asarray(images, x.dtype)
