@@ -333,8 +333,10 @@ inline void dot_block(idx P, idx images, const T *g, idx ld, idx g_step, const T
 template <class T>
 const char *correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo,
                               idx kh, idx kw, idx n_taps, idx stride) {
-    if (N && C * n_taps >= 256 && O * n_taps >= 256)  // so many products for each number that has to be moved
-        return wide::correlate_weights<T>(x, gy, gw, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
+    if (N && C * n_taps >= 256 && O * n_taps >= 256) {  // so many products for each number that has to be moved
+        wide::correlate_weights<T>(x, gy, gw, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
+        return 0;
+    }
     const Taps taps(kh, kw, n_taps);
     Sources sources(C, H, W, taps, kh, stride, Ho, Wo);
     const Planes &planes = sources.planes;
