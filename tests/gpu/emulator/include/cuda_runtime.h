@@ -1,0 +1,1 @@
+/* Looked for by lib, and included by nothing here. */
