@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from typing import Any, Optional
 
-from lib.backend import cuda, gpu
+from lib.backend import cuda, environment, gpu
 from lib.backend.preparation import prepare
 from lib.errors import UserError
 
-CHOICES = ("auto", "cuda", "cpu")
+CHOICES = ("auto", "cuda", "cpu")  #: and cuda0, cuda1, … of several cards
 
 
 def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
@@ -31,15 +32,17 @@ def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
     """
     given = prepare().given.get("device")
     wanted = device or os.environ.get("PIXELVAE_DEVICE") or "auto"
-    if wanted not in CHOICES:
-        raise UserError(f"PIXELVAE_DEVICE must be one of {', '.join(CHOICES)}, not {wanted!r}")
-    if given and device in ("cuda", "cpu") and not given.startswith(device):
+    if not is_device(wanted):
+        raise UserError(
+            f"PIXELVAE_DEVICE must be one of {', '.join(CHOICES)} or cuda with a number, not {wanted!r}"
+        )
+    if given and device not in (None, "auto", given) and not (device == "cuda" and _cuda(given)):
         raise UserError(
             f"{device} contradicts device={given} in THEANO_FLAGS: leave one of them out",
             setting="device",
         )
     if given:
-        wanted = "cpu" if given == "cpu" else "cuda"
+        wanted = given if _cuda(given) else "cpu"
     if tf32 and wanted == "cpu":
         raise UserError(
             "TF32 is for a GPU, and the CPU was asked for: leave one of them out", setting="tf32"
@@ -47,32 +50,42 @@ def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
     if wanted == "cpu":
         return None
     if "theano" in sys.modules:
-        if wanted == "cuda" and not active():
+        if _cuda(wanted) and not active():
             raise UserError("theano was imported before the device was chosen, and runs on the CPU")
         return None
-    if tf32:
-        os.environ["PIXELVAE_TF32"] = "1"
     try:
-        gpu.ready(prepare().given, given or "cuda")
-        _import_theano()
+        with environment.undone_on_error():
+            if tf32:
+                environment.change("PIXELVAE_TF32", "1")
+            gpu.ready(prepare().given, "cuda" if wanted == "auto" else wanted)
     except cuda.NoDriver as reason:
         # Most machines have none, and need not be told. The image, which sets the variable, expects one.
         return _without(reason, wanted, quiet=not os.environ.get("PIXELVAE_DEVICE"))
     except UserError as reason:
         return _without(reason, wanted)
+    _import_theano()
     return f"on {describe()}"
 
 
+def is_device(name: str) -> bool:
+    """Whether that is something :func:`use` takes."""
+    return name in CHOICES or _cuda(name)
+
+
+def _cuda(name: str) -> bool:
+    return re.fullmatch(r"cuda\d*", name) is not None
+
+
 def _without(reason: UserError, wanted: str, quiet: bool = False) -> Optional[str]:
-    if wanted == "cuda":
+    if _cuda(wanted):
         raise UserError(f"no GPU can be used: {reason}")
     return None if quiet else f"on the CPU; no GPU can be used: {reason}"
 
 
 def _import_theano() -> None:
-    """Imports Theano, which only logs where it fails to start the device.
+    """Imports Theano, which only logs if it fails to start the device.
 
-    Raises UserError then. Theano is on the CPU in that case, for all that its flag says.
+    Raises UserError then. There is no way back to the CPU: Theano has taken the settings for the device.
     """
     records: list[logging.LogRecord] = []
     logger = logging.getLogger("theano.gpuarray")
@@ -102,9 +115,8 @@ def active() -> bool:
 
     if theano.config.device == "cpu":
         return False
-    import theano.gpuarray
-
-    return theano.gpuarray.pygpu_activated
+    # Not imported here: while Theano starts the device, it imports operations whose names it finds in its cache.
+    return bool(getattr(sys.modules.get("theano.gpuarray"), "pygpu_activated", False))
 
 
 def describe() -> str:

@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Mapping, Optional
 
+from lib.backend import environment
 from lib.errors import UserError
 
 
@@ -70,7 +71,8 @@ def set_defaults(defaults: Mapping[str, str], given: Mapping[str, str]) -> None:
     """Put those defaults into ``THEANO_FLAGS`` that the user gave no value for."""
     settings = _in_environment()
     settings.update({k: v for k, v in defaults.items() if k.lower() not in given})
-    os.environ["THEANO_FLAGS"] = ",".join(f"{k}={shlex.quote(v)}" for k, v in settings.items())
+    text = ",".join(f"{k}={shlex.quote(v)}" for k, v in settings.items())
+    environment.change("THEANO_FLAGS", text)
 
 
 def base_compiledir() -> str:

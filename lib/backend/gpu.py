@@ -11,8 +11,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Optional
 
-from lib.backend import cuda, flags
-from lib.backend.linking import add_to_path, link
+from lib.backend import cuda, environment, flags, glue
+from lib.backend.linking import link
 from lib.errors import UserError
 
 _found: list[cuda.Cuda] = []  # what this process has loaded: nothing, or one
@@ -21,35 +21,47 @@ _found: list[cuda.Cuda] = []  # what this process has loaded: nothing, or one
 _HEADERS = Path(__file__).parent / "include"  # with cuDNN's old interface
 
 
-def ready(given: Mapping[str, str], device: str) -> cuda.Cuda:
-    """Loads CUDA, makes pygpu importable and gives Theano its flags for the device.
+def ready(given: Mapping[str, str], device: str) -> None:
+    """Loads CUDA, makes pygpu importable, starts the device and gives Theano its flags for it.
 
-    given: the user's own settings, which stand.
+    given: the user's own settings, which stand. device: "cuda", or "cuda" with the card's number.
 
-    Raises UserError where something is missing.
+    Raises UserError if something is missing or the device cannot be had; the environment is then as it was.
     """
-    if _found:
-        return _found[0]
+    if not _found:
+        with environment.undone_on_error():
+            _found.append(_prepared(given, device))
+
+
+def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
+    _choose_card(device)
     found = cuda.find()
     base = given.get("base_compiledir") or flags.base_compiledir()
     os.makedirs(base, exist_ok=True)
     names = link(found.libraries, base)
     _import_pygpu(found.pygpu)
-    add_to_path("CPLUS_INCLUDE_PATH", *found.headers)
-    add_to_path("LIBRARY_PATH", names)
-    if os.environ.get("PIXELVAE_TF32") == "1":
-        os.environ.pop("NVIDIA_TF32_OVERRIDE", None)
-    else:
-        os.environ["PIXELVAE_TF32"] = os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+    environment.add_to_path("CPLUS_INCLUDE_PATH", *found.headers)
+    environment.add_to_path("LIBRARY_PATH", names)
+    tf32 = os.environ.get("PIXELVAE_TF32") == "1"
+    environment.change("PIXELVAE_TF32", str(int(tf32)))
+    environment.change("NVIDIA_TF32_OVERRIDE", None if tf32 else "0")
+    _start()
     warnings.filterwarnings("ignore", "Your cuDNN version is more recent than Theano")
-    code = flags.compiledir_format(flags.march(given.get("gcc.cxxflags", "")))
     versions = f"cuda{found.cuda[0]}.{found.cuda[1]}_cudnn{'.'.join(map(str, found.cudnn))}"
+    kernels = Path(base, f"kernels_{versions}")
+    kernels.mkdir(exist_ok=True)
+    compiler = {} if "gcc.cxxflags" in given else glue.compiler_flags(base)
+    cxxflags = given.get("gcc.cxxflags", compiler.get("gcc.cxxflags", ""))
+    # Theano has one setting for the device, and here its number is settled already.
+    given = {name: value for name, value in given.items() if name != "device"}
     flags.set_defaults(
         {
-            "device": device,
+            "device": "cuda",
             "print_active_device": "False",
             # Of several CUDAs, each has its own compiled code and kernels.
-            "compiledir_format": f"{code}_{versions}",
+            "compiledir_format": f"{flags.compiledir_format(flags.march(cxxflags))}_{versions}",
+            "gpuarray.cache_path": str(kernels),
+            **compiler,
             "cuda.include_path": str(found.headers[0]),
             "dnn.include_path": str(_HEADERS),
             "dnn.library_path": str(names),
@@ -63,8 +75,35 @@ def ready(given: Mapping[str, str], device: str) -> cuda.Cuda:
         },
         given,
     )
-    _found.append(found)
     return found
+
+
+def _choose_card(device: str) -> None:
+    """Makes the card of that number the only one of this process, in which it is the first.
+
+    Theano's batch norm and reductions through cuDNN work on the first card, whichever they were meant for.
+    """
+    number = device[len("cuda") :]
+    if not number:
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = visible.split(",") if visible else None
+    if not number.isdecimal() or (cards and int(number) >= len(cards)):
+        among = f" among CUDA_VISIBLE_DEVICES={visible}" if cards else ""
+        raise UserError(f"there is no device {device}{among}")
+    environment.change("CUDA_VISIBLE_DEVICES", cards[int(number)] if cards else number)
+
+
+def _start() -> None:
+    """Takes hold of the device and lets it go again, before Theano is imported, which cannot go back to the CPU."""
+    import pygpu
+
+    try:
+        pygpu.init("cuda")
+    except (
+        Exception
+    ) as error:  # pygpu's own, with libgpuarray's words: no memory, another process has it, …
+        raise UserError(f"it cannot be started: {' '.join(str(error).split())}") from None
 
 
 def _import_pygpu(folder: Path) -> None:

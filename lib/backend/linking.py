@@ -8,7 +8,6 @@ that name, with nothing in it but its need of the real one, does for all of the 
 from __future__ import annotations
 
 import ctypes
-import os
 import subprocess
 import tempfile
 import zlib
@@ -72,10 +71,3 @@ def _compile(name: str, real: Path, output: Path) -> None:
     done = subprocess.run(command, input=_CODE.get(name, ""), capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"g++ cannot link to {real}: {' '.join(done.stderr.split())[-300:]}")
-
-
-def add_to_path(variable: str, *folders: Path) -> None:
-    """Puts folders in front of those that an environment variable names."""
-    before = [f for f in os.environ.get(variable, "").split(os.pathsep) if f]
-    ours = [str(f) for f in folders]
-    os.environ[variable] = os.pathsep.join([*ours, *(f for f in before if f not in ours)])

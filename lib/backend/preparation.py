@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Mapping, NamedTuple, Optional
 
-from lib.backend import blas, compat, compiler, flags, gpu
+from lib.backend import blas, compat, compiler, environment, flags, gpu
 from lib.errors import UserError
 
 
@@ -45,19 +45,20 @@ def prepare() -> Backend:
             "This Python has no distutils, which Theano needs: on Debian, apt-get install python3-distutils."
         )
     compat.repair()
+    environment.take_back()  # what a parent process put there for itself
     given = flags.given()
     _check(given)
     threads = _threads("PIXELVAE_THREADS") or _threads("OMP_NUM_THREADS") or _cores()
     # The operations run one image a thread, so BLAS must not start threads of its own inside them.
     blas_threads = _threads("OPENBLAS_NUM_THREADS") or 1
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    environment.change("OMP_NUM_THREADS", str(threads))
     # A thread that waits for the others sleeps. Spinning is hardly faster on an idle machine, and on a
     # busy one it takes the processor from whoever is waited for: training ran twice as slow.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ["OPENBLAS_NUM_THREADS"] = str(blas_threads)
+    if "OMP_WAIT_POLICY" not in os.environ:
+        environment.change("OMP_WAIT_POLICY", "passive")
+    environment.change("OPENBLAS_NUM_THREADS", str(blas_threads))
     _keep_freed_memory()
-    ours = given.get("blas.ldflags", blas.FLAGS) == blas.FLAGS  # or a parent process set them so
-    openblas = blas.load(blas_threads) if ours else None
+    openblas = None if "blas.ldflags" in given else blas.load(blas_threads)
     folder = os.path.expanduser(given.get("base_compiledir") or flags.base_compiledir())
     cxx = compiler.settle(given, folder)
     flags.set_defaults({"gcc.cxxflags": cxx.flags}, {})  # the user's are among them

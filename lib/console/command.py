@@ -103,8 +103,9 @@ class ArgumentParser(argparse.ArgumentParser):
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """Adds ``--device`` and ``--tf32``, which :func:`run` heeds."""
     parser.add_argument(
-        "--device", choices=device.CHOICES,
-        help="auto (the default, or what PIXELVAE_DEVICE says) takes a GPU where one works",
+        "--device", type=_device, metavar="{auto,cuda,cuda0,cuda1,...,cpu}",
+        help="auto (the default, or what PIXELVAE_DEVICE says) takes a GPU if one works; of several cards, "
+        "cuda1 is the second",
     )  # fmt: skip
     parser.add_argument(
         "--tf32", action="store_true",
@@ -129,6 +130,12 @@ def use_device(options: argparse.Namespace) -> None:
     line = device.use(options.device, options.tf32)
     if line:
         say(line)
+
+
+def _device(text: str) -> str:
+    if not device.is_device(text):
+        raise argparse.ArgumentTypeError(f"must be auto, cuda, cuda0, cuda1, … or cpu, not {text!r}")
+    return text
 
 
 def positive_int(text: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import theano.tensor as T
+from theano import scalar
 from theano.gpuarray import dnn
 from theano.gpuarray.basic_ops import (
     GpuAllocEmpty,
@@ -65,7 +66,7 @@ def correlate_weights(op, x, gy):
 def batch_norm(op, x, scale, offset):
     """For :class:`lib.ops.batch_norm.BatchNorm`; cuDNN gives the inverse deviation instead of the variance."""
     y, mean, inverse = dnn.GpuDnnBatchNorm(mode="spatial")(
-        _on_device(x), _spatial(scale), _spatial(offset), EPSILON
+        _on_device(x), _spatial(scale), _spatial(offset), _as_double()
     )
     inverse = host_from_gpu(inverse).flatten()
     return [host_from_gpu(y), host_from_gpu(mean).flatten(), 1 / T.sqr(inverse) - _epsilon(x)]
@@ -75,7 +76,12 @@ def batch_norm_gradient(op, x, scale, mean, variance, g):
     """For :class:`lib.ops.batch_norm.BatchNormGradient`."""
     inverse = 1 / T.sqrt(variance + _epsilon(x))
     gradients = dnn.GpuDnnBatchNormGrad(mode="spatial")(
-        _on_device(x), _on_device(g), _spatial(scale), _spatial(mean), _spatial(inverse), EPSILON
+        _on_device(x),
+        _on_device(g),
+        _spatial(scale),
+        _spatial(mean),
+        _spatial(inverse),
+        _as_double(),
     )
     gx, gscale, goffset = (host_from_gpu(gradient) for gradient in gradients)
     return [gx, gscale.flatten(), goffset.flatten()]
@@ -84,6 +90,11 @@ def batch_norm_gradient(op, x, scale, mean, variance, g):
 def _spatial(v):
     """(C,) as cuDNN wants it, (1, C, 1, 1)."""
     return _on_device(v.dimshuffle("x", 0, "x", "x"))
+
+
+def _as_double():
+    """ε as cuDNN takes it. A mere number would become a constant of ``floatX``, and that a double of it."""
+    return scalar.constant(EPSILON, dtype="float64")
 
 
 def _epsilon(x):

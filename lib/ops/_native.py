@@ -6,6 +6,7 @@ Theano's own operations stand side by side. ``docs/extending.md`` walks through 
 
 from __future__ import annotations
 
+import os
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -19,10 +20,24 @@ from theano.gof import ParamsType
 from theano.gradient import DisconnectedType
 from theano.scalar import int64 as scalar_int64
 
+from lib.backend import device
+from lib.errors import UserError
 from lib.ops import _shapes
 from lib.ops._shapes import Declared, Shapes
 
 HEADERS = Path(__file__).with_name("c")
+
+
+def native() -> bool:
+    """Whether functions that are compiled now use the C++ operations."""
+    return os.environ.get("PIXELVAE_NATIVE") != "0" and not device.active()
+
+
+class NotLowered(UserError):
+    """An operation of this package is left in a graph whose device it cannot run on."""
+
+    def __str__(self) -> str:  # without what Theano puts in front of it, a node as a tuple's member
+        return str(self.args[-1])
 
 
 class NativeOp(gof.Op):
@@ -196,6 +211,16 @@ class NativeOp(gof.Op):
         one = self._one(node)
         flags = {f"{name}_is_one": int(name in one) for name in self._shapes.shared}
         return self.params_type.get_params(self, **flags)
+
+    def prepare_node(self, node, storage_map, compute_map, impl):
+        # Theano calls this of every node of every function that it compiles. It only warns if an
+        # optimisation fails, as the lowering might; then everything would be computed on the host,
+        # and copied there and back.
+        if device.active() or (impl == "c" and not native()):
+            where = "a GPU" if device.active() else "Theano's own operations (PIXELVAE_NATIVE=0)"
+            raise NotLowered(
+                f"{type(self).__name__} was not replaced for {where}: see the error above"
+            )
 
     def c_headers(self):
         return [f'"{self.header}"']

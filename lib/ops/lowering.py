@@ -7,20 +7,15 @@ it replaces each of these operations by its meaning, or by the form that cuDNN h
 
 from __future__ import annotations
 
-import os
 from functools import partial
+from typing import Callable
 
 import theano.tensor as T
 from theano import gof
 from theano.compile import optdb
 
 from lib.backend import device
-from lib.ops._native import NativeOp
-
-
-def native() -> bool:
-    """Whether functions that are compiled now use the C++ operations."""
-    return os.environ.get("PIXELVAE_NATIVE") != "0" and not device.active()
+from lib.ops._native import NativeOp, NotLowered, native
 
 
 def _without_cpp(op: NativeOp, inputs) -> list:
@@ -33,18 +28,27 @@ def _without_cpp(op: NativeOp, inputs) -> list:
 
 
 class _Lowering(gof.Optimizer):
+    def __init__(self, wanted: Callable[[], bool]):
+        self._wanted = wanted
+
     def add_requirements(self, fgraph):
         fgraph.attach_feature(gof.toolbox.ReplaceValidate())
 
     def apply(self, fgraph):
-        if native():
+        if not self._wanted():
             return
         for node in fgraph.toposort():
             if isinstance(node.op, NativeOp):
+                try:
+                    outputs = _without_cpp(node.op, node.inputs)
+                except Exception as error:  # of which Theano would only warn
+                    raise NotLowered(
+                        f"{node.op} cannot be put in Theano's terms: {error}"
+                    ) from error
                 # Theano may know more of the shape now; the type must stay.
                 meaning = [
                     T.patternbroadcast(new, old.broadcastable)
-                    for new, old in zip(_without_cpp(node.op, node.inputs), node.outputs)
+                    for new, old in zip(outputs, node.outputs)
                 ]
                 gof.opt.copy_stack_trace(node.outputs, meaning)
                 fgraph.replace_all_validate(list(zip(node.outputs, meaning)), reason="lowering")
@@ -52,7 +56,6 @@ class _Lowering(gof.Optimizer):
 
 # Before shapes are inferred (0.1) and expressions simplified (1), so that both see Theano's own
 # operations, and long before the passes that choose a convolution (from 48.5) and the GPU's.
-optdb.register("lowering", _Lowering(), 0.05, "fast_run")
-if device.active():
-    # On a CPU, FAST_COMPILE runs NumPy alone: these operations have it, Theano's convolutions not.
-    optdb.add_tags("lowering", "fast_compile")
+optdb.register("lowering", _Lowering(lambda: not native()), 0.05, "fast_run")
+# On a CPU, FAST_COMPILE runs NumPy alone: these operations have it, Theano's convolutions not.
+optdb.register("lowering_for_a_device", _Lowering(device.active), 0.05, "fast_compile")
