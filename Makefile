@@ -1,7 +1,7 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
 
-.PHONY: setup help train test coverage fuzz bench results gpu-compile-test lint docker bundle
+.PHONY: setup help train test coverage fuzz bench results gpu-compile-test gpu-run-test lint docker bundle
 
 setup: .venv/ready ## build .venv, with everything pinned
 
@@ -30,6 +30,10 @@ results: setup ## write the results' pages from the records
 gpu-compile-test: setup ## compile for a GPU, without one (1.5 GB)
 	scripts/fetch-gpu-tools
 	$(python) -m pytest -m gpu_compile
+
+gpu-run-test: setup ## run the GPU path, on an emulated card (1 MB)
+	scripts/fetch-gpu-tools pygpu
+	$(python) -m pytest tests/gpu/test_run.py -m "gpu_run or not gpu_run"
 
 lint: setup ## check style and types
 	$(python) -m ruff check .

@@ -1,7 +1,7 @@
 """What operations and models compute on a device: ``python -m benchmarks.agreement FOLDER [CASE ...]``.
 
-Each case becomes a file of arrays in the folder, from the same random numbers wherever it runs: on a GPU where
-``PIXELVAE_DEVICE`` is cuda, else on the CPU. :func:`compare` holds two such folders against each other.
+Each case becomes a file of arrays in the folder, from the same random numbers wherever it runs: on a GPU if
+``PIXELVAE_DEVICE`` says so, else on the CPU. :func:`compare` holds two such folders against each other.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from models.registry import HIERARCHICAL, MNIST
 from models.table1 import VARIANTS
 
 TOLERANCE = 1e-4
+NODES = "nodes on the device, and native ones on the host"  # an array in each case's file
 MODELS = (*VARIANTS, "tiny", "64px_small")
 
 
@@ -45,10 +46,23 @@ def of_operation(name: str) -> dict[str, np.ndarray]:
     inputs = [T.TensorType("float32", (False,) * v.ndim)() for v in given]
     outputs = as_list(function(*inputs))
     gradients = theano.grad(T.sqr(outputs[0]).sum() / 2, inputs)
-    results = theano.function(inputs, [*outputs, *gradients])(*given)
+    compiled = theano.function(inputs, [*outputs, *gradients])
+    results = compiled(*given)
     names = [f"output {i}" for i in range(len(outputs))]
     names += [f"gradient {i}" for i in range(len(inputs))]
-    return {name: np.asarray(value) for name, value in zip(names, results)}
+    return {
+        **{name: np.asarray(value) for name, value in zip(names, results)},
+        **_nodes(compiled),
+    }
+
+
+def _nodes(function: Any) -> dict[str, np.ndarray]:
+    """How many nodes of a compiled function compute on a GPU, and how many of this project's for CPUs are left."""
+    from lib.backend.placement import placement
+    from lib.ops._native import NativeOp
+
+    natives = [n for n in function.maker.fgraph.toposort() if isinstance(n.op, NativeOp)]
+    return {NODES: np.array([placement(function).device, len(natives)])}
 
 
 def step_of(name: str) -> tuple[Any, Any, Mapping[str, float]]:
@@ -73,33 +87,46 @@ def of_model(name: str, batch: int = 2) -> dict[str, np.ndarray]:
     rng = np.random.RandomState(0)
     images = rng.randint(0, model.levels, (batch, *model.image_shape)).astype("uint8")
     terms = step(images, draw_noise(model, 0, "agreement", 1, batch), scalars)
-    return {"cost and terms": terms, **step.gradients()}
+    return {"cost and terms": terms, **step.gradients(), **_nodes(step._step)}
 
 
-def compare(ours: Path, truth: Path, cases: Sequence[str]) -> list[dict[str, Any]]:
+def compare(
+    ours: Path, truth: Path, cases: Sequence[str], on_gpu: bool = False
+) -> list[dict[str, Any]]:
     """What each case differs by: the difference's norm over the truth's, of each output and of all gradients.
 
-    None where one of the two has not come to it.
+    None where one of the two has not come to it. ``on_gpu``: what did not run on a GPU does not agree, and neither does
+    what was held against another GPU; ``nodes`` is how many nodes ran there.
 
     Gradients count together, for some are zero but for rounding; ``worst`` is the array that differs most by itself.
     """
     rows = []
     for case in cases:
-        row: dict[str, Any] = {"case": case, "error": None, "agrees": False, "worst": ""}
+        row: dict[str, Any] = {
+            "case": case,
+            "error": None,
+            "agrees": False,
+            "worst": "",
+            "nodes": 0,
+        }
         rows.append(row)
         files = [folder / f"{case}.npz" for folder in (truth, ours)]
         if not all(file.exists() for file in files):
             continue
         with np.load(files[0]) as a, np.load(files[1]) as b:
             pairs = {
-                name: (b[name].astype("float64"), a[name].astype("float64")) for name in a.files
+                name: (b[name].astype("float64"), a[name].astype("float64"))
+                for name in a.files
+                if name != NODES
             }
+            (device, natives), (elsewhere, _) = b[NODES].tolist(), a[NODES].tolist()
         forward = [p for name, p in pairs.items() if name.startswith(("output", "cost"))]
         backward = [p for name, p in pairs.items() if not name.startswith(("output", "cost"))]
         errors = [*(_distance([pair]) for pair in forward), _distance(backward)]
         row["error"] = max(errors)
         row["worst"] = max(pairs, key=lambda name: _distance([pairs[name]]))
-        row["agrees"] = bool(row["error"] <= TOLERANCE)
+        real = device > 0 and not natives and not elsewhere if on_gpu else True
+        row["agrees"], row["nodes"] = bool(row["error"] <= TOLERANCE and real), device
     return rows
 
 
@@ -113,7 +140,7 @@ def _distance(pairs) -> float:
 def main(folder: str, *cases: str) -> None:
     from lib.backend import device
 
-    device.use("cuda" if os.environ.get("PIXELVAE_DEVICE") == "cuda" else "cpu")
+    device.use(os.environ.get("PIXELVAE_DEVICE", "cpu"))
     for case in cases or (*operations(), *MODELS):
         results = of_operation(case) if case in operations() else of_model(case)
         part = Path(folder, f"{case}.part")

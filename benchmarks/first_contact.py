@@ -132,13 +132,15 @@ class FirstContact:
             for process in running.values():
                 process.kill()
                 process.wait()
-        rows = agreement.compare(folders["device"], folders["cpu"], cases)
+        on_gpu = self._device != "cpu"
+        rows = agreement.compare(folders["device"], folders["cpu"], cases, on_gpu)
         self._say(f"Wanted: {agreement.TOLERANCE:g}, the difference's norm over the CPU's.\n")
-        self._say("| case | differs by | agrees | most in |\n| --- | ---: | --- | --- |")
+        self._say("| case | nodes on the GPU | differs by | agrees | most in |")
+        self._say("| --- | ---: | ---: | --- | --- |")
         for row in rows:
             error = "not done" if row["error"] is None else f"{row['error']:.1e}"
             verdict = "yes" if row["agrees"] else "**no**"
-            self._say(f"| {row['case']} | {error} | {verdict} | {row['worst']} |")
+            self._say(f"| {row['case']} | {row['nodes']} | {error} | {verdict} | {row['worst']} |")
         logs = {name: (folder / "log").read_text()[-2000:] for name, folder in folders.items()}
         if any(row["error"] is None for row in rows):
             self._say(f"\n```\n{logs['device'].strip()}\n```")
@@ -158,7 +160,7 @@ class FirstContact:
         timed = ",".join(f"dnn.conv.algo_{which}=time_once" for which in ALGORITHMS)
         timed = ",".join(filter(None, [os.environ.get("THEANO_FLAGS"), timed]))
         ways: list[tuple[str, dict]] = [("", self._variables())]
-        if self._device == "cuda":
+        if self._device != "cpu":
             ways += [
                 ("TF32", self._variables(tf32=True)),
                 ("timed", self._variables(THEANO_FLAGS=timed)),
@@ -256,7 +258,7 @@ _TINY: Sequence[str] = (
 
 def contact(arguments) -> int:
     """Exit status 0 where all parts came to their end and all agrees, else 1."""
-    if arguments.device == "cuda":
+    if arguments.device != "cpu":
         from lib.backend import cuda
 
         cuda.find()  # says at once what is missing
@@ -274,7 +276,9 @@ def parse(words: list[str]):
     parser = ArgumentParser(
         prog="python -m benchmarks.first_contact", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument(
+        "--device", default="cuda", help="cuda (the default), cuda0, cuda1, … or cpu"
+    )
     parser.add_argument(
         "--minutes", type=positive_float, default=9.5, help="for all parts together"
     )

@@ -4,7 +4,9 @@ which lib finds them. Debian's pygpu and libgpuarray come from ``scripts/fetch-g
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = Path(__file__).parent / "gpu/emulator"
+SOURCES = Path(__file__).parent / "gpu"
 TOOLS = ROOT / ".gpu"
 LIBRARIES = {
     "driver.cpp": "libcuda.so.1",
@@ -28,27 +30,52 @@ OPTIMISATION = "-O1"
 
 def build(folder: Path) -> Path:
     """The libraries and headers as a folder for ``PIXELVAE_CUDA``, made once for each state of the sources."""
-    texts = [path.read_bytes() for path in sorted(SOURCES.rglob("*")) if path.is_file()]
+    emulator = SOURCES / "emulator"
+    texts = [path.read_bytes() for path in sorted(emulator.rglob("*")) if path.is_file()]
     made = folder / f"emulator_{zlib.crc32(b''.join([*texts, OPTIMISATION.encode()])):08x}"
     if not made.exists():
         part = made.with_suffix(f".{os.getpid()}")
         (part / "lib").mkdir(parents=True)
-        (part / "include").symlink_to(SOURCES / "include")
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda item: compile_library(*item, part / "lib"), LIBRARIES.items()))
+        shutil.copytree(emulator / "include", part / "include")
         for header in ("shim.h", "emulated.h"):
-            (part / "lib" / header).write_bytes((SOURCES / header).read_bytes())
-        part.rename(made)
+            shutil.copy(emulator / header, part / "lib")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(
+                pool.map(
+                    lambda item: compile_library(f"emulator/{item[0]}", part / "lib" / item[1]),
+                    LIBRARIES.items(),
+                )
+            )
+        with contextlib.suppress(OSError):  # another process was faster
+            part.rename(made)
+        shutil.rmtree(part, ignore_errors=True)
     return made
 
 
-def compile_library(source: str, name: str, folder: Path, *options: str) -> None:
-    """One of the libraries; ``options`` are for g++."""
+def compile_library(source: str, output: Path, *options: str) -> None:
+    """A shared library from a source below tests/gpu; ``options`` are for the compiler, after the source."""
+    language = ["gcc"] if source.endswith(".c") else ["g++", "-std=c++17"]
     command = [
-        "g++", "-std=c++17", "-O2", "-fPIC", "-shared", f'-DEMULATED_OPTIMISATION="{OPTIMISATION}"', *options,
-        f"-I{SOURCES / 'include'}", str(SOURCES / source), f"-Wl,-soname,{name}", "-o", str(folder / name), "-ldl",
+        *language, "-O2", "-fPIC", "-shared", f'-DEMULATED_OPTIMISATION="{OPTIMISATION}"',
+        f"-I{SOURCES / 'emulator/include'}", f"-Wl,-soname,{output.name}", str(SOURCES / source), *options,
+        "-o", str(output), "-ldl",
     ]  # fmt: skip
     subprocess.run(command, check=True)
+
+
+def toolkit(folder: Path) -> Path:
+    """A folder for ``PIXELVAE_CUDA`` with everything in it, as far as finding and checking looks."""
+    TOOLS.mkdir(exist_ok=True)
+    shutil.copytree(build(TOOLS), folder, dirs_exist_ok=True)
+    shutil.copy(folder / "lib/libcublas.so.12", folder / "lib/libgpuarray.so.3")  # not looked into
+    for file in (
+        "include/gpuarray/config.h",
+        "usr/lib/python3/dist-packages/pygpu/__init__.py",
+        "packages/mako/__init__.py",
+    ):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+    return folder
 
 
 def environment(**variables: object) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Compiling for a GPU in a fraction of the time.
 
-What Theano compiles with g++ for a GPU only calls libgpuarray and cuDNN: glue, in which optimisation gains nothing. Nearly
-all of its time goes into headers, which are the same every time. So here they are compiled once, and the rest without
-optimisation, for any processor: the compiled code may be carried from one machine to another.
+What Theano compiles with g++ for a GPU only calls libgpuarray and cuDNN: glue, in which optimisation gains nothing.
+Nearly all of the time goes into headers, which are the same every time. So here they are compiled once, and the rest
+without optimisation, for any processor: the compiled code may be carried from one machine to another.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.backend import environment
 from lib.errors import UserError
 
+# Only the code of operations is compiled with the option that sets this macro; the rest shares other options.
 _HEADERS = """
+#ifdef __NO_MATH_ERRNO__
 #include <Python.h>
 #include <iostream>
 #include <algorithm>
@@ -41,9 +44,12 @@ _HEADERS = """
 #include <numpy/arrayscalars.h>
 #include <gpuarray_api.h>
 #include <numpy_compat.h>
+#endif
 """
 # Those of Theano's options that a compiled header has to share with what includes it.
-_THEANOS = ("-g", "-DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION", "-m64", "-fPIC", "-fno-math-errno", "-fvisibility=hidden")  # fmt: skip
+_THEANOS = (
+    "-g", "-DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION", "-m64", "-fPIC", "-fno-math-errno", "-fvisibility=hidden",
+)  # fmt: skip
 
 
 def compiler_flags(base: str) -> dict[str, str]:
@@ -60,7 +66,9 @@ def compiler_flags(base: str) -> dict[str, str]:
         sysconfig.get_paths()["include"], np.get_include(), pygpu.get_include(),
         f"{theano}/gof/c_code", f"{theano}/gpuarray/c_code",
     )  # fmt: skip
-    command = ["g++", *_THEANOS, *ours, *(f"-I{folder}" for folder in folders), "-x", "c++-header"]
+    # An operation with options of its own cannot use the compiled header, and has to find these by itself.
+    environment.add_to_path("CPLUS_INCLUDE_PATH", *folders)
+    command = ["g++", *_THEANOS, *ours, "-x", "c++-header"]
     version = subprocess.run(["g++", "--version"], capture_output=True, text=True).stdout
     key = zlib.crc32(
         repr([command, version, _HEADERS, os.environ.get("CPLUS_INCLUDE_PATH")]).encode()

@@ -134,7 +134,9 @@ def use_device(options: argparse.Namespace) -> None:
 
 def _device(text: str) -> str:
     if not device.is_device(text):
-        raise argparse.ArgumentTypeError(f"must be auto, cuda, cuda0, cuda1, … or cpu, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be auto, cuda, cuda0, cuda1, … or cpu, not {text!r}"
+        )
     return text
 
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.agreement import compare
+from benchmarks.agreement import NODES, compare
 from benchmarks.first_contact import FirstContact
 from benchmarks.harness import ROOT
 from lib.errors import UserError
@@ -60,7 +60,9 @@ def test_a_part_that_fails_leaves_the_others_alone(tmp_path, monkeypatch):
      ("gradient 0", np.nan, False), ("output 0", np.inf, False)],
 )  # fmt: skip
 def test_a_difference_is_seen(tmp_path, name, value, agrees):
-    arrays = {"output 0": np.ones(3), "gradient 0": np.ones((2, 2)), "gradient 1": np.ones(1)}
+    arrays = {
+        "output 0": np.ones(3), "gradient 0": np.ones((2, 2)), "gradient 1": np.ones(1), NODES: np.zeros(2, int),
+    }  # fmt: skip
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         np.savez(tmp_path / folder / "case.npz", **arrays)
@@ -68,3 +70,17 @@ def test_a_difference_is_seen(tmp_path, name, value, agrees):
     row, missing = compare(tmp_path / "b", tmp_path / "a", ["case", "another"])
     assert row["agrees"] is agrees and row["worst"] == name
     assert missing["error"] is None and not missing["agrees"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "truth", "agrees"),
+    [((9, 0), (0, 0), True), ((0, 0), (0, 0), False), ((9, 1), (0, 0), False), ((9, 0), (9, 0), False)],
+)  # fmt: skip
+def test_an_agreement_of_the_cpu_with_itself_is_none(tmp_path, ours, truth, agrees):
+    """Nodes on the device and native ones on the host, of the one and of what it is held against."""
+    for folder, nodes in (("a", truth), ("b", ours)):
+        (tmp_path / folder).mkdir()
+        arrays = {"output 0": np.ones(3), "gradient 0": np.ones(2), NODES: np.array(nodes)}
+        np.savez(tmp_path / folder / "case.npz", **arrays)
+    (row,) = compare(tmp_path / "b", tmp_path / "a", ["case"], on_gpu=True)
+    assert row["agrees"] is agrees and row["nodes"] == ours[0]

@@ -1,8 +1,8 @@
 """compile_step.py MODEL: compiles a model's training step for a GPU that computes nothing, and says what is where.
 
 For tests/gpu/test_compile.py, which prepares the environment. The last line is JSON: how many nodes of the step work
-on the device ("device"), which transfers there are ("to device", "to host"), and all other nodes by operation, type
-of result and number ("host").
+on the device, which transfers there are, and all other nodes by operation, type of result and number
+(:class:`lib.backend.placement.Placement`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import ctypes
 import json
 import os
 import sys
-from collections import Counter
 from dataclasses import replace
 
 
@@ -56,32 +55,14 @@ def training_step(name: str):
     return TrainingStep(model, preset.training.recipe(seed=0))
 
 
-def placed(function) -> dict:
-    """Where the nodes of a compiled function work."""
-    from theano.gpuarray.type import GpuArrayType
-
-    places: dict = {"device": 0, "to device": [], "to host": [], "host": Counter()}
-    for node in function.maker.fgraph.toposort():
-        kind, result = type(node.op).__name__, node.outputs[0].type
-        if kind == "HostFromGpu":
-            clients = {"output" if c == "output" else str(c.op) for c, _ in node.outputs[0].clients}
-            places["to host"].append([str(result), sorted(clients)])
-        elif kind == "GpuFromHost":
-            places["to device"].append(str(result))
-        elif any(isinstance(v.type, GpuArrayType) for v in node.outputs):
-            places["device"] += 1
-        else:
-            places["host"][f"{kind} {result}"] += 1
-    return places
-
-
 def main(name: str) -> None:
     pretend_cudnn_starts()
     from lib.backend import device
 
     print(device.use("cuda"))
-    places = placed(training_step(name)._step)
-    print(json.dumps({**places, "host": dict(places["host"])}), flush=True)
+    from lib.backend.placement import placement
+
+    print(json.dumps(placement(training_step(name)._step)._asdict()), flush=True)
     # Without the end at which the real cuDNN would be handed back a handle that it never made.
     os._exit(0)
 

@@ -1,7 +1,7 @@
 """Training steps compiled for a GPU, on a machine without one: code generation, nvrtc, cuDNN's and libgpuarray's
 headers, linking; and nothing of a step is left on the host but what is named here.
 
-``make gpu-compile-test`` brings what it needs (1.5 GB). The driver is a stand-in that computes nothing.
+``make gpu-compile-test`` brings what it needs (1.5 GB). The driver is the emulated one, which does not run real PTX.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fake_gpu
+import emulated_gpu
 import pytest
 
 from models.table1 import VARIANTS
@@ -48,11 +48,11 @@ def environment(tmp_path_factory):
     if sys.version_info[:2] != (3, 11):
         pytest.skip("Debian's pygpu is for CPython 3.11")
     folder = tmp_path_factory.mktemp("driver")
-    fake_gpu.driver(folder)
+    emulated_gpu.compile_library("emulator/driver.cpp", folder / "libcuda.so.1")
     (real,) = cuda.glob("nvidia/cublas/lib/libcublas.so.*")
-    fake_gpu.compile_library(
-        "fake_toolkit.c", folder / real.name, "-DCUBLAS", "-Wl,-soname,libcublas-without-device.so",
-        "-Wl,--no-as-needed", str(real), f"-Wl,-rpath,{real.parent}",
+    emulated_gpu.compile_library(
+        "cublas_start.c", folder / real.name, "-Wl,-soname,libcublas-without-device.so", "-Wl,--no-as-needed",
+        str(real), f"-Wl,-rpath,{real.parent}",
     )  # fmt: skip
     cache = TOOLS / "theano"
     cache.mkdir(exist_ok=True)
@@ -72,18 +72,18 @@ def test_a_training_step_compiles_and_stays_on_the_device(environment, model):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     said, *_, last = done.stdout.splitlines()
-    assert said.startswith("on no GPU (compute capability 9.0), CUDA 1")
+    assert said.startswith("on emulated GPU (compute capability 9.0), CUDA 1")
     places = json.loads(last)
     host = sum(places["host"].values())
     print(f"{model}: {places['device']} nodes on the device, {host} on the host")
     assert set(places["host"]) <= HOST
     assert places["host"]["Elemwise TensorType(float32, scalar)"] == 1
     # Back come the cost, its terms and two sums that tell whether all is finite; scalars all.
-    assert places["to host"]
-    for kind, clients in places["to host"]:
+    assert places["to_host"]
+    for kind, clients in places["to_host"]:
         assert kind == "TensorType(float32, scalar)" and set(clients) <= {"output", "DeepCopyOp"}
     # In go the batch, the noise, and scalars: those of the schedule, and the batch's size that means are taken with.
-    inputs = [kind for kind in places["to device"] if "scalar" not in kind]
+    inputs = [kind for kind in places["to_device"] if "scalar" not in kind]
     noises = {"gated-pixelcnn": 0, "64px_small": 2}.get(model, 1)
     assert sum("uint8, 4D" in kind for kind in inputs) == 1 and len(inputs) == 1 + noises
     assert places["device"] > 10 * host

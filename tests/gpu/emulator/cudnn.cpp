@@ -2,7 +2,7 @@
  *
  * Work happens in double precision. Of the algorithms that a card offers three stand for all: one that needs no
  * workspace, one that does, and one whose sums change from time to time, which comes first. The environment has
- * FAKE_CUDNN (91002) and FAKE_CUDNN_CUDA (12000), the versions of the library and of the CUDA it was made for. */
+ * EMULATED_CUDNN (91002) and EMULATED_CUDNN_CUDA (12000), the versions of the library and of the CUDA it was made for. */
 #include "emulated.h"
 #include <algorithm>
 #include <cmath>
@@ -107,8 +107,8 @@ static void get(const Shaped &array, int asked, cudnnDataType_t *type, int *axes
 
 extern "C" {
 static size_t version(const char *name, size_t usual) { return emulated_setting(name, usual); }
-size_t cudnnGetVersion(void) { return version("FAKE_CUDNN", CUDNN_VERSION); }
-size_t cudnnGetCudartVersion(void) { return version("FAKE_CUDNN_CUDA", 12000); }
+size_t cudnnGetVersion(void) { return version("EMULATED_CUDNN", CUDNN_VERSION); }
+size_t cudnnGetCudartVersion(void) { return version("EMULATED_CUDNN_CUDA", 12000); }
 const char *cudnnGetErrorString(Status status) {
   static thread_local char text[40];
   return snprintf(text, sizeof text, "cuDNN's status %d", status), text;

@@ -1,11 +1,12 @@
 /* libcuda.so.1: a driver whose cards compute on the CPU. The environment says what they are:
  *
- *   EMULATED_ORDER        forward, reverse or random: of blocks, and of a block's threads between two barriers
- *   EMULATED_SEED         of the random order (0)
- *   EMULATED_BUSY         1: no context can be made, as on a card that another process has for itself
- *   FAKE_CUDA_DEVICES     how many there are (1; 0 fails as a container without its device does)
- *   FAKE_CUDA_CAPABILITY  compute capability (9.0)
- *   FAKE_CUDA_VERSION     of the driver (13000)
+ *   EMULATED_ORDER       forward, reverse or random: of blocks, and of a block's threads between two barriers
+ *   EMULATED_SEED        of the random order (0)
+ *   EMULATED_BUSY        1: no context can be made, as on a card that another process has for itself
+ *   EMULATED_DEVICES     how many there are (1; 0 fails as a container without its device does)
+ *   EMULATED_CAPABILITY  compute capability (9.0)
+ *   EMULATED_DRIVER      the CUDA that the driver is for (13000)
+ *   CUDA_VISIBLE_DEVICES of those, the ones that this process sees, by number
  *
  * Everything is done at once, in the order of the calls. New memory is full of NaN, and so is what is given back.
  * Numbers are those of cuda.h. libgpuarray looks functions up one by one; these are the ones it asks for.
@@ -50,7 +51,20 @@ struct Context { int device; };
 static Context contexts[DEVICES] = {{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}};
 static thread_local std::vector<Context *> current;
 
-static int devices() { return std::min<int>(DEVICES, emulated_setting("FAKE_CUDA_DEVICES", 1)); }
+/* Ordinals that the process sees; a card's own number is its place among all. */
+static std::vector<int> visible() {
+  int count = std::min<int>(DEVICES, emulated_setting("EMULATED_DEVICES", 1)), number;
+  std::vector<int> seen;
+  const char *list = getenv("CUDA_VISIBLE_DEVICES");
+  if (!list)
+    while ((int)seen.size() < count) seen.push_back(seen.size());
+  for (int used = 0; list && sscanf(list, "%d%n", &number, &used) == 1 && number >= 0 && number < count;) {
+    seen.push_back(number);
+    list = list[used] ? list + used + 1 : nullptr;
+  }
+  return seen;
+}
+static int devices() { return visible().size(); }
 extern "C" int emulated_device(void) { return current.empty() ? 0 : current.back()->device; }
 #define NEEDS_CONTEXT if (current.empty()) REFUSE(INVALID_CONTEXT, "%s without a current context", __func__)
 
@@ -87,7 +101,7 @@ static Result release(void *pointer) {
 
 extern "C" {
 Result cuInit(unsigned) { return devices() ? SUCCESS : NO_DEVICE; }
-Result cuDriverGetVersion(int *version) { return *version = emulated_setting("FAKE_CUDA_VERSION", 13000), SUCCESS; }
+Result cuDriverGetVersion(int *version) { return *version = emulated_setting("EMULATED_DRIVER", 13000), SUCCESS; }
 Result cuGetErrorName(Result error, const char **name) {
   static thread_local char text[40];
   snprintf(text, sizeof text, "CUDA error %d", error);
@@ -99,13 +113,16 @@ Result cuDeviceGetCount(int *count) { return *count = devices(), SUCCESS; }
 Result cuDeviceGet(int *device, int ordinal) {
   return *device = ordinal, ordinal >= 0 && ordinal < devices() ? SUCCESS : INVALID_DEVICE;
 }
-Result cuDeviceGetName(char *name, int size, int) { return snprintf(name, size, "emulated GPU"), SUCCESS; }
+Result cuDeviceGetName(char *name, int size, int device) {
+  int number = visible()[device];
+  return number ? snprintf(name, size, "emulated GPU %d", number) : snprintf(name, size, "emulated GPU"), SUCCESS;
+}
 Result cuDeviceGetPCIBusId(char *id, int size, int device) {
-  return snprintf(id, size, "0000:%02x:00.0", device), SUCCESS;
+  return snprintf(id, size, "0000:%02x:00.0", visible()[device]), SUCCESS;
 }
 static const unsigned THREADS = 1024, ALONG_Z = 64, GRID = 2147483647, GRID_YZ = 65535, SHARED = 48 * 1024;
 Result cuDeviceGetAttribute(int *value, int attribute, int) {
-  const char *capability = getenv("FAKE_CUDA_CAPABILITY");
+  const char *capability = getenv("EMULATED_CAPABILITY");
   int major = 9, minor = 0;
   if (capability) sscanf(capability, "%d.%d", &major, &minor);
   switch (attribute) {

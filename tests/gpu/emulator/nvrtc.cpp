@@ -1,7 +1,7 @@
 /* libnvrtc.so.12: compiles kernels with g++ for the emulated driver; the "PTX" names the file.
  *
  * What was compiled is kept in EMULATED_KERNELS (else beside this library) under a number made from source, header and
- * compiler. The header that all kernels share is compiled once. FAKE_NVRTC is the version (12.0). */
+ * compiler. The header that all kernels share is compiled once. EMULATED_NVRTC is the version (12.0). */
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -91,7 +91,7 @@ static Result compile(Program &program) {
 
 extern "C" {
 Result nvrtcVersion(int *major, int *minor) {
-  const char *version = getenv("FAKE_NVRTC");
+  const char *version = getenv("EMULATED_NVRTC");
   return sscanf(version ? version : "12.0", "%d.%d", major, minor) == 2 ? SUCCESS : COMPILATION;
 }
 static const std::array<int, 6> ARCHITECTURES = {50, 60, 70, 80, 86, 90};

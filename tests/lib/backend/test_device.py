@@ -10,7 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import fake_gpu
+import emulated_gpu
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -21,7 +21,7 @@ CUDA = "from lib.backend import cuda; cuda._places = lambda: iter(())\n"
 
 @pytest.fixture(scope="module")
 def toolkit(tmp_path_factory):
-    return fake_gpu.toolkit(tmp_path_factory.mktemp("cuda"))
+    return emulated_gpu.toolkit(tmp_path_factory.mktemp("cuda"))
 
 
 def run(*arguments, **variables):
@@ -49,18 +49,18 @@ def find(toolkit, **variables):
 
 def test_all_parts_are_found_and_named(toolkit):
     assert find(toolkit) == (
-        "no GPU (compute capability 9.0), CUDA 12.0, cuDNN 9.10.2, driver for CUDA 13.0"
+        "emulated GPU (compute capability 9.0), CUDA 12.0, cuDNN 9.10.2, driver for CUDA 13.0"
     )
-    assert "cuDNN 8.9.6," in find(toolkit, FAKE_CUDNN=8906)
+    assert "cuDNN 8.9.6," in find(toolkit, EMULATED_CUDNN=8906)
 
 
 @pytest.mark.parametrize(
     ("variables", "what", "remedy"),
     [
-        ({"FAKE_CUDA_DEVICES": "0"}, "offers no GPU (status 100)", "--gpus all"),
-        ({"FAKE_CUDA_VERSION": "11040"}, "is for CUDA 11.4 and older, not for nvrtc 12.0", "-cuda11.txt"),
-        ({"FAKE_NVRTC": "11.8", "FAKE_CUDA_VERSION": "11080"}, "and cuDNN for CUDA 12", "-cuda11.txt"),
-        ({"FAKE_CUDA_CAPABILITY": "3.5"}, "capability 3.5, and nvrtc 12.0 compiles for 5.0 to 9.0", "-cuda11.txt"),
+        ({"EMULATED_DEVICES": "0"}, "offers no GPU (status 100)", "--gpus all"),
+        ({"EMULATED_DRIVER": "11040"}, "is for CUDA 11.4 and older, not for nvrtc 12.0", "-cuda11.txt"),
+        ({"EMULATED_NVRTC": "11.8", "EMULATED_DRIVER": "11080"}, "and cuDNN for CUDA 12", "-cuda11.txt"),
+        ({"EMULATED_CAPABILITY": "3.5"}, "capability 3.5, and nvrtc 12.0 compiles for 5.0 to 9.0", "-cuda11.txt"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_a_remedy(toolkit, variables, what, remedy):
@@ -121,7 +121,7 @@ def test_libraries_are_found_by_bare_name_and_new_cards_count_as_9_0(
     for _ in range(2):  # the second time from the folder that was made
         done = run(
             "-c", CUDA + NAMES, PIXELVAE_CUDA=toolkit, PYTHONPATH=toolkit / "packages", BASE=tmp_path,
-            FAKE_CUDA_CAPABILITY=capability, FAKE_NVRTC="12.0",
+            EMULATED_CAPABILITY=capability, EMULATED_NVRTC="12.0",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert done.stdout.split() == [
@@ -159,7 +159,7 @@ def test_a_gpu_that_was_asked_for_must_work():
 @pytest.mark.parametrize("how", ["option", "variable"])
 def test_a_gpu_that_does_not_work_is_said_once_and_the_cpu_taken(toolkit, how):
     variables = {
-        "PIXELVAE_CUDA": toolkit, "PYTHONPATH": toolkit / "packages", "FAKE_CUDA_VERSION": "11040",
+        "PIXELVAE_CUDA": toolkit, "PYTHONPATH": toolkit / "packages", "EMULATED_DRIVER": "11040",
     }  # fmt: skip
     said, error = command(**variables)
     assert said.startswith("on the CPU; no GPU can be used: the NVIDIA driver is for CUDA 11.4")
