@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from lib.backend import cache, compiler, fuelrc, imports
+from lib.backend import ahead, cache, compiler, fuelrc, imports
 from lib.backend.environment import changed
 from lib.errors import UserError
 
@@ -34,6 +34,7 @@ def repair() -> None:
     imports.wrap("theano.configdefaults", _find_a_home)
     cache.repair()
     compiler.repair()
+    ahead.repair()
     fuelrc.repair()
 
 

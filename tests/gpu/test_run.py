@@ -6,6 +6,7 @@ it is ``make gpu-run-test``.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from models import MNIST_MODELS
 ROOT = Path(__file__).parents[2]
 # Of the distances, norm of the difference over the norm: float32 rounds to 6e-8, and sums are in another order.
 TOLERANCE = 1e-5
-QUICK = tuple(agreement.OPERATIONS)
+QUICK = tuple(agreement.operations())
 #: Two that have all there is: convolutions, batch norm, embedding, and what the MNIST models have.
 PRESETS = ("tiny",)
 
@@ -77,3 +78,149 @@ def test_models_agree_with_the_cpu(tmp_path, of_cpu, model):
 def test_any_order_of_threads_gives_the_same_numbers(tmp_path, of_cpu, order):
     device = compute(tmp_path / "device", QUICK, PIXELVAE_DEVICE="cuda", EMULATED_ORDER=order)
     agree(device, of_cpu(QUICK), QUICK)
+
+
+# ---- the device is what was asked for, whatever happened before ----
+
+WHERE = """
+import json, os, subprocess, sys
+from lib.backend import device
+said = device.use(sys.argv[1] if len(sys.argv) > 1 else None)
+import theano
+where = {"on": device.describe(), "said": said, "compiledir": theano.config.compiledir, "gpus": "cuda" in os.environ["THEANO_FLAGS"]}
+child = None
+if len(sys.argv) > 2:
+    variables = dict(pair.split("=") for pair in sys.argv[3:])
+    done = subprocess.run([sys.executable, "-c", os.environ["WHERE"], *sys.argv[2].split()], env={**os.environ, **variables},
+                          capture_output=True, text=True, check=True)
+    child = json.loads(done.stdout.splitlines()[-1])
+print(json.dumps({**where, "child": child}))
+"""
+
+
+def where(*arguments, **variables):
+    """Which device a process ends on, and one that it starts: the device, the child's, variables for the child."""
+    done = run("-c", WHERE, *arguments, WHERE=WHERE, **variables)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_card_that_is_busy_leaves_nothing_of_its_settings_behind():
+    on = where("auto", EMULATED_BUSY=1)
+    assert "no GPU can be used: it cannot be started" in on["said"] and on["on"] == "cpu"
+    assert not on["gpus"] and on["compiledir"] == where("cpu")["compiledir"]
+
+
+def test_a_card_that_is_busy_is_refused_in_one_line():
+    done = run(
+        "experiments/mnist_pixelvae.py",
+        "replay",
+        "nowhere.npz",
+        "--device",
+        "cuda",
+        EMULATED_BUSY=1,
+    )
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith(
+        "error: no GPU can be used: it cannot be started"
+    )
+
+
+@pytest.mark.parametrize("how", ["by its option", "by the environment"])
+@pytest.mark.parametrize("parent, child", [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_child_runs_where_it_is_told_to(parent, child, how):
+    if how == "by its option":
+        on = where(parent, child)
+    else:
+        on = where(parent, "", f"PIXELVAE_DEVICE={child}")
+    names = {"cpu": "cpu", "cuda": "emulated GPU (compute"}
+    assert on["on"].startswith(names[parent]) and on["child"]["on"].startswith(names[child])
+    assert on["compiledir"] != on["child"]["compiledir"]
+
+
+def test_the_users_flags_reach_a_child():
+    on = where("cuda", "cpu", THEANO_FLAGS="gpuarray.preallocate=-1")
+    assert on["child"]["on"] == "cpu"
+
+
+def test_of_several_cards_the_one_that_was_named(tmp_path, of_cpu):
+    """Theano's batch norm and reductions would work on the first."""
+    two = {"EMULATED_DEVICES": 2}
+    assert where("cuda1", **two)["on"].startswith("emulated GPU 1 (")
+    assert where("cuda1", "cuda", **two)["child"]["on"].startswith("emulated GPU (")
+    cases = ("batch norm",)
+    agree(compute(tmp_path / "device", cases, PIXELVAE_DEVICE="cuda1", **two), of_cpu(cases), cases)
+    done = run("experiments/mnist_pixelvae.py", "replay", "nowhere.npz", "--device", "cuda2", **two)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+POISON = """
+import lib, theano, theano.tensor as T
+from lib.ops.elu import elu
+x = T.tensor4()
+theano.function([x], elu(x))
+"""
+
+
+def test_an_operation_in_the_cache_of_the_gpu_does_not_lose_the_lowering(tmp_path, of_cpu):
+    """Theano imports it while it starts the device."""
+    folder = where("cuda")["compiledir"]
+    done = run("-c", POISON, THEANO_FLAGS=f"compiledir={folder}")
+    assert done.returncode == 0, done.stderr
+    cases = ("exponential linear unit",)
+    agree(compute(tmp_path / "device", cases, PIXELVAE_DEVICE="cuda"), of_cpu(cases), cases)
+
+
+LOST = """
+from lib.backend import device
+device.use("cuda")
+import lib.ops.lowering, theano, theano.tensor as T
+from lib.ops.elu import Elu, elu
+from lib.console.command import main
+def compiled(options):
+    {what}
+    x = T.tensor4()
+    theano.function([x], elu(x), mode={mode!r})
+raise SystemExit(main(compiled, None))
+"""
+
+
+@pytest.mark.parametrize("mode", ["FAST_RUN", "FAST_COMPILE"])
+@pytest.mark.parametrize(
+    "what",
+    ["lib.ops.lowering._MEANINGS.clear()", "lib.ops.lowering._MEANINGS[Elu] = lambda *a: 1 / 0"],
+)
+def test_a_lowering_that_fails_ends_the_run(what, mode):
+    done = run("-c", LOST.format(what=what, mode=mode))
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and "Elu" in line
+
+
+# ---- the tests themselves: what is broken on purpose is seen ----
+
+BROKEN_GRADIENT = """
+import sys
+from benchmarks.agreement import main
+from lib.backend import device
+device.use("cuda")
+from lib.ops import _gpu
+of_weights = _gpu.dnn.GpuDnnConvGradW.__call__
+_gpu.dnn.GpuDnnConvGradW.__call__ = lambda op, x, gy, *rest: of_weights(op, gy, x, *rest)
+main(*sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "case, arguments, variables",
+    [
+        ("conditional gate", ("-m", "benchmarks.agreement"), {"EMULATED_REPLACE": "tanh=sinh"}),
+        ("convolution of the row above", ("-c", BROKEN_GRADIENT), {}),
+        ("matrix product", ("-m", "benchmarks.agreement"), {"EMULATED_BREAK": "transfer"}),
+    ],
+    ids=["a kernel", "a gradient's arguments", "a transfer"],
+)
+def test_what_is_broken_is_seen(tmp_path, of_cpu, case, arguments, variables):
+    flags = f"gpuarray.cache_path={tmp_path}"  # not that of the others, for what is broken
+    done = run(*arguments, tmp_path, case, PIXELVAE_DEVICE="cuda", THEANO_FLAGS=flags, **variables)
+    (row,) = agreement.compare(tmp_path, of_cpu((case,)), (case,), on_gpu=True)
+    assert done.returncode or (row["nodes"] and row["error"] > 100 * TOLERANCE)

@@ -6,6 +6,7 @@
  *   EMULATED_DEVICES     how many there are (1; 0 fails as a container without its device does)
  *   EMULATED_CAPABILITY  compute capability (9.0)
  *   EMULATED_DRIVER      the CUDA that the driver is for (13000)
+ *   EMULATED_BREAK       "transfer": copies to the host lose their end, for a test of the tests
  *   CUDA_VISIBLE_DEVICES of those, the ones that this process sees, by number
  *
  * Everything is done at once, in the order of the calls. New memory is full of NaN, and so is what is given back.
@@ -185,7 +186,8 @@ Result cuMemcpyDtoHAsync_v2(void *to, Pointer from, size_t size, void *) {
   NEEDS_CONTEXT;
   ON_DEVICE(from);
   ON_HOST(to);
-  return memcpy(to, (void *)from, size), SUCCESS;
+  static const bool broken = getenv("EMULATED_BREAK") && !strcmp(getenv("EMULATED_BREAK"), "transfer");
+  return memcpy(to, (void *)from, broken ? size / 2 : size), SUCCESS;
 }
 Result cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t size, void *) {
   NEEDS_CONTEXT;

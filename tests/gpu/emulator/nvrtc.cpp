@@ -1,7 +1,8 @@
 /* libnvrtc.so.12: compiles kernels with g++ for the emulated driver; the "PTX" names the file.
  *
  * What was compiled is kept in EMULATED_KERNELS (else beside this library) under a number made from source, header and
- * compiler. The header that all kernels share is compiled once. EMULATED_NVRTC is the version (12.0). */
+ * compiler. The header that all kernels share is compiled once. EMULATED_NVRTC is the version (12.0). For a test of the
+ * tests, EMULATED_REPLACE=OLD=NEW replaces text in every kernel. */
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -60,7 +61,14 @@ static std::string in_cpp(const std::string &text) {
   return std::regex_replace(text, dynamic, "$1 *$2 = ($1 *)emulated_dynamic;");
 }
 
+static void replace(std::string &text, const std::string &from, const std::string &to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+}
+
 static Result compile(Program &program) {
+  std::string mutation = getenv("EMULATED_REPLACE") ? getenv("EMULATED_REPLACE") : "";
+  if (size_t at = mutation.find('='); at != std::string::npos)
+    replace(program.source, mutation.substr(0, at), mutation.substr(at + 1));
   const char *named = getenv("EMULATED_KERNELS");
   std::string folder = named && *named ? named : here() + "/kernels";
   mkdir(folder.c_str(), 0755);
@@ -75,7 +83,7 @@ static Result compile(Program &program) {
       if (!make("-x c++-header", "#include \"" + header + "\"\n", header + ".gch", program.log)) return COMPILATION;
     }
     std::string text = in_cpp(program.source), entries, shared = "#include \"" + program.name + "\"";
-    for (size_t at; (at = text.find(shared)) != std::string::npos;) text.erase(at, shared.size());
+    replace(text, shared, "");
     static const std::regex kernel("(?:KERNEL|__global__)\\s+void\\s+(?:__launch_bounds__\\s*\\([^)]*\\)\\s*)?(\\w+)\\s*\\(");
     std::set<std::string> names;
     for (std::sregex_iterator i(text.begin(), text.end(), kernel), end; i != end; ++i) names.insert((*i)[1]);

@@ -1,0 +1,117 @@
+"""Compiling a function's C++ on all cores.
+
+Theano compiles a function's operations one after the other, each when it comes to it. Here the first that is not in its
+cache starts g++ for all of the function that are not, so that they are there, or on their way, when Theano asks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Optional
+
+from lib.backend import imports
+
+
+def repair() -> None:
+    """Do so as soon as Theano is imported."""
+    imports.after("theano.gof.vm", _wrap)
+
+
+class _Graph:
+    """A function that is being compiled, and what g++ makes of its operations meanwhile."""
+
+    def __init__(self, fgraph: Any):
+        self._fgraph = fgraph
+        self._made: Optional[dict[str, Future[Optional[Path]]]] = None  # by the module's name
+        self._folder: Optional[str] = None
+        self._pool = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+    def library(
+        self, name: str, plan: Callable[[Any, str], Iterator[tuple[str, list[str]]]]
+    ) -> Optional[Path]:
+        """The compiled module of that name, None if g++ has not been started for it, or failed."""
+        if self._made is None:
+            self._made, self._folder = {}, tempfile.mkdtemp(prefix="pixelvae_")
+            for module, command in plan(self._fgraph, self._folder):
+                self._made.setdefault(module, self._pool.submit(_run, command))
+        future = self._made.get(name)
+        return future.result() if future else None
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _run(command: list[str]) -> Optional[Path]:
+    done = subprocess.run(command, capture_output=True)
+    return None if done.returncode else Path(command[command.index("-o") + 1])
+
+
+def _wrap(vm: ModuleType) -> None:
+    from theano.gof import cc, cmodule
+    from theano.gof.fg import FunctionGraph
+
+    make_all, compile_str = vm.VM_Linker.make_all, cmodule.GCC_compiler.compile_str
+    graphs: list[_Graph] = []  # functions are compiled within functions
+    recorded: list[list[str]] = []
+    recording = False
+
+    def make_all_ahead(self: Any, *arguments: Any, **options: Any) -> Any:
+        graphs.append(_Graph(self.fgraph))
+        try:
+            return make_all(self, *arguments, **options)
+        finally:
+            graphs.pop().close()
+
+    def compile_ahead(module_name: str, src_code: str, location: Any = None, **options: Any) -> Any:
+        if recording:
+            return compile_str(module_name, src_code, location, **{**options, "py_module": False})
+        made = graphs[-1].library(module_name, plan) if graphs else None
+        if made is None:
+            return compile_str(module_name, src_code, location, **options)
+        library = Path(location, made.name)
+        shutil.copyfile(made, library)
+        shutil.copyfile(made.with_name("mod.cpp"), Path(location, "mod.cpp"))
+        Path(location, "__init__.py").touch()
+        return cmodule.dlimport(str(library))
+
+    def plan(fgraph: Any, folder: str) -> Iterator[tuple[str, list[str]]]:
+        """The name and the command of each module of the graph that is not in Theano's cache."""
+        nonlocal recording
+        known = cc.get_module_cache().entry_from_key
+        kinds = {
+            (node.op, *(v.type for v in (*node.inputs, *node.outputs))): node
+            for node in fgraph.toposort()
+        }
+        for number, node in enumerate(kinds.values()):
+            place = os.path.join(folder, str(number))
+            # What cannot be compiled, as operations without C, is left to Theano, which knows what to do.
+            with contextlib.suppress(Exception):
+                linker = cc.CLinker().accept(FunctionGraph(node.inputs, node.outputs))
+                if linker.cmodule_key() in known:
+                    continue
+                os.mkdir(place)
+                call, cmodule.output_subprocess_Popen = cmodule.output_subprocess_Popen, record
+                recording = True
+                try:
+                    linker.compile_cmodule(place)
+                finally:
+                    recording = False
+                    cmodule.output_subprocess_Popen = call
+                yield linker.get_dynamic_module().code_hash, recorded.pop()
+
+    def record(command: list[str]) -> tuple[bytes, bytes, int]:
+        recorded.append(command)
+        return b"", b"", 0
+
+    vm.VM_Linker.make_all = make_all_ahead
+    cmodule.GCC_compiler.compile_str = staticmethod(compile_ahead)
