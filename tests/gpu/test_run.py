@@ -7,11 +7,13 @@ it is ``make gpu-run-test``.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import emulated_gpu
+import numpy as np
 import pytest
 
 from benchmarks import agreement
@@ -77,6 +79,47 @@ def test_models_agree_with_the_cpu(tmp_path, of_cpu, model):
 def test_any_order_of_threads_gives_the_same_numbers(tmp_path, of_cpu, order):
     device = compute(tmp_path / "device", QUICK, PIXELVAE_DEVICE="cuda", EMULATED_ORDER=order)
     agree(device, of_cpu(QUICK), QUICK)
+
+
+@pytest.mark.gpu_run
+def test_training_evaluation_and_sampling(tmp_path):
+    found = {}
+    for device in ("cpu", "cuda"):
+        (tmp_path / device).mkdir()
+        script = ROOT / "tests/gpu/train_and_use.py"
+        paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", emulated_gpu.TOOLS / "pygpu")))
+        done = run(script, tmp_path / device, PIXELVAE_DEVICE=device, PYTHONPATH=paths)
+        assert done.returncode == 0, done.stderr[-3000:]
+        with np.load(tmp_path / device / "results.npz") as results:
+            found[device] = dict(results)
+    cpu, cuda = found["cpu"], found["cuda"]
+    assert cpu.keys() == cuda.keys()
+    for name, ours in cuda.items():
+        training, _, key = name.partition(" ")
+        if training in ("twice", "resumed"):  # the same bits
+            np.testing.assert_array_equal(ours, cuda[f"once {key}"], err_msg=name)
+        elif training == "picture":
+            np.testing.assert_array_equal(ours, cpu[name], err_msg=name)
+        else:
+            tolerance = 1e-4 if training in ("once", "skipped") else TOLERANCE
+            difference = np.linalg.norm(np.subtract(ours, cpu[name], dtype="float64"))
+            assert difference <= tolerance * max(1e-6, np.linalg.norm(cpu[name])), name
+
+
+@pytest.mark.gpu_run
+def test_first_contact_from_a_fresh_home(tmp_path):
+    """It compares the device with the CPU, not one of them with itself."""
+    home = tmp_path / "home"
+    home.mkdir()
+    done = run(
+        "-m", "benchmarks.first_contact", "--tiny", "--parts", "agreement", "speed", "--minutes", 30,
+        "--out", tmp_path / "out", HOME=home,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    for row in report["agreement"]["cases"]:
+        assert row["agrees"] and row["error"] < TOLERANCE and row["nodes"] > 0
+    assert all(row["ours"] for row in report["speed"]["steps"])
 
 
 # ---- the device is what was asked for, whatever happened before ----

@@ -1,0 +1,77 @@
+"""train_and_use.py FOLDER: trains a tiny model, evaluates it and samples from it; arrays of what came of it in a file.
+
+For tests/gpu/test_run.py, which holds two devices against each other. The device is what ``PIXELVAE_DEVICE`` says.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lib.backend import device
+
+ITERATIONS = 8
+
+
+def main(folder: Path) -> None:
+    print(device.use(None))
+    np.savez(folder / "results.npz", **trainings(folder), **uses(), **variations())
+
+
+def trainings(folder: Path) -> dict[str, np.ndarray]:
+    """What the checkpoint holds after a training with averages; after another; after one in two pieces; and after one
+    with a step that is not finite. The bounds of the first."""
+    import tiny_training
+
+    def train(name: str, iterations: int = ITERATIONS, **changes):
+        run = tiny_training.run_for(folder / name, iterations, average_decay=0.9, **changes)
+        return {f"{name} {key}": np.asarray(value) for key, value in run[1].items()}, run[3]
+
+    def schedule(t):
+        usual = tiny_training.recipe(1).schedule(t)
+        return {**usual, "alpha": np.nan} if t == 3 else usual
+
+    once, rows = train("once")
+    train("resumed", ITERATIONS // 2)
+    return {
+        **once,
+        **train("twice")[0],
+        **train("resumed")[0],
+        **train("skipped", schedule=schedule, on_nan="skip")[0],
+        "bounds": np.array([float(row["bound"]) for row in rows if row["split"] != "train"]),
+    }
+
+
+def uses() -> dict[str, np.ndarray]:
+    """Bound, importance weights, samples and reconstructions of a model of given weights."""
+    from tiny_training import SETTINGS, Images
+
+    from lib.evaluation import Bound, ImportanceWeighted
+    from lib.sampling import reconstruct_images, sample_images
+    from models.mnist import MnistModel
+
+    model, data = MnistModel(SETTINGS, seed=7), Images()
+    weighted = ImportanceWeighted(model, 0)(data, "test", samples=3)
+    return {
+        "bound": Bound(model, 0)(data, "test", samples=2).values["bound"],
+        "importance weighted": weighted.values["importance_weighted"],
+        "picture cached": sample_images(model, 3, 0),
+        "picture naive": sample_images(model, 3, 0, "naive"),
+        "picture reconstructed": reconstruct_images(model, data.images("test")[:3], 0),
+    }
+
+
+def variations() -> dict[str, np.ndarray]:
+    """Images of a model of two levels, in which the noise of one level changes."""
+    from experiments.figures import variation_grid
+    from lib.sampling.levels import LevelSampler
+    from models.registry import HIERARCHICAL
+
+    sampler = LevelSampler(HIERARCHICAL.build(HIERARCHICAL.presets["tiny"].settings))
+    return {"picture varied": variation_grid(sampler, sampler.levels, 2, 1, seed=0)}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
