@@ -1,9 +1,11 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
 
-.PHONY: setup help train test coverage fuzz bench results gpu-compile-test gpu-run-test lint docker bundle
+.PHONY: setup mpi help train test coverage fuzz bench results gpu-compile-test gpu-run-test lint docker bundle
 
 setup: .venv/ready ## build .venv, with everything pinned
+
+mpi: .venv/mpi ## put MPI into .venv, to work on several ranks
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +50,10 @@ bundle: setup ## pack Python, packages and project for machines without a networ
 
 .venv/ready: requirements.txt requirements-dev.txt scripts/build-venv
 	scripts/build-venv .venv $(filter %.txt,$^)
+
+.venv/mpi: requirements-mpi.txt .venv/ready
+	$(python) -m pip install -qq --disable-pip-version-check --requirement $<
+	touch $@
 
 .venv-bench/ready: requirements-bench.txt scripts/build-venv
 	scripts/build-venv .venv-bench $(filter %.txt,$^)

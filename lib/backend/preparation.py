@@ -14,6 +14,7 @@ from typing import Mapping, NamedTuple, Optional
 
 from lib.backend import blas, compat, compiler, environment, flags, gpu
 from lib.errors import UserError
+from lib.parallel.world import world
 
 
 class Backend(NamedTuple):
@@ -32,8 +33,8 @@ def prepare() -> Backend:
     What the user says in ``THEANO_FLAGS`` or ``.theanorc`` stands. A second call changes nothing.
 
     Raises:
-        UserError: Theano was imported before, distutils or a C++ compiler is missing, a setting is bad, or Theano's
-            flags ask for a GPU that cannot be used.
+        UserError: Theano was imported before, distutils or a C++ compiler is missing, a setting is bad, Theano's
+            flags ask for a GPU that cannot be used, or processes that were started together find no MPI.
     """
     if "theano" in sys.modules:
         raise UserError(
@@ -48,7 +49,8 @@ def prepare() -> Backend:
     environment.take_back()  # what a parent process put there for itself
     given = flags.given()
     _check(given)
-    threads = _threads("PIXELVAE_THREADS") or _threads("OMP_NUM_THREADS") or _cores()
+    cores = _cores()  # which all ranks ask for together, whatever each one's variables say
+    threads = _threads("PIXELVAE_THREADS") or _threads("OMP_NUM_THREADS") or cores
     # The operations run one image a thread, so BLAS must not start threads of its own inside them.
     blas_threads = _threads("OPENBLAS_NUM_THREADS") or 1
     environment.change("OMP_NUM_THREADS", str(threads))
@@ -144,13 +146,16 @@ def _is_count(text: str) -> bool:
 
 
 def _cores() -> int:
-    """Cores that this process may use: its affinity, cut by its control group's quota and what its job was granted."""
+    """Cores that this process may use: its affinity, cut by its control group's quota and what its job was granted.
+
+    Ranks share those of their machine.
+    """
     try:
-        cores = len(os.sched_getaffinity(0))
+        cores = os.sched_getaffinity(0)
     except AttributeError:  # not on Linux
-        cores = os.cpu_count() or 1
+        cores = set(range(os.cpu_count() or 1))
     granted = [int(v) for v in map(os.environ.get, _GRANTED) if v and _is_count(v)]
-    return max(1, min(cores, _quota(), _MOST_THREADS, *granted))
+    return min(world().cores(cores, _quota()), _MOST_THREADS, *granted)
 
 
 def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:

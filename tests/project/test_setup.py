@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import distribution, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
@@ -57,6 +57,15 @@ def test_what_a_package_needs_is_pinned_too(name):
 
 def test_benchmarks_use_the_same_numpy():
     assert pins("requirements-bench.txt")["numpy"] == RUNNING["numpy"]
+
+
+def test_mpi_needs_nothing_else_and_what_runs_is_what_is_pinned():
+    for name, pinned in pins("requirements-mpi.txt").items():
+        try:
+            assert version(name) == pinned
+        except PackageNotFoundError:
+            pytest.skip("there is no MPI here: make mpi")
+        assert not distribution(name).requires
 
 
 def test_container_and_conda_bring_the_reference_python():
@@ -136,6 +145,7 @@ def test_the_bundle_takes_or_names_each_pinned_package():
         ("fuzz", "python tests/fuzzing.py"),
         ("bench", "python -m benchmarks"),
         ("lint", "python -m ruff check ."),
+        ("mpi", "--requirement requirements-mpi.txt"),
         ("docker", "docker build --tag pixelvae ."),
         ("bundle", "python scripts/make-bundle"),
     ],
