@@ -5,8 +5,6 @@ python := .venv/bin/python
 
 setup: .venv/ready ## build .venv, with everything pinned
 
-mpi: .venv/mpi ## put MPI into .venv, to work on several ranks
-
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
@@ -47,6 +45,8 @@ docker: ## build the image
 
 bundle: setup ## pack Python, packages and project for machines without a network
 	$(python) scripts/make-bundle
+
+mpi: .venv/mpi ## put MPI into .venv, to work on several ranks
 
 .venv/ready: requirements.txt requirements-dev.txt scripts/build-venv
 	scripts/build-venv .venv $(filter %.txt,$^)
