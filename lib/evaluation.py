@@ -3,7 +3,8 @@
 All numbers are nats an image, accumulated in float64. The noise of an image is a function of the
 seed, the purpose and the image's number within its split, so that the same call gives the same
 numbers, neither the batches nor the other images that are evaluated change them beyond rounding,
-and two models are compared on the same noise.
+and two models are compared on the same noise. Ranks share the images, and their number changes
+nothing at all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from lib.console.progress import Progress
 from lib.data import Dataset
 from lib.errors import NotFiniteError, UserError
 from lib.model import LatentModel, Model, Unit, draw_image_noise, noise_variables
+from lib.parallel.world import world
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,11 @@ class Bound:
             self._compile()
         if not self._model.noise_shapes:
             samples = 1
-        parts = [
-            self._evaluate(dataset, split, numbers, samples)
-            for numbers in units(evenly_spaced(dataset, split, images), self._batch_size)
-        ]
-        values = dict(zip(self._names, np.concatenate(parts, axis=1)))
+        parts = units(evenly_spaced(dataset, split, images), self._batch_size)
+        results = world().units(
+            lambda part: self._evaluate(dataset, split, parts[part], samples), len(parts)
+        )
+        values = dict(zip(self._names, np.concatenate(results, axis=1)))
         kls = [v for name, v in values.items() if name != "reconstruction"]
         values["kl"] = np.sum(kls, axis=0) if kls else np.zeros_like(values["reconstruction"])
         values["bound"] = values["reconstruction"] + values["kl"]
@@ -173,11 +175,16 @@ class ImportanceWeighted:
         Under the name ``importance_weighted``. Raises as :class:`Bound` does.
         """
         numbers = evenly_spaced(dataset, split, images)
-        estimates: list[float] = []
+        mine: list[float] = []  # of this rank
+
+        def estimate(image: int) -> float:
+            mine.append(self._evaluate(dataset, split, int(numbers[image]), samples))
+            return mine[-1]
+
         with Progress(len(numbers), 0, unit="image") as bar:
-            for (number,) in units(numbers, 1):
-                estimates.append(self._evaluate(dataset, split, int(number), samples))
-                bar.update(1, nll=float(np.mean(estimates)))
+            estimates = world().units(
+                estimate, len(numbers), lambda count: bar.update(count, nll=float(np.mean(mine)))
+            )
         return Evaluation({"importance_weighted": np.array(estimates)})
 
     def _evaluate(self, dataset: Dataset, split: str, number: int, samples: int) -> float:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from lib.backend import device
 from lib.console.progress import say
 from lib.errors import UserError
+from lib.parallel.world import world
 from lib.text import print_anything
 
 USAGE_STATUS = 2
@@ -34,32 +35,39 @@ def main(function: Callable[..., int | None], *arguments: Any) -> int:
     as the shell counts it. What is left, errors of the program's own, keeps its traceback.
     """
     print_anything()
+    status, message = _outcome(function, arguments)
+    _discard_unwritable_output()
+    return world().end(status, message)
+
+
+def _outcome(function: Callable[..., int | None], arguments: tuple) -> tuple[int, str | None]:
+    """The exit status, and the line to print if it is an error's."""
     try:
         status = function(*arguments) or 0
         sys.stdout.flush()  # here and not at exit, where its error could not be caught
     except UserError as problem:
-        status = _fail(str(problem) + _option_of(problem, arguments))
+        return USAGE_STATUS, _error(str(problem) + _option_of(problem, arguments))
     except MemoryError:
-        status = _fail("out of memory; try a smaller batch or model, or close other programs")
+        return USAGE_STATUS, _error(
+            "out of memory; try a smaller batch or model, or close other programs"
+        )
     except ModuleNotFoundError as problem:
         package = (problem.name or "").partition(".")[0]
         if package not in _OPTIONAL:
             raise
-        status = _fail(
+        return USAGE_STATUS, _error(
             f"this needs {_OPTIONAL[package]}, which is not installed: pip install -r requirements.txt"
         )
     except KeyboardInterrupt:
-        _fail("interrupted")
-        status = 128 + signal.SIGINT
+        return 128 + signal.SIGINT, _error("interrupted")
     except BrokenPipeError:
-        status = 128 + signal.SIGPIPE
+        return 128 + signal.SIGPIPE, None
     except OSError as problem:
         if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = f" ({problem.filename})" if problem.filename else ""
-        status = _fail(f"{problem.strerror}{where}; free some space")
-    _discard_unwritable_output()
-    return status
+        return USAGE_STATUS, _error(f"{problem.strerror}{where}; free some space")
+    return status, None
 
 
 def _option_of(problem: UserError, arguments: tuple) -> str:
@@ -78,13 +86,8 @@ def _discard_unwritable_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(message: str) -> int:
-    print(f"error: {_one_line(message)}", file=sys.stderr)
-    return USAGE_STATUS
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
+def _error(message: str) -> str:
+    return f"error: {' '.join(message.split())}"
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -97,7 +100,8 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error and where to find help, and exit with status 2."""
-        self.exit(_fail(f"{message} ({self.prog} --help lists what there is)"))
+        line = _error(f"{message} ({self.prog} --help lists what there is)")
+        self.exit(USAGE_STATUS, line + "\n")
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:

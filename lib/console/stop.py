@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a loop to stop after its step."""
+"""Ctrl-C and SIGTERM, to any rank, ask a loop to stop after its step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import threading
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
+from lib.console.progress import say
+from lib.parallel.world import world
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class GracefulStop:
     """Context manager in which Ctrl-C and SIGTERM only ask the loop to stop.
@@ -16,10 +23,14 @@ class GracefulStop:
     The loop looks at :attr:`requested` after each step, saves, and exits with :attr:`exit_status`.
     A second Ctrl-C interrupts at once. Outside the main thread, where Python allows no handlers,
     nothing is changed.
+
+    Several ranks must stop after the same step: a signal counts when all know of it, from each
+    other's :meth:`votes` or by :meth:`agree`.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._caught: int | None = None
         self._previous: dict[int, Any] = {}
 
     @property
@@ -32,9 +43,26 @@ class GracefulStop:
         """130 after Ctrl-C, 143 after SIGTERM, 0 when no signal has come."""
         return 0 if self.signal is None else 128 + self.signal
 
+    def votes(self) -> np.ndarray:
+        """What this rank has caught: how many SIGINT and SIGTERM, 0 or 1 each."""
+        return np.array([self._caught == number for number in _SIGNALS], "float64")
+
+    def count(self, votes: np.ndarray) -> None:
+        """Take in the sums of all ranks' votes."""
+        if self.signal is None and votes.any():
+            self.signal = _SIGNALS[1 if votes[1] else 0]
+            if self._caught is None:
+                say("stopping after this step, as another rank was told to")
+
+    def agree(self) -> None:
+        """Count the votes of all ranks, which call this together."""
+        votes = self.votes()
+        world().add(votes)
+        self.count(votes)
+
     def __enter__(self) -> GracefulStop:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -43,10 +71,14 @@ class GracefulStop:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if not self.requested:
+        if self._caught is not None:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
+        self._caught = number
+        if world().size == 1:
             self.signal = number
+        if world().first:
             # Not print, which must not be entered again if the signal came in the middle of one.
             with contextlib.suppress(OSError):
                 os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")

@@ -15,6 +15,7 @@ import numpy as np
 from lib.errors import UserError
 from lib.files.arrays import load_arrays, save_arrays
 from lib.files.atomic import PathLike, to_json, user_errors, write_json
+from lib.parallel.world import world
 from lib.runs.metrics import append_row, read_metrics, restore_metrics
 from lib.runs.settings import differences
 from lib.runs.tensorboard import ScalarWriter
@@ -26,6 +27,8 @@ REPORT = "trouble.npz"  # the step that was not finite
 class Run:
     """One training's folder, locked while it is open; a context manager.
 
+    Every rank opens it; rank 0 alone reads and writes.
+
     A training saves in this order, so that being killed between two steps loses nothing: the rows
     of an iteration (:meth:`log`), the best weights (:meth:`save_best`), the checkpoint. Resuming
     takes back the rows after the checkpoint, whose iterations are computed again. The first
@@ -36,15 +39,13 @@ class Run:
         self,
         folder: Path,
         config: Mapping[str, Any],
-        lock: int,
         columns: Sequence[str],
-        scalars: ScalarWriter | None,
     ) -> None:
         self.folder = folder
         self.config = config
-        self._lock = lock
         self._columns = columns
-        self._scalars = scalars
+        self._lock: int | None = None  # on rank 0
+        self._scalars: ScalarWriter | None = None
 
     @classmethod
     def open(
@@ -76,19 +77,24 @@ class Run:
         UserError
             The folder cannot be written, is in use, holds something else or other settings.
         """
-        folder = Path(folder)
+        run = cls(Path(folder), config, columns)
+        world().on_first(run._open, resume, tensorboard)
+        return run
+
+    def _open(self, resume: bool, tensorboard: bool) -> None:
+        folder = self.folder
         with user_errors(f"cannot write to the folder {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
             _refuse_foreign_files(folder)
-            lock = _acquire_lock(folder)
+            self._lock = _acquire_lock(folder)
         try:
-            iteration = _last_iteration(folder, config, resume)
-            write_json(folder / "config.json", config)
-            restore_metrics(folder / "metrics.csv", columns, iteration)
-            scalars = ScalarWriter(folder, after=iteration) if tensorboard else None
-            return cls(folder, config, lock, columns, scalars)
+            iteration = _last_iteration(folder, self.config, resume)
+            write_json(folder / "config.json", self.config)
+            restore_metrics(folder / "metrics.csv", self._columns, iteration)
+            if tensorboard:
+                self._scalars = ScalarWriter(folder, after=iteration)
         except BaseException:
-            os.close(lock)
+            self.close()
             raise
 
     def __enter__(self) -> Run:
@@ -103,11 +109,14 @@ class Run:
             if self._scalars is not None:
                 self._scalars.close()
         finally:
-            os.close(self._lock)
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def check_folder(self) -> None:
         """Raise `UserError` if the folder is not the one that was opened, or is gone."""
         with user_errors(f"cannot write to the folder {self.folder}"):
+            assert self._lock is not None
             if not os.path.samestat(os.fstat(self._lock), os.stat(self.path("lock"))):
                 raise UserError(
                     f"cannot write to the folder {self.folder}: another folder has taken its place"
@@ -124,6 +133,7 @@ class Run:
         with user_errors(f"cannot make the folder {self.folder} again"):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock, self._lock = self._lock, _acquire_lock(self.folder)
+            assert lock is not None
             os.close(lock)
         write_json(self.path("config.json"), self.config)
         restore_metrics(self.path("metrics.csv"), self._columns, None)
@@ -175,7 +185,7 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of this run, such as `results.json`."""
-        write_json(self.path(name), value)
+        world().on_first(write_json, self.path(name), value)
 
     def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
         """Write values for TensorBoard, when the run was opened with `tensorboard=True`."""

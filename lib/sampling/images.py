@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import theano
 import theano.tensor as T
@@ -11,6 +13,7 @@ from lib.console.compiling import compiling
 from lib.console.progress import Progress
 from lib.errors import UserError
 from lib.model import LatentModel
+from lib.parallel.world import world
 from lib.sampling.draws import bernoulli
 from lib.sampling.samplers import Sampler
 
@@ -43,6 +46,18 @@ def reconstruct_images(
     return _draw(model, np.concatenate(z), seed, method)
 
 
+def drawn_in_turn(
+    draw: Callable[[slice, Progress], np.ndarray], batches: Sequence[slice], rows: int
+) -> list[np.ndarray]:
+    """What ``draw`` gives for each batch, which ranks share; it counts the rows of one image."""
+    with Progress(total=len(batches) * rows, unit="row") as bar:
+        return world().units(
+            lambda number: draw(batches[number], bar),
+            len(batches),
+            lambda handed_out: bar.update((handed_out - 1) * rows),  # this rank has counted its own
+        )
+
+
 def _latents(model: LatentModel, purpose: str, count: int, seed: int) -> np.ndarray:
     """(count, K); K is 0 for a model without latent."""
     return noise.standard_normals(seed, purpose, range(count), (model.latent_dim,))
@@ -58,7 +73,7 @@ def _draw(model: LatentModel, z: np.ndarray, seed: int, method: str) -> np.ndarr
         sampler = Sampler(x, model.decode(x, latent), [latent], bernoulli, method=method)
     shape = model.image_shape
     uniform = noise.uniforms(seed, "sample pixels", range(len(z)), shape)
-    batches = _batches(len(z))
-    with Progress(total=len(batches) * shape[1], unit="row") as progress:
-        drawn = [sampler(uniform[at], z[at], progress=progress) for at in batches]
+    drawn = drawn_in_turn(
+        lambda at, bar: sampler(uniform[at], z[at], progress=bar), _batches(len(z)), shape[1]
+    )
     return np.concatenate(drawn).astype("uint8")

@@ -10,9 +10,9 @@ import theano.tensor as T
 
 from lib import noise as random_noise
 from lib.console.compiling import compiling
-from lib.console.progress import Progress
 from lib.model import LayeredModel, noise_variables
 from lib.sampling.draws import gaussian
+from lib.sampling.images import drawn_in_turn
 from lib.sampling.samplers import Sampler
 
 BATCH = 32  # images that are drawn together
@@ -63,22 +63,22 @@ class LatentSampler:
         """Images from noise of all stages, (N, ...) each: uint8 (N, C, H, W)."""
         latents = noise[self.top]
         if self._maps is not None:
-            maps = noise["z1"]
-            with Progress(total=self._rows(maps), unit="row") as bar:
-                latents = np.concatenate(
-                    [self._maps(maps[at], latents[at], progress=bar) for at in _batches(len(maps))]
-                )
+            latents = self._drawn(self._maps, noise["z1"], latents)
         return self.below(latents, noise[PIXELS])
 
     def below(self, z1: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Images from z₁ itself and the pixels' noise: uint8 (N, C, H, W)."""
-        with Progress(total=self._rows(uniform), unit="row") as bar:
-            images = [self._pixels(uniform[at], z1[at], progress=bar) for at in _batches(len(z1))]
-        return np.concatenate(images).astype("uint8")
+        return self._drawn(self._pixels, uniform, z1).astype("uint8")
 
     @staticmethod
-    def _rows(maps: np.ndarray) -> int:
-        return len(_batches(len(maps))) * maps.shape[2]
+    def _drawn(sampler: Sampler, noise: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            drawn_in_turn(
+                lambda at, bar: sampler(noise[at], values[at], progress=bar),
+                _batches(len(noise)),
+                noise.shape[2],
+            )
+        )
 
     def posterior(self, images: np.ndarray, stage: str, noise: np.ndarray) -> np.ndarray:
         """The latents of a stage given images (N, C, H, W), from noise (N, ...)."""

@@ -18,6 +18,7 @@ from lib.data import Dataset
 from lib.errors import NotFiniteError, UserError
 from lib.evaluation import Bound, Evaluation
 from lib.model import Model, MovingModel, draw_noise
+from lib.parallel.world import world
 from lib.runs.folder import Run
 from lib.runs.saver import Saver
 from lib.training.replay import report_arrays
@@ -35,6 +36,9 @@ class Trainer:
     Every ``eval_every`` iterations and at the end: the bound (α = 1) on the whole validation set, a
     row for training and one for validation in metrics.csv, the best weights by validation bound, a
     checkpoint.
+
+    Every rank has a trainer, does the same, and holds the same weights; rank 0's alone saves. Their
+    number changes nothing but rounding, so any number may go on with a run.
 
     A step that is not finite stops the training or is skipped, as the recipe says; trouble.npz in
     the run's folder then holds all that takes the step again. If saving fails, training goes on and
@@ -94,32 +98,39 @@ class Trainer:
             while state.iteration < recipe.iterations and not stop.requested:
                 t = state.iteration + 1
                 images, noise = self._batch(t, stream)
-                self._take_step(t, images, noise, bar)
+                votes = stop.votes()
+                self._take_step(t, images, noise, bar, votes)
+                stop.count(votes)
                 state.iteration = t
                 evaluate = t % recipe.eval_every == 0 or t == recipe.iterations
                 if evaluate or self._clock.since_checkpoint() > CHECKPOINT_SECONDS:
                     self._save(evaluate, bar)
+            stop.agree()
             if stop.requested:
                 self._clock.stamp()
                 self._saver.checkpoint(self._step.state(), state.header())
         self._step.sync()
+        world().on_first(self._finish, stop.exit_status)
+        return stop.exit_status
+
+    def _finish(self, status: int) -> None:
         self._saver.finish()
-        if not stop.exit_status and state.best is None:
+        if not status and self._state.best is None:
             raise NotFiniteError(
                 f"no evaluation of {self._saver.folder} was finite, so there are no best weights: "
                 "train anew with a lower learning rate"
             )
-        return stop.exit_status
 
     def _batch(self, t: int, stream: Iterator[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """The images of iteration t, and their noise."""
         images = next(stream)
         return images, draw_noise(self._model, self._recipe.seed, "training", t, len(images))
 
-    def _take_step(self, t: int, images, noise, bar: Progress) -> None:
+    def _take_step(self, t: int, images, noise, bar: Progress, votes: np.ndarray) -> None:
+        """One step; the votes are replaced by their sums over all ranks."""
         scalars = self._recipe.schedule(t)
         try:
-            values = self._step(images, noise, scalars)
+            values = self._step(images, noise, scalars, votes)
         except NotFinite as trouble:
             self._skips += 1
             if self._skips == 1:
@@ -161,6 +172,7 @@ class Trainer:
         if self._saver.folder_made_again(self._step.state(), self._state.header()):
             self._state.best = None
         if evaluate:
+            world().check_same("the weights", self._step.state())
             self._step.sync()
             self._evaluate(bar)
             self._clock.restart()
@@ -193,7 +205,8 @@ class Trainer:
     def _validate(self) -> Evaluation:
         if self._statistics is not None:
             after = self._state.iteration
-            self._statistics(batches_after(self._model, self._dataset, self._recipe, after))
+            batches = batches_after(self._model, self._dataset, self._recipe, after)
+            self._statistics(batches, self._recipe.statistics_batches)
         return self._bound(self._dataset, "valid")
 
     def _keep(self, bound: float) -> None:

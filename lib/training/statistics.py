@@ -14,6 +14,7 @@ from lib.console.compiling import compiling
 from lib.data import Dataset
 from lib.errors import NotFiniteError
 from lib.model import Model, MovingModel, draw_noise, noise_variables
+from lib.parallel.world import world
 from lib.training.step import Recipe
 
 
@@ -35,8 +36,10 @@ class MovingStatistics:
                 on_unused_input="ignore",  # what the last layers draw touches no statistic
             )
 
-    def __call__(self, batches: Iterable[tuple[np.ndarray, list[np.ndarray]]]) -> None:
-        """Average over batches of images (N, C, H, W) with their noise; each image counts alike.
+    def __call__(self, batches: Iterable[tuple[np.ndarray, list[np.ndarray]]], count: int) -> None:
+        """Average over ``count`` batches of images (N, C, H, W) with their noise.
+
+        Each image counts alike.
 
         Raises
         ------
@@ -45,12 +48,15 @@ class MovingStatistics:
         """
         if self._function is None:
             self._compile()
-        total, count = np.zeros(()), 0
-        for images, noise in batches:
-            values = np.asarray(self._function(images, *noise), "float64")
-            total, count = total + len(images) * values, count + len(images)
-        sizes = [target.get_value(borrow=True).size for target in self._targets]
-        averages = np.split(total / count, np.cumsum(sizes)[:-1])
+        numbered = enumerate(batches)
+
+        def of_batch(number: int) -> tuple[np.ndarray, int]:
+            images, noise = next(batch for n, batch in numbered if n == number)
+            return len(images) * np.asarray(self._function(images, *noise), "float64"), len(images)
+
+        sums, sizes = zip(*world().units(of_batch, count))
+        lengths = [target.get_value(borrow=True).size for target in self._targets]
+        averages = np.split(sum(sums) / sum(sizes), np.cumsum(lengths)[:-1])
         for target, average in zip(self._targets, averages):
             if not np.isfinite(average).all():
                 raise NotFiniteError(f"the moving statistic {target.name} is not finite")

@@ -14,6 +14,9 @@ import theano.tensor as T
 from lib.backend import device
 from lib.errors import UserError
 from lib.model import Model, noise_variables
+from lib.parallel.world import world
+
+VOTES = 2  # numbers beside the gradient that ranks add up: who was told to stop (lib.console.stop)
 
 
 class NotFinite(ArithmeticError):
@@ -87,8 +90,9 @@ class TrainingStep:
     :meth:`sync` brings the model's own variables up to date. Vectors of that length stay where they
     are, on a GPU in its memory: a step brings scalars alone from there.
 
-    The graph has two parts that meet in one vector: :meth:`losses` makes the gradient of a batch,
-    :meth:`updates` what it changes. They are compiled into one function.
+    The step has two parts, compiled apart, which meet in one vector: :meth:`losses` makes the
+    gradient of a batch, :meth:`updates` what it changes. Several ranks work on a slice of the batch
+    each, and add their vectors up in between.
     """
 
     def __init__(self, model: Model, recipe: Recipe):
@@ -96,22 +100,33 @@ class TrainingStep:
         self._variables = model.parameters.trained
         values = [v.get_value(borrow=True) for v in self._variables]
         self._packed = theano.shared(np.concatenate([v.ravel() for v in values]), name="packed")
-        self._gradient = theano.shared(np.zeros_like(self._packed.get_value()), name="gradient")
         self._scalars = {name: T.scalar(name) for name in recipe.schedule(1)}
 
         inputs, outputs, raw = self.losses()
         self.names = list(outputs)[1:]
-        updates = self.updates(raw)
-        updates[self._gradient] = raw
-        self._before = {name: _value(v).copy() for name, v in self._state.items()}
-        self._on_gpu = device.active()
-        squares = [T.sqr(v).sum() for v in (raw, updates[self._packed])] if self._on_gpu else []
-        self._step = theano.function(
+        # What ranks add up: the gradient, cost and terms, and room for their votes.
+        means = [T.cast(mean, theano.config.floatX) for mean in outputs.values()]
+        message = T.concatenate([raw, T.stack(means), np.zeros(VOTES, theano.config.floatX)])
+        size = self._packed.get_value(borrow=True).size
+        first = np.zeros(size + len(means) + VOTES, theano.config.floatX)
+        self._message = theano.shared(first, name="message")
+        self._losses = theano.function(
             [*inputs, *self._scalars.values()],
-            [T.cast(o, theano.config.floatX) for o in (*outputs.values(), *squares)],
-            updates=updates,
+            updates={self._message: message},
             givens=self._views(),
             on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
+        )
+
+        gradient = self._message[:size]
+        updates = self.updates(gradient)
+        self._before = {name: _value(v).copy() for name, v in self._state.items()}
+        self._on_gpu = device.active()
+        vectors = (gradient, updates[self._packed]) if self._on_gpu else ()
+        self._update = theano.function(
+            list(self._scalars.values()),
+            [self._message[size:-VOTES], *(T.sqr(v).sum() for v in vectors)],
+            updates=updates,
+            on_unused_input="ignore",
         )
 
     def losses(self) -> tuple[list, dict[str, Any], Any]:
@@ -170,8 +185,17 @@ class TrainingStep:
     def _views(self) -> dict:
         return {v: T.patternbroadcast(p, v.broadcastable) for v, p in self._parts(self._packed)}
 
-    def __call__(self, images: np.ndarray, noise, scalars: Mapping[str, float]) -> np.ndarray:
+    def __call__(
+        self,
+        images: np.ndarray,
+        noise,
+        scalars: Mapping[str, float],
+        votes: np.ndarray | None = None,
+    ) -> np.ndarray:
         """One update. Returns the cost, then batch means in nats in the order of ``names``.
+
+        Every rank is given the whole batch and takes its slice. ``votes``, :data:`VOTES` numbers,
+        are replaced by their sums over all ranks.
 
         Raises
         ------
@@ -182,20 +206,37 @@ class TrainingStep:
         given = [np.asarray(scalars[name], theano.config.floatX) for name in self._scalars]
         for name, variable in self._state.items():
             self._before[name][...] = _value(variable)
-        outputs = self._step(images, *noise, *given)
-        values = np.array(outputs[: 1 + len(self.names)], "float64")
+        mine = world().slice_of(len(images))
+        if mine.start < mine.stop:
+            self._losses(images[mine], *(n[mine] for n in noise), *given)
+        if world().size > 1:
+            self._add((mine.stop - mine.start) / len(images), votes)
+        means, *squares = self._update(*given)
+        values = np.array(means, "float64")
         # A sum of squares is finite only if every entry is, and a dot product is faster than isfinite.
         # On a CPU it is not in the graph, whose C code may be compiled to take all for finite.
-        if self._on_gpu:
-            squares = outputs[len(values) :]
-        else:
+        if not self._on_gpu:
+            gradient = _value(self._message)[: _value(self._packed).size]
             with np.errstate(all="ignore"):
-                squares = [v @ v for v in map(_value, (self._gradient, self._packed))]
+                squares = [v @ v for v in (gradient, _value(self._packed))]
         if not np.isfinite([*values, *squares]).all():
             for name, variable in self._state.items():
                 variable.set_value(self._before[name])
             raise NotFinite(dict(zip(["cost", *self.names], values)), self.gradients())
         return values
+
+    def _add(self, weight: float, votes: np.ndarray | None) -> None:
+        """Sum the ranks' messages, each weighted by its part of the batch."""
+        message = self._message.get_value(borrow=True)  # a GPU's is a copy
+        if weight:
+            message *= weight
+        else:
+            message[...] = 0  # of an earlier batch
+        message[-VOTES:] = 0 if votes is None else votes
+        world().add(message)
+        if votes is not None:
+            votes[...] = message[-VOTES:]
+        self._message.set_value(message, borrow=True)
 
     def _by_name(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         return {variable.name: np.array(part) for variable, part in self._parts(vector)}
@@ -206,7 +247,7 @@ class TrainingStep:
 
     def gradients(self) -> dict[str, np.ndarray]:
         """The last step's gradient, before it was clipped, by parameter."""
-        return self._by_name(self._gradient.get_value())
+        return self._by_name(self._message.get_value())
 
     def sync(self) -> None:
         """Copy the packed vector, or its average if the recipe has one, into the model."""

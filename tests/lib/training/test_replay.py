@@ -84,18 +84,17 @@ def test_each_entry_of_the_gradient_is_looked_at(monkeypatch, bad):
     model = MnistModel(SETTINGS, seed=7)
     step = TrainingStep(model, recipe(8, average_decay=0.7))
     images, noise = Images().images("train", 0, 5), draw_noise(model, 0, "test", 1, 5)
-    before, original = step.state(), step._step
+    before, original = step.state(), step._losses
     sizes = {v.name: v.get_value().size for v in model.parameters.trained}
     end = 0
     for name, size in sizes.items():
         end += size
 
         def spoilt(*arguments, last=end - 1):
-            values = original(*arguments)
-            step._gradient.get_value(borrow=True)[last] = bad
-            return values
+            original(*arguments)
+            step._message.get_value(borrow=True)[last] = bad
 
-        monkeypatch.setattr(step, "_step", spoilt)
+        monkeypatch.setattr(step, "_losses", spoilt)
         with pytest.raises(NotFinite) as trouble:
             step(images, noise, {"learning_rate": 0.01, "alpha": 1.0})
         expected = "too large" if bad == 1e30 else f"the gradient of {name} is not finite"

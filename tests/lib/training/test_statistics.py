@@ -51,7 +51,7 @@ def averaged(values, batch, count, after=0):
     recipe = Recipe(1, batch, 1, 0, lambda t: {}, statistics_batches=count)
     batches = list(batches_after(model, Pixels(values), recipe, after))
     assert len(batches) == count
-    MovingStatistics(model)(batches)
+    MovingStatistics(model)(batches, count)
     return float(model.mean.get_value()[0]), float(model.variance.get_value()[0])
 
 

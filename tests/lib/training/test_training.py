@@ -99,41 +99,6 @@ def test_three_steps_are_those_of_adam_written_in_numpy():
         )
 
 
-def test_the_gradient_and_what_it_changes_can_be_computed_apart():
-    """As several processes do, which add up their gradients in between: the same bits."""
-    recipes, data = recipe(5, clip_norm=2.0, average_decay=0.7), Images().training_stream(5, 0)
-    batches = [next(data) for _ in range(5)]
-
-    def inputs(step, t):
-        images = batches[t - 1]
-        return images, draw_noise(step._model, 0, "test", t, len(images)), recipes.schedule(t)
-
-    whole = TrainingStep(MnistModel(SETTINGS, seed=7), recipes)
-    values = [whole(*inputs(whole, t)) for t in range(1, 6)]
-    state = whole.state()
-
-    apart = TrainingStep(MnistModel(SETTINGS, seed=7), recipes)
-    symbols, outputs, gradient = apart.losses()
-    scalars = list(apart._scalars.values())
-    first = theano.function(
-        [*symbols, *scalars],
-        list(outputs.values()),
-        updates={apart._gradient: gradient},
-        givens=apart._views(),
-        on_unused_input="ignore",
-    )
-    second = theano.function(
-        scalars, [], updates=apart.updates(apart._gradient), on_unused_input="ignore"
-    )
-    for t in range(1, 6):
-        images, noise, now = inputs(apart, t)
-        given = [np.float32(now[name]) for name in apart._scalars]
-        np.testing.assert_array_equal(first(images, *noise, *given), values[t - 1])
-        second(*given)
-    for name, value in state.items():
-        np.testing.assert_array_equal(apart.state()[name], value, err_msg=name)
-
-
 def test_the_averaged_weights_are_what_is_evaluated(tmp_path):
     model = MnistModel(SETTINGS, seed=7)
     step = TrainingStep(model, recipe(20, average_decay=0.7))
