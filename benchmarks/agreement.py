@@ -56,13 +56,14 @@ def of_operation(name: str) -> dict[str, np.ndarray]:
     }
 
 
-def _nodes(function: Any) -> dict[str, np.ndarray]:
-    """How many nodes of a compiled function compute on a GPU, and how many of this project's for CPUs are left."""
+def _nodes(*functions: Any) -> dict[str, np.ndarray]:
+    """How many nodes of compiled functions compute on a GPU, and how many of this project's for CPUs are left."""
     from lib.backend.placement import placement
     from lib.ops._native import NativeOp
 
-    natives = [n for n in function.maker.fgraph.toposort() if isinstance(n.op, NativeOp)]
-    return {NODES: np.array([placement(function).device, len(natives)])}
+    nodes = (node for f in functions for node in f.maker.fgraph.toposort())
+    natives = [n for n in nodes if isinstance(n.op, NativeOp)]
+    return {NODES: np.array([placement(*functions).device, len(natives)])}
 
 
 def step_of(name: str) -> tuple[Any, Any, Mapping[str, float]]:
@@ -87,7 +88,7 @@ def of_model(name: str, batch: int = 2) -> dict[str, np.ndarray]:
     rng = np.random.RandomState(0)
     images = rng.randint(0, model.levels, (batch, *model.image_shape)).astype("uint8")
     terms = step(images, draw_noise(model, 0, "agreement", 1, batch), scalars)
-    return {"cost and terms": terms, **step.gradients(), **_nodes(step._step)}
+    return {"cost and terms": terms, **step.gradients(), **_nodes(*step.functions)}
 
 
 def compare(

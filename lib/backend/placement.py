@@ -1,4 +1,4 @@
-"""Where the nodes of a compiled function work: on the GPU or on the host."""
+"""Where the nodes of compiled functions work: on the GPU or on the host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Placement(NamedTuple):
-    """Nodes of a compiled function by place."""
+    """Nodes of compiled functions by place."""
 
     device: int  #: how many compute on the device
     to_device: list[str]  #: the types of what is copied there
@@ -18,12 +18,12 @@ class Placement(NamedTuple):
     host: dict[str, int]  #: how many of each operation and type of result are on the host
 
 
-def placement(function: Any) -> Placement:
+def placement(*functions: Any) -> Placement:
     """Counts the nodes of what ``theano.function`` returned."""
     # Not imported here: Theano's GPU back end is there if it is in use.
     on_device = getattr(sys.modules.get("theano.gpuarray.type"), "GpuArrayType", ())
     device, to_device, to_host, host = 0, [], [], Counter[str]()
-    for node in function.maker.fgraph.toposort():
+    for node in (node for f in functions for node in f.maker.fgraph.toposort()):
         kind, result = type(node.op).__name__, node.outputs[0].type
         if kind == "HostFromGpu":
             clients = {"output" if c == "output" else str(c.op) for c, _ in node.outputs[0].clients}

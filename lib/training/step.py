@@ -124,10 +124,18 @@ class TrainingStep:
         vectors = (gradient, updates[self._packed]) if self._on_gpu else ()
         self._update = theano.function(
             list(self._scalars.values()),
-            [self._message[size:-VOTES], *(T.sqr(v).sum() for v in vectors)],
+            [
+                *(self._message[size + i] for i in range(len(means))),
+                *(T.sqr(v).sum() for v in vectors),
+            ],
             updates=updates,
             on_unused_input="ignore",
         )
+
+    @property
+    def functions(self) -> tuple:
+        """The compiled parts, for those who look at their graphs."""
+        return self._losses, self._update
 
     def losses(self) -> tuple[list, dict[str, Any], Any]:
         """The inputs of a step (images and noise), cost and terms by name, and the gradient.
@@ -211,11 +219,13 @@ class TrainingStep:
             self._losses(images[mine], *(n[mine] for n in noise), *given)
         if world().size > 1:
             self._add((mine.stop - mine.start) / len(images), votes)
-        means, *squares = self._update(*given)
-        values = np.array(means, "float64")
+        outputs = self._update(*given)
+        values = np.array(outputs[: 1 + len(self.names)], "float64")
         # A sum of squares is finite only if every entry is, and a dot product is faster than isfinite.
         # On a CPU it is not in the graph, whose C code may be compiled to take all for finite.
-        if not self._on_gpu:
+        if self._on_gpu:
+            squares = outputs[len(values) :]
+        else:
             gradient = _value(self._message)[: _value(self._packed).size]
             with np.errstate(all="ignore"):
                 squares = [v @ v for v in (gradient, _value(self._packed))]

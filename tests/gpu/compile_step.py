@@ -62,7 +62,7 @@ def main(name: str) -> None:
     print(device.use("cuda"))
     from lib.backend.placement import placement
 
-    print(json.dumps(placement(training_step(name)._step)._asdict()), flush=True)
+    print(json.dumps(placement(*training_step(name).functions)._asdict()), flush=True)
     # Without the end at which the real cuDNN would be handed back a handle that it never made.
     os._exit(0)
 
