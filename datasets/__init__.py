@@ -29,6 +29,7 @@ from datasets.sources import find
 from lib.console.progress import say
 from lib.data import SPLITS, Dataset
 from lib.errors import UserError
+from lib.parallel.world import in_turn
 
 __all__ = [
     "RECIPES", "SPLITS", "DamagedPicture", "Dataset", "InMemory", "Recipe", "find_recipe",
@@ -51,13 +52,14 @@ RECIPES = {
 }
 
 
+@in_turn
 def open_dataset(
     name: str,
     source: Path | None = None,
     image_size: int | None = None,
     skip_damaged: bool = False,
 ) -> Dataset:
-    """Open a data set, after downloading and converting it on first use.
+    """Open a data set, after downloading and converting it on first use, which one rank does for all.
 
     What has to be said beside its numbers (`remarks`) is printed, a line each.
 

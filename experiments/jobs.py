@@ -9,27 +9,39 @@ from collections.abc import Sequence
 
 from lib.console.progress import say
 from lib.console.stop import GracefulStop
+from lib.parallel.world import world
 
 
 def run_all(commands: Sequence[Sequence[str]], jobs: int) -> int:
-    """Runs commands, ``jobs`` at a time, and gives the first exit status that is not 0.
+    """Runs commands, ``jobs`` at a time on each rank, and gives the first exit status that is not 0.
 
-    After a failure none is started any more; Ctrl-C and SIGTERM are passed on, and those that run save and end.
+    Each command goes to the rank that has fewest. After a failure none is started any more; Ctrl-C and SIGTERM are
+    passed on, and those that run save and end.
     """
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    environment = {"PIXELVAE_THREADS": threads, **os.environ}
+    ranks = world()
+    threads = max(1, int(os.environ["OMP_NUM_THREADS"]) // jobs)
+    environment = {"PIXELVAE_THREADS": str(threads), **os.environ}
     running: list[subprocess.Popen] = []
     waiting, status = list(commands), 0
     with GracefulStop() as stop:
-        while running or (waiting and not status):
-            while waiting and len(running) < jobs and not status:
-                say(" ".join(waiting[0]))
-                running.append(subprocess.Popen(waiting.pop(0), env=environment))
+        while True:
+            # What all know, so that all come to the same decisions.
+            known = ranks.gather((len(running), status))
+            status = next((failed for _, failed in known if failed), 0)
+            busy = [count for count, _ in known]
+            while waiting and min(busy) < jobs and not status:
+                command, rank = waiting.pop(0), busy.index(min(busy))
+                busy[rank] += 1
+                say(" ".join(command))
+                if rank == ranks.rank:
+                    running.append(subprocess.Popen(command, env=environment))
+            if not any(busy):
+                return status
             time.sleep(0.2)
+            stop.agree()
             if stop.requested and not status:
                 status = stop.exit_status
                 for process in running:
                     process.terminate()
             status = status or next((p.returncode for p in running if p.poll()), 0)
             running = [p for p in running if p.poll() is None]
-    return status

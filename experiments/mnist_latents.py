@@ -23,6 +23,7 @@ from experiments.jobs import run_all
 from lib.console.command import ArgumentParser, main, positive_int
 from lib.console.progress import say
 from lib.errors import UserError
+from lib.parallel.world import on_rank_0
 from models.registry import MNIST
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,6 +112,7 @@ def neighbour_errors(latents, labels) -> dict[str, float]:
     return {"k": best, "valid_error": errors[best], "test_error": error(best, "test")}
 
 
+@on_rank_0
 def record(arguments) -> None:
     """Writes ``figure5.json`` and the test set's latent means, and draws them.
 
@@ -144,6 +146,7 @@ def record(arguments) -> None:
     plot(arguments)
 
 
+@on_rank_0
 def plot(arguments) -> None:
     """Draws figure 5 from the recorded errors and latent means; raises UserError where there are none."""
     from matplotlib.figure import Figure

@@ -19,6 +19,7 @@ from experiments.finished import finished_run
 from experiments.jobs import run_all
 from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
 from lib.errors import UserError
+from lib.parallel.world import on_rank_0
 from models.registry import MNIST
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,6 +74,7 @@ def train(arguments) -> int:
     return status
 
 
+@on_rank_0
 def record(arguments) -> None:
     """Writes ``figure4.json`` from all finished runs in a folder, and draws it.
 
@@ -92,6 +94,7 @@ def record(arguments) -> None:
     plot(arguments)
 
 
+@on_rank_0
 def plot(arguments) -> None:
     """Draws figures 4a and 4b from ``figure4.json``; raises UserError where there is none."""
     from matplotlib.figure import Figure

@@ -31,6 +31,7 @@ from experiments.records import (
 )
 from experiments.results_page import results_page
 from lib.console.command import main
+from lib.parallel.world import on_rank_0
 
 BEGIN = "<!-- trained weights: experiments/results.py writes the lines up to the end mark -->"
 END = "<!-- end of trained weights -->"
@@ -52,6 +53,7 @@ def pages(root: Path) -> dict[Path, str]:
     return texts
 
 
+@on_rank_0
 def write_pages(root: Path) -> list[Path]:
     """Writes all pages and gives their paths. Raises UserError where one cannot be written."""
     from lib.files.atomic import atomic_write, user_errors

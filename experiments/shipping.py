@@ -17,6 +17,7 @@ from experiments.records import training_command
 from experiments.report import describe, report
 from lib.console.progress import say
 from lib.errors import UserError
+from lib.parallel.world import on_rank_0, world
 from models.registry import MNIST
 from models.table1 import VARIANTS, Row
 
@@ -26,21 +27,23 @@ LARGEST_CHECKPOINT = 10_000_000  # bytes, that one may commit
 
 
 def ship_run(run: Path, into: Path, samples: int, images: int) -> dict[str, Any]:
-    """One run: weights, pictures and record, which is returned; the record is the last to be written."""
+    """One run: weights, pictures and record, which is returned; the record is the last to be written.
+
+    Ranks share the evaluation.
+    """
     from datasets import open_dataset
-    from lib.files.arrays import load_arrays, save_arrays
-    from lib.files.atomic import write_json
     from lib.runs.metrics import read_metrics
-    from models.weights import load
+    from models.weights import load, read
 
     if not (run / "best.npz").exists():
         raise UserError(f"{run} holds no best.npz: name the folder of a training")
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:  # a training may go on meanwhile
         copy = shutil.copy(run / "best.npz", folder)
-        rows = [row for row in read_metrics(run / "metrics.csv") if row["split"] == "valid"]
+        rows = world().on_first(read_metrics, run / "metrics.csv")
+        rows = [row for row in rows if row["split"] == "valid"]
         weights = load(copy, MNIST)
-        arrays, header = load_arrays(copy)
+        arrays, header = read(copy)
     name = weights.model.name
     say(f"{run}: {name}, weights of iteration {header['iteration']:,}")
     dataset = open_dataset(trained_on(weights))
@@ -55,19 +58,27 @@ def ship_run(run: Path, into: Path, samples: int, images: int) -> dict[str, Any]
     if paper is not None:
         record["paper"] = paper_gap(paper, record["test"]["bound"])
 
-    for folder in ("pretrained", "results/mnist"):
-        (into / folder).mkdir(parents=True, exist_ok=True)
     pictures = into / "results" / "mnist"
+    pictures.mkdir(parents=True, exist_ok=True)
     figures.draw_all(weights, dataset, pictures, f"{name}-")
+    record["evaluation_seconds"] = round(time.monotonic() - start)
+    return _write(into, name, record, arrays, header)
+
+
+@on_rank_0
+def _write(into: Path, name: str, record: dict[str, Any], arrays, header) -> dict[str, Any]:
+    from lib.files.arrays import save_arrays
+    from lib.files.atomic import write_json
+
     file = into / "pretrained" / f"{name}.npz"
+    file.parent.mkdir(parents=True, exist_ok=True)
     save_arrays(file, {n: a.astype("float32") for n, a in arrays.items()}, header)
     record["weights"] = {
         "file": f"pretrained/{name}.npz",
         "bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
     }
-    record["evaluation_seconds"] = round(time.monotonic() - start)
-    write_json(pictures / f"{name}.json", record)
+    write_json(into / "results" / "mnist" / f"{name}.json", record)
     return record
 
 
@@ -154,6 +165,7 @@ def paper_gap(paper: Row, bound: Mapping[str, float]) -> dict[str, float]:
     }
 
 
+@on_rank_0
 def keep_checkpoint(run: Path, into: Path) -> None:
     """Copies what a training needs to go on to ``pretrained/checkpoints/NAME``; raises UserError beyond 10 MB."""
     from lib.files.arrays import load_arrays

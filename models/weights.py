@@ -17,6 +17,7 @@ import numpy as np
 from lib.errors import UserError
 from lib.files.arrays import load_arrays
 from lib.model import Model
+from lib.parallel.world import on_rank_0
 from lib.runs.folder import best_weights
 from models.checked import Whole
 from models.family import Family
@@ -98,6 +99,7 @@ def load(path: str, family: Family | None = None, **modes: str) -> Weights:
     return Weights(model, family, header)
 
 
+@on_rank_0
 def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and header of what :func:`load` loads, as they are. Raises UserError."""
     file = Path(path)

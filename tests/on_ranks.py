@@ -52,7 +52,7 @@ def schedule(names):
     return lambda t: {"learning_rate": 0.01, **dict.fromkeys(names, 0.5)}
 
 
-def gated() -> dict[str, np.ndarray]:
+def gated():
     """Uneven slices, and batches of fewer images than ranks; evaluation and samples before them."""
     model = small("gated-pixelvae-noup")
     data = Images(model)
@@ -93,7 +93,7 @@ def gated() -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def hierarchical() -> dict[str, np.ndarray]:
+def hierarchical():
     """Batch norm sees each rank's slice: the slices of a batch hold the same images and noise."""
     model = small("hierarchical")
     data = Images(model)

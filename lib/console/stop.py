@@ -31,6 +31,7 @@ class GracefulStop:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._caught: int | None = None
+        self._world = world()  # not what it is to a unit of work in which a signal comes
         self._previous: dict[int, Any] = {}
 
     @property
@@ -57,7 +58,7 @@ class GracefulStop:
     def agree(self) -> None:
         """Count the votes of all ranks, which call this together."""
         votes = self.votes()
-        world().add(votes)
+        self._world.add(votes)
         self.count(votes)
 
     def __enter__(self) -> GracefulStop:
@@ -76,9 +77,9 @@ class GracefulStop:
                 raise KeyboardInterrupt
             return
         self._caught = number
-        if world().size == 1:
+        if self._world.size == 1:
             self.signal = number
-        if world().first:
+        if self._world.first:
             # Not print, which must not be entered again if the signal came in the middle of one.
             with contextlib.suppress(OSError):
                 os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lib.errors import UserError
 from lib.files.atomic import PathLike, atomic_write
+from lib.parallel.world import on_rank_0
 
 PAD_VALUE = 128  # grey, so that neither black nor white images run into each other
 
@@ -49,6 +50,11 @@ def save_grid(
     grid = _grid(
         _to_bytes(images, levels), columns or math.ceil(math.sqrt(len(images))), scale, pad
     )
+    _write(path, grid)
+
+
+@on_rank_0
+def _write(path: PathLike, grid: np.ndarray) -> None:
     with atomic_write(path) as file:
         Image.fromarray(grid).save(file, format="PNG")
 

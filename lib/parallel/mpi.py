@@ -18,7 +18,7 @@ from mpi4py import MPI
 from lib.errors import UserError
 from lib.parallel.attendant import Attendant
 from lib.parallel.launch import forget
-from lib.parallel.world import World
+from lib.parallel.world import World, alone_in
 
 GRACE_S = 5.0  # that a rank that failed waits for the others to fail as well
 _SPIN_S = 1e-3  # what is over by then is waited for without sleeping
@@ -88,7 +88,7 @@ class Ranks(World):
             if ahead:
                 ticket = self._attendant.ask(self._shares)
             try:
-                mine[unit] = work(unit)
+                mine[unit] = alone_in(work, unit)
             except UserError as problem:
                 mine[unit] = problem
                 if ahead:

@@ -8,9 +8,11 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from functools import lru_cache
-from typing import Any, Optional
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Set
+from contextvars import ContextVar
+from functools import lru_cache, partial, wraps
+from pathlib import Path
+from typing import Any, Optional, TypeVar, cast
 
 import numpy as np
 
@@ -48,11 +50,14 @@ class World:
         return [value]
 
     def on_first(self, function: Callable, *arguments: Any) -> Any:
-        """What a function gives on rank 0, which alone calls it. A UserError of it is raised on every rank."""
+        """What a function gives on rank 0, which alone calls it. A UserError of it is raised on every rank.
+
+        In the function that rank is a world of its own.
+        """
         value, error = None, None
         if self.first:
             try:
-                value = function(*arguments)
+                value = alone_in(function, *arguments)
             except UserError as problem:
                 error = problem
         value, error = self._from_first((value, error))
@@ -67,6 +72,16 @@ class World:
     def one_of_each_machine_first(self) -> Iterator[None]:
         """Runs the body on one rank of each machine, then on its others, which find what that one left on the disk."""
         yield
+
+    def in_turn(self, function: Callable, *arguments: Any) -> Any:
+        """What a function gives on each rank: on rank 0, then on one of each machine, then on the others.
+
+        For what the first to come prepares on a disk: each finds what those before it have left.
+        """
+        results = []
+        self.on_first(lambda: results.append(function(*arguments)))
+        with self.one_of_each_machine_first():
+            return results[0] if results else alone_in(function, *arguments)
 
     def check_same(self, what: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Raise UserError, on every rank, unless all ranks hold arrays of the same bits."""
@@ -85,8 +100,8 @@ class World:
         """``[work(0), …, work(count - 1)]``, the calls shared among the ranks; the same list on every rank.
 
         Each rank takes the next unit when it has finished its last, so that a slow one holds nobody up. ``work``
-        must be a function of the unit's number alone, and calls no method of the world. ``done(n)`` is told how many
-        more units were handed out.
+        must be a function of the unit's number alone; in it, a rank is a world of its own. ``done(n)`` is told how
+        many more units were handed out.
 
         Raises
         ------
@@ -95,7 +110,7 @@ class World:
         """
         results = []
         for unit in range(count):
-            results.append(work(unit))
+            results.append(alone_in(work, unit))
             done(1)
         return results
 
@@ -136,7 +151,41 @@ class World:
         return f"{self.size} ranks on {self.machines} machine{'s' if self.machines > 1 else ''}"
 
 
-@lru_cache(maxsize=None)
+_is_alone: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+def alone_in(function: Callable, *arguments: Any) -> Any:
+    """What a function gives, in which the rank is a world of its own."""
+    token = _is_alone.set(True)
+    try:
+        return function(*arguments)
+    finally:
+        _is_alone.reset(token)
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def on_rank_0(function: Function) -> Function:
+    """A function that rank 0 carries out when all ranks call it together; see :meth:`World.on_first`."""
+
+    @wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        return world().on_first(partial(function, *arguments, **named))
+
+    return cast(Function, call)
+
+
+def in_turn(function: Function) -> Function:
+    """A function that ranks carry out one after another when all call it together; see :meth:`World.in_turn`."""
+
+    @wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        return world().in_turn(partial(function, *arguments, **named))
+
+    return cast(Function, call)
+
+
 def world() -> World:
     """The world of this process. The first call joins the ranks that were started with it.
 
@@ -147,6 +196,11 @@ def world() -> World:
     UserError
         Several processes were started together, and mpi4py is missing or belongs to another MPI.
     """
+    return World() if _is_alone.get() else _joined()
+
+
+@lru_cache(maxsize=None)
+def _joined() -> World:
     started = launch()
     if started is None:
         return World()
@@ -161,11 +215,31 @@ def world() -> World:
             f"{started.size} processes were started together, and mpi4py cannot be imported ({problem}): "
             "make mpi installs it (docs/cluster.md)"
         ) from None
-    return Ranks(started.size)
+    joined = Ranks(started.size)
+    own_card(joined.local_rank)
+    return joined
+
+
+def own_card(
+    local_rank: int,
+    environ: MutableMapping[str, str] = os.environ,
+    present: Path = Path("/proc/driver/nvidia/gpus"),
+) -> None:
+    """Leave this rank one of its machine's GPUs to see, before anything looks for them: each its own if there are enough.
+
+    The launcher's choice stands: if it shows this rank a single card already, that is the one.
+    """
+    shown = environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is not None:
+        cards = shown.split(",")
+    else:
+        cards = [str(n) for n in range(len(list(present.iterdir())))] if present.is_dir() else []
+    if len(cards) > 1:
+        environ["CUDA_VISIBLE_DEVICES"] = cards[local_rank % len(cards)]
 
 
 def _silence() -> None:
-    sys.stdout = sys.stderr = open(os.devnull, "w")
+    sys.stdout = sys.stderr = open(os.devnull, "w", errors="replace")
 
 
 def network_disk(folder: str, mounts: Optional[Iterable[str]] = None) -> Optional[str]:

@@ -20,8 +20,8 @@ Arrays = Mapping[str, np.ndarray]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _on_rank_0(method: Method) -> Method:
-    """The method, which does nothing on other ranks."""
+def _by_rank_0(method: Method) -> Method:
+    """The method, which does nothing on other ranks and waits for none."""
 
     @functools.wraps(method)
     def called(*arguments: Any) -> Any:
@@ -61,17 +61,17 @@ class Saver:
         """The checkpoint before the first iteration. Raises UserError if it cannot be written."""
         world().on_first(self._run.save_checkpoint, arrays, header)
 
-    @_on_rank_0
+    @_by_rank_0
     def log(self, row: Mapping[str, Any]) -> None:
         """A row for `metrics.csv` and TensorBoard, with the next :meth:`checkpoint`."""
         self._rows.append(dict(row))
 
-    @_on_rank_0
+    @_by_rank_0
     def best(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
         """Weights for `best.npz`, with the next :meth:`checkpoint`."""
         self._best = arrays, header
 
-    @_on_rank_0
+    @_by_rank_0
     def checkpoint(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
         """Write all that waits, then the checkpoint; if that fails, say so."""
         try:
@@ -95,7 +95,7 @@ class Saver:
         self._run.scalars(row["iteration"], finite)
         self._run.log(row)
 
-    @_on_rank_0
+    @_by_rank_0
     def report(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
         """Write the report of a step that was not finite; if that fails, say so."""
         try:
@@ -103,7 +103,7 @@ class Saver:
         except UserError as problem:
             say(f"no report of the trouble at iteration {header['iteration']}: {problem}")
 
-    @_on_rank_0
+    @_by_rank_0
     def folder_made_again(self, arrays: Arrays, header: Mapping[str, Any]) -> bool | None:
         """Make the folder again if it was deleted, with a checkpoint and all rows.
 

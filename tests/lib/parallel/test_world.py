@@ -10,7 +10,7 @@ from ranks import ROOT, environment
 
 from lib.errors import UserError
 from lib.parallel.launch import forget, launch
-from lib.parallel.world import World, network_disk
+from lib.parallel.world import World, network_disk, own_card, world
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,34 @@ def test_a_world_of_one():
 
 def fail():
     raise UserError("no")
+
+
+@pytest.mark.parametrize(
+    ("shown", "present", "seen"),
+    [
+        (None, 0, [None, None, None]),
+        (None, 1, [None, None, None]),
+        (None, 2, ["0", "1", "0"]),
+        ("2,5", 8, ["2", "5", "2"]),
+        ("GPU-a", 8, ["GPU-a"] * 3),  # the launcher has given each rank its own
+        ("", 8, [""] * 3),
+    ],
+)
+def test_each_rank_of_a_machine_sees_a_card_of_its_own(tmp_path, shown, present, seen):
+    for number in range(present):
+        (tmp_path / str(number)).mkdir()
+    for rank, card in enumerate(seen):
+        environ = {} if shown is None else {"CUDA_VISIBLE_DEVICES": shown}
+        own_card(rank, environ, tmp_path)
+        assert environ.get("CUDA_VISIBLE_DEVICES") == card
+
+
+def test_in_a_function_of_rank_0_or_a_unit_a_rank_is_a_world_of_its_own():
+    one = World()
+    one.size, one.rank = 2, 0
+    assert one.on_first(lambda: world().size) == 1
+    assert one.in_turn(lambda: world().size) == 1
+    assert one.units(lambda unit: world().size, 2) == [1, 1]
 
 
 def test_network_disks(tmp_path):
