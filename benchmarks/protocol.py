@@ -14,16 +14,20 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lib.parallel.world import world
+
 
 def serve(jobs: Mapping[str, Callable]) -> None:
     """Obeys until the input ends.
 
-    A job takes the message's other entries and returns the function that is to be repeated.
+    A job takes the message's other entries and returns the function that is to be repeated. Of several ranks the
+    first is told and answers, and all do the job.
     """
+    ranks = world()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever else is printed must not get between the answers
     repeat: Any = None
-    for line in sys.stdin:
+    while line := ranks.on_first(sys.stdin.readline):
         message, seconds = json.loads(line), []
         times = message.pop("repeat", 0)
         if message:
@@ -34,7 +38,8 @@ def serve(jobs: Mapping[str, Callable]) -> None:
             seconds.append(time.perf_counter() - start)
         # Its own memory, wherever the system keeps it; pages of libraries come and go.
         memory = {"memory": _mib("RssAnon", "VmSwap"), "peak_memory": _mib("VmHWM")}
-        answers.write(json.dumps({"seconds": seconds, **memory}) + "\n")
+        if ranks.first:
+            answers.write(json.dumps({"seconds": seconds, **memory}) + "\n")
 
 
 def _mib(*fields: str) -> float:

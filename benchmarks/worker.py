@@ -45,10 +45,19 @@ def _step(model, recipe, images):
     return repeat
 
 
-def training_step(weights: str, inputs: str):
-    """One step of the paper's training on binarized MNIST."""
-    model, images, _ = _open(weights, inputs)
-    return _step(model, MNIST.presets["paper"].training.recipe(seed=0), images)
+def training_step(weights: str, inputs: str, images: int | None = None):
+    """One step of the paper's training on binarized MNIST, with all images or so many."""
+    model, batch, _ = _open(weights, inputs)
+    return _step(model, MNIST.presets["paper"].training.recipe(seed=0), batch[:images])
+
+
+def allreduce(weights: str, inputs: str):
+    """What ranks say to each other in a training step."""
+    from lib.parallel.world import world
+
+    model, _, _ = _open(weights, inputs)
+    message = np.zeros(model.parameters.count() + 8, "float32")
+    return lambda: world().add(message)
 
 
 def preset_step(weights: str, inputs: str):
@@ -70,13 +79,30 @@ def bound(weights: str, inputs: str):
     return lambda: evaluate(dataset, "test")
 
 
-def importance(weights: str, inputs: str, samples: int):
-    """The importance-weighted likelihood of one image with that many samples."""
+def importance(weights: str, inputs: str, samples: int, images: int = 1):
+    """The importance-weighted likelihood of so many images with that many samples each."""
     from lib.evaluation import ImportanceWeighted
 
-    model, images, _ = _open(weights, inputs)
-    evaluate, dataset = ImportanceWeighted(model, 0, len(images)), _dataset(images)
-    return lambda: evaluate(dataset, "test", samples, images=1)
+    model, batch, _ = _open(weights, inputs)
+    evaluate, dataset = ImportanceWeighted(model, 0, len(batch)), _dataset(batch)
+    return lambda: evaluate(dataset, "test", samples, images)
+
+
+def samples(weights: str, inputs: str, count: int):
+    """So many samples, as ranks share them: half as many at a time."""
+    import theano.tensor as T
+
+    from lib import noise as random_noise
+    from lib.sampling import Sampler, bernoulli
+    from lib.sampling.images import drawn_in_turn
+
+    model, _, _ = _open(weights, inputs)
+    x, latent = T.tensor4("x"), T.matrix("z")
+    uniform = random_noise.uniforms(0, "sample pixels", range(count), model.image_shape)
+    z = random_noise.standard_normals(0, "sample latent", range(count), (model.latent_dim,))
+    sampler = Sampler(x, model.decode(x, latent), [latent], bernoulli)
+    halves = [slice(0, count // 2), slice(count // 2, None)]
+    return lambda: drawn_in_turn(lambda at, bar: sampler(uniform[at], z[at]), halves, 0)
 
 
 class _Enough(Exception):
@@ -120,7 +146,9 @@ def naive_sampling(weights: str, inputs: str, pixels: int):
     return _sampling(weights, inputs, "naive", pixels)
 
 
-JOBS = (training_step, preset_step, bound, importance, cached_sampling, naive_sampling)
+JOBS = (
+    training_step, preset_step, allreduce, bound, importance, samples, cached_sampling, naive_sampling,
+)  # fmt: skip
 
 if __name__ == "__main__":
     from lib.backend import device

@@ -225,7 +225,7 @@ def own_card(
     environ: MutableMapping[str, str] = os.environ,
     present: Path = Path("/proc/driver/nvidia/gpus"),
 ) -> None:
-    """Leave this rank one of its machine's GPUs to see, before anything looks for them: each its own if there are enough.
+    """Leave this rank one of its machine's GPUs to see, its own if there are enough, before anything looks for them.
 
     The launcher's choice stands: if it shows this rank a single card already, that is the one.
     """
