@@ -16,8 +16,8 @@ WORKDIR /pixelvae
 FROM base AS packages
 RUN apt-get update && apt-get install --yes --no-install-recommends python3.11-venv
 COPY scripts/build-venv scripts/find-python scripts/
-COPY requirements.txt ./
-RUN scripts/build-venv .venv requirements.txt
+COPY requirements.txt requirements-mpi.txt ./
+RUN scripts/build-venv .venv requirements.txt requirements-mpi.txt
 
 FROM base AS cpu
 COPY --from=packages /pixelvae/.venv .venv
