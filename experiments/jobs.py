@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
+from lib.backend.preparation import prepare
 from lib.console.progress import say
 from lib.console.stop import GracefulStop
 from lib.parallel.world import world
@@ -19,7 +20,7 @@ def run_all(commands: Sequence[Sequence[str]], jobs: int) -> int:
     passed on, and those that run save and end.
     """
     ranks = world()
-    threads = max(1, int(os.environ["OMP_NUM_THREADS"]) // jobs)
+    threads = max(1, prepare().threads // jobs)
     environment = {"PIXELVAE_THREADS": str(threads), **os.environ}
     running: list[subprocess.Popen] = []
     waiting, status = list(commands), 0
