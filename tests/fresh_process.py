@@ -10,12 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 OURS = (
     "THEANO_FLAGS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PIXELVAE_THREADS", "FUEL_DATA_PATH", "FUEL_CONFIG",
+    "PIXELVAE_CHANGED",
 )  # fmt: skip
 
 
 def run(*arguments: str, cwd: Path = ROOT, **variables: str | None) -> subprocess.CompletedProcess:
     """Run this Python without what lib has set in this process; a variable that is None is unset."""
-    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    environment: dict[str, str | None] = {n: v for n, v in os.environ.items() if n not in OURS}
     environment.update(variables)
     return subprocess.run(
         [sys.executable, *arguments],
@@ -37,7 +38,7 @@ def output(code: str, cwd: Path = ROOT, **variables: str | None) -> str:
 
 def refusal(code: str, **variables: str | None) -> str:
     """The one line that the code ends in, with status 2."""
-    result = run("-c", code, **variables)
+    result = run("-c", code, cwd=ROOT, **variables)
     assert result.returncode == 2, (result.stdout, result.stderr)
     assert result.stderr.count("\n") == 1, result.stderr
     return result.stderr

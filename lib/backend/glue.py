@@ -61,7 +61,7 @@ def compiler_flags(base: str) -> dict[str, str]:
 
     processor = ["-march=x86-64"] if platform.machine() == "x86_64" else []
     ours = ["-g0", *processor]
-    (theano,) = find_spec("theano").submodule_search_locations  # type: ignore[union-attr]
+    (theano,) = find_spec("theano").submodule_search_locations or ()  # type: ignore[union-attr]
     folders = (
         sysconfig.get_paths()["include"], np.get_include(), pygpu.get_include(),
         f"{theano}/gof/c_code", f"{theano}/gpuarray/c_code",

@@ -65,8 +65,9 @@ def uses() -> dict[str, np.ndarray]:
 
 def variations() -> dict[str, np.ndarray]:
     """Images of a model of two levels, in which the noise of one level changes."""
-    from experiments.figures import variation_grid
     from lib.sampling.levels import LevelSampler
+
+    from experiments.figures import variation_grid
     from models.registry import HIERARCHICAL
 
     sampler = LevelSampler(HIERARCHICAL.build(HIERARCHICAL.presets["tiny"].settings))

@@ -81,7 +81,9 @@ def test_the_cure_reaches_theano_and_our_operations_whatever_the_user_asked_for(
 )  # fmt: skip
 def test_a_compiler_that_fails_is_explained_in_one_line(tmp_path, said, status, message):
     failing = script(tmp_path / "g++", f"#!/bin/sh\ncat >&2 <<'EOF'\n{said}\nEOF\nexit {status}\n")
-    with pytest.raises(UserError, match=f"^{failing} fails.*{message}".replace("+", r"\+")) as caught:
+    with pytest.raises(
+        UserError, match=f"^{failing} fails.*{message}".replace("+", r"\+")
+    ) as caught:
         settled(tmp_path, failing)
     assert "\n" not in str(caught.value)
 
@@ -126,7 +128,9 @@ def test_libraries_that_are_no_longer_there_are_named(tmp_path):
     source.write_text("int extra(void) { return 1; }")
     library = tmp_path / "libextra.so"
     os.system(f"g++ -shared -fPIC {source} -o {library}")
-    flags = f"base_compiledir={tmp_path}/cache,blas.ldflags=-L{tmp_path} -Wl,-rpath,{tmp_path} -lextra"
+    flags = (
+        f"base_compiledir={tmp_path}/cache,blas.ldflags=-L{tmp_path} -Wl,-rpath,{tmp_path} -lextra"
+    )
     flags = flags.replace("-Wl,-rpath,", "-Xlinker -rpath -Xlinker ")
     assert run("-c", "import lib", THEANO_FLAGS=flags).returncode == 0
     library.unlink()

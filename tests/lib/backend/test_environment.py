@@ -1,4 +1,4 @@
-"""What Theano, Fuel, OpenMP and the compiler read from outside, bad in every way that was met: it works, or one line."""
+"""What Theano, Fuel, OpenMP and the compiler read from outside, bad in every way that was met: works, or one line."""
 
 from __future__ import annotations
 
@@ -205,7 +205,9 @@ def test_the_report_says_what_is_wrong_and_all_the_rest(variables):
     result = run("-m", "lib.backend", **variables)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert all(any(line.startswith(name) for line in lines) for name in ("python", "system", "numpy"))
+    assert all(
+        any(line.startswith(name) for line in lines) for name in ("python", "system", "numpy")
+    )
     (name,) = set(variables) - {"PYTHONIOENCODING"}
     reason = {"THEANO_FLAGS": "these settings|open quote|/bin/false", "PATH": "C\\+\\+ compiler",
               "FUEL_CONFIG": "Makefile"}[name]  # fmt: skip
