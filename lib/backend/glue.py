@@ -7,7 +7,6 @@ without optimisation, for any processor: the compiled code may be carried from o
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sysconfig
@@ -61,7 +60,7 @@ def compiler_flags(base: str) -> dict[str, str]:
 
     processor = ["-march=x86-64"] if platform.machine() == "x86_64" else []
     ours = ["-g0", *processor]
-    (theano,) = find_spec("theano").submodule_search_locations or ()  # type: ignore[union-attr]
+    theano = Path(str(find_spec("theano").origin)).parent  # type: ignore[union-attr]
     folders = (
         sysconfig.get_paths()["include"], np.get_include(), pygpu.get_include(),
         f"{theano}/gof/c_code", f"{theano}/gpuarray/c_code",
@@ -70,9 +69,7 @@ def compiler_flags(base: str) -> dict[str, str]:
     environment.add_to_path("CPLUS_INCLUDE_PATH", *folders)
     command = ["g++", *_THEANOS, *ours, "-x", "c++-header"]
     version = subprocess.run(["g++", "--version"], capture_output=True, text=True).stdout
-    key = zlib.crc32(
-        repr([command, version, _HEADERS, os.environ.get("CPLUS_INCLUDE_PATH")]).encode()
-    )
+    key = zlib.crc32(repr([command, version, _HEADERS, folders]).encode())
     folder = Path(base) / f"headers_{key:08x}"
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=base) as temporary:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -65,12 +66,15 @@ def uses() -> dict[str, np.ndarray]:
 
 def variations() -> dict[str, np.ndarray]:
     """Images of a model of two levels, in which the noise of one level changes."""
+    from experiments.figures import variation_grid
+    from lib.model import LayeredModel
     from lib.sampling.levels import LevelSampler
 
     from experiments.figures import variation_grid
     from models.registry import HIERARCHICAL
 
-    sampler = LevelSampler(HIERARCHICAL.build(HIERARCHICAL.presets["tiny"].settings))
+    model = HIERARCHICAL.build(HIERARCHICAL.presets["tiny"].settings)
+    sampler = LevelSampler(cast(LayeredModel, model))
     return {"picture varied": variation_grid(sampler, sampler.levels, 2, 1, seed=0)}
 
 
