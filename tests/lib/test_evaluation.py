@@ -14,9 +14,14 @@ from lib.model import Terms
 from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
 
 
+def pixels(count, levels=4, shape=(1, 1, 3)):
+    """Images of whole numbers from 0 to levels - 1."""
+    return np.random.RandomState(0).randint(0, levels, (count, *shape)).astype("uint8")
+
+
 def arrays(count):
     """A data set of whole numbers between 0 and 3."""
-    return InMemory(np.random.RandomState(0).randint(0, 4, (count, 1, 1, 3)).astype("uint8"))
+    return InMemory(pixels(count))
 
 
 class LinearGaussian:
@@ -107,8 +112,7 @@ def test_every_image_counts_once_with_its_own_noise():
     assert not np.allclose(other.values["bound"], whole.values["bound"])
     assert whole.se("bound") == pytest.approx(whole.values["bound"].std(ddof=1) / np.sqrt(11))
     # Of equal images each has noise of its own.
-    equal = arrays(11)
-    equal._images[:] = equal._images[0]
+    equal = InMemory(np.repeat(pixels(1), 11, axis=0))
     assert len(set(Bound(model, seed=5)(equal, "valid").values["bound"])) == 11
 
 
@@ -132,8 +136,7 @@ def test_a_bound_does_not_depend_on_the_batches():
     from models.mnist import MnistModel, Settings
 
     model = MnistModel(Settings("gated-pixelvae-noup", 1, 2, 3, 3, height=6, width=5), seed=2)
-    data = arrays(150)
-    data._images = np.random.RandomState(0).randint(0, 2, (150, 1, 6, 5)).astype("uint8")
+    data = InMemory(pixels(150, 2, (1, 6, 5)))
     values = [Bound(model, 0, size)(data, "valid", samples=2).values for size in (1, 7, 100)]
     for other in values[1:]:
         for name in ("bound", "reconstruction", "kl"):
@@ -156,15 +159,15 @@ class Broken(LinearGaussian):
 
 
 def test_numbers_that_are_not_finite_are_not_reported():
-    data = arrays(11)
-    data._images[[3, 5]] = 0
+    dark, bright = pixels(11), pixels(11)
+    dark[[3, 5]], bright[4] = 0, 3
+    data = InMemory(dark)
     with pytest.raises(NotFiniteError, match="reconstruction of image 3 of the valid split is nan"):
         Bound(Broken(), seed=0, batch_size=2)(data, "valid")
     # Evenly spaced: images 0, 5.
     with pytest.raises(NotFiniteError, match="image 5 of the test split"):
         Bound(Broken(), seed=0)(data, "test", images=2)
-    data = arrays(11)
-    data._images[4] = 3
+    data = InMemory(bright)
     with pytest.raises(NotFiniteError, match="weight of image 4 of the test split is nan"):
         ImportanceWeighted(Broken(), seed=0, batch_size=7)(data, "test", samples=20)
 
