@@ -68,14 +68,12 @@ def variations() -> dict[str, np.ndarray]:
     """Images of a model of two levels, in which the noise of one level changes."""
     from experiments.figures import variation_grid
     from lib.model import LayeredModel
-    from lib.sampling.levels import LevelSampler
-
-    from experiments.figures import variation_grid
+    from lib.sampling.latents import LatentSampler
     from models.registry import HIERARCHICAL
 
     model = HIERARCHICAL.build(HIERARCHICAL.presets["tiny"].settings)
-    sampler = LevelSampler(cast(LayeredModel, model))
-    return {"picture varied": variation_grid(sampler, sampler.levels, 2, 1, seed=0)}
+    sampler = LatentSampler(cast(LayeredModel, model))
+    return {"picture varied": variation_grid(sampler, sampler.stages, 2, 1, seed=0)}
 
 
 if __name__ == "__main__":
