@@ -10,7 +10,8 @@ from functools import lru_cache
 import theano
 
 from lib.console.progress import phase, say
-from lib.parallel.world import network_disk, world
+from lib.parallel.disks import network_disk
+from lib.parallel.world import world
 
 # Measured on two cores: what g++ needs for one model with an empty cache, and what every parameter array adds in
 # Theano's Python with a full one.

@@ -16,9 +16,9 @@ import numpy as np
 from mpi4py import MPI
 
 from lib.errors import UserError
+from lib.parallel.alone import World, alone_in
 from lib.parallel.attendant import Attendant
 from lib.parallel.launch import forget
-from lib.parallel.world import World, alone_in
 
 GRACE_S = 5.0  # that a rank that failed waits for the others to fail as well
 _SPIN_S = 1e-3  # what is over by then is waited for without sleeping

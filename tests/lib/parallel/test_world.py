@@ -9,8 +9,10 @@ import pytest
 from ranks import ROOT, environment
 
 from lib.errors import UserError
+from lib.parallel.alone import World
+from lib.parallel.disks import network_disk
 from lib.parallel.launch import forget, launch
-from lib.parallel.world import World, network_disk, own_card, world
+from lib.parallel.world import own_card, world
 
 
 @pytest.mark.parametrize(
