@@ -56,7 +56,8 @@ def of_cpu(tmp_path_factory):
     def computed(cases) -> Path:
         if cases not in folders:
             made = tmp_path_factory.mktemp("cpu") / "cases"
-            folders[cases] = compute(made, cases, PIXELVAE_DEVICE="cpu")
+            # In its own home lies what other tests have compiled for the CPU.
+            folders[cases] = compute(made, cases, PIXELVAE_DEVICE="cpu", HOME=os.environ["HOME"])
         return folders[cases]
 
     return computed
