@@ -1,7 +1,6 @@
 """on_ranks.py FOLDER: trains, evaluates and samples two small models on the ranks that it is started on.
 
-Rank 0 writes FOLDER/results.npz, which must not depend on how many there are. Steps are compared in float64
-(THEANO_FLAGS=floatX=float64), where rounding is far below what a mistake would change.
+Rank 0 writes FOLDER/results.npz, which must not depend on how many there are.
 """
 
 from __future__ import annotations

@@ -15,6 +15,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
 
+# In float64 rounding is far below what a mistake would change. Nothing is compiled.
+FLOAT64 = {"THEANO_FLAGS": "floatX=float64,linker=py,optimizer=fast_compile"}
+
 needs_mpi = pytest.mark.skipif(
     MPIEXEC is None or find_spec("mpi4py") is None, reason="there is no MPI here: make mpi"
 )

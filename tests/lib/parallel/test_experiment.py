@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranks import ROOT, command, environment, needs_mpi
+from ranks import FLOAT64, ROOT, command, environment, needs_mpi
 
 from lib.files.arrays import load_arrays
 from lib.runs.metrics import read_metrics
@@ -35,11 +35,11 @@ SIZES = {"train": 23, "valid": 250, "test": 120}
 
 
 def train(ranks, data, out, iterations, **options):
-    """Starts a training in float64, in which ranks that err are told from ranks that round."""
+    """Starts a training in float64."""
     words = ("train", "--data", data, "--out", out, "--iterations", iterations, *SMALL)
     return subprocess.Popen(
         command(ranks, "experiments/mnist_pixelvae.py", *words),
-        cwd=ROOT, env=environment(THEANO_FLAGS="floatX=float64"), text=True,
+        cwd=ROOT, env=environment(**FLOAT64), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
     )  # fmt: skip
 
@@ -121,7 +121,7 @@ def test_evaluate_and_sample_print_the_same_on_any_number_of_ranks(tmp_path, dat
 def _output(ranks, *words) -> str:
     return subprocess.run(
         command(ranks, "experiments/mnist_pixelvae.py", *words),
-        cwd=ROOT, env=environment(THEANO_FLAGS="floatX=float64"), check=True,
+        cwd=ROOT, env=environment(PIXELVAE_THREADS="2" if ranks == 1 else "1"), check=True,
         stdout=subprocess.PIPE, text=True,
     ).stdout  # fmt: skip
 

@@ -6,21 +6,20 @@ import subprocess
 
 import numpy as np
 import pytest
-from ranks import ROOT, command, environment, needs_mpi
+from ranks import FLOAT64, ROOT, command, environment, needs_mpi
 
 pytestmark = needs_mpi
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What tests/on_ranks.py computes, by the number of ranks; one rank has two threads."""
+    """What tests/on_ranks.py computes, by the number of ranks."""
     found = {}
     for ranks in (1, 2, 3):
         folder = tmp_path_factory.mktemp("ranks")
-        threads = {"PIXELVAE_THREADS": "2" if ranks == 1 else "1"}
         done = subprocess.run(
             command(ranks, "tests/on_ranks.py", folder),
-            cwd=ROOT, env=environment(THEANO_FLAGS="floatX=float64", **threads),
+            cwd=ROOT, env=environment(**FLOAT64),
             capture_output=True, text=True, timeout=1200,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
