@@ -73,6 +73,14 @@ def checkpoint(out):
     return arrays, header["iteration"]
 
 
+def wait_for(out, iteration):
+    """Until the checkpoint is of an iteration or a later one."""
+    deadline = time.monotonic() + 300
+    while checkpoint(out)[1] < iteration:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def same(a, b):
     (ours, iteration), (theirs, other) = checkpoint(a), checkpoint(b)
     assert iteration == other
@@ -142,8 +150,7 @@ def test_a_rank_that_is_killed_ends_the_others_and_the_last_checkpoint_is_whole(
     out = tmp_path / "killed"
     process = train(3, data, out, 100_000)
     pid = pid_of(1, out)
-    while checkpoint(out)[1] < 20:
-        time.sleep(0.1)
+    wait_for(out, 20)
     os.kill(pid, signal.SIGKILL)
     before = time.monotonic()
     said, errors = process.communicate(timeout=60)
@@ -152,6 +159,9 @@ def test_a_rank_that_is_killed_ends_the_others_and_the_last_checkpoint_is_whole(
     assert "Traceback" not in errors
     _, iteration = checkpoint(out)
     assert iteration % 10 == 0
-    finished(train(2, data, out, iteration + 5))
-    finished(train(1, data, tmp_path / "whole", iteration + 5))
+    finished(train(1, data, tmp_path / "whole", iteration))
     same(out, tmp_path / "whole")
+    process = train(2, data, out, 100_000)
+    wait_for(out, iteration + 10)
+    process.send_signal(signal.SIGTERM)  # which mpiexec passes on to all
+    assert f"going on from iteration {iteration}\n" in finished(process, 143)
