@@ -31,7 +31,7 @@ def machine() -> dict[str, str]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "commit": str(record["git_commit"])[:12],
-        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "processor": f"{processor()}",
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
         "system": record["platform"],
         "load before": f"{os.getloadavg()[0]:.2f}",
@@ -40,9 +40,11 @@ def machine() -> dict[str, str]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name, and how many cores of it this process may use."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    name = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def _torch() -> str:

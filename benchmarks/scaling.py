@@ -199,7 +199,7 @@ def _update(more: Mapping[str, Any], path: Path = DOCS / "scaling.json") -> None
 def measure(options) -> None:
     """Measure one rank beside two, and what the calculation needs to know of them."""
     from benchmarks.harness import alternate, ours
-    from benchmarks.report import machine
+    from benchmarks.report import processor
     from benchmarks.rows import batch_files
     from models.mnist import Settings
 
@@ -224,7 +224,7 @@ def measure(options) -> None:
         seconds, _ = alternate([half, two], [{**p, **files} for p in parts], options.turns, 1.5)
     _update(
         {
-            "machine": {"processor": machine()["processor"], "remark": options.remark},
+            "machine": {"processor": processor(), "remark": options.remark},
             "model": "`gated-pixelvae-noup`, L = 4, D = 16, K = 16, batches of 100",
             "measured": measured,
             "half_batch_one_thread": median(seconds[0]),
