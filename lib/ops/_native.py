@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -22,7 +21,7 @@ from theano.scalar import int64 as scalar_int64
 
 from lib.backend import device
 from lib.errors import UserError
-from lib.ops import _shapes
+from lib.ops import _cpp
 from lib.ops._shapes import Declared, Shapes
 
 HEADERS = Path(__file__).with_name("c")
@@ -98,11 +97,10 @@ class NativeOp(gof.Op):
             for output, g in zip(self.expressed(self.meaning, fresh), output_gradients)
             if not isinstance(g.type, DisconnectedType)
         }
-        symbols = [v for v, w in zip(fresh, wrt) if w]
-        results = T.grad(None, symbols, known_grads=known, disconnected_inputs="ignore")
-        results = iter(
-            theano.clone(results, list(zip(symbols, [v for v, w in zip(inputs, wrt) if w])))
-        )
+        replaced = [(f, v) for f, v, w in zip(fresh, inputs, wrt) if w]
+        symbols = [symbol for symbol, _ in replaced]
+        gradients = T.grad(None, symbols, known_grads=known, disconnected_inputs="ignore")
+        results = iter(theano.clone(gradients, replaced))
         return [next(results) if w else DisconnectedType()() for w in wrt]
 
     def __init_subclass__(cls, **keywords):
@@ -235,78 +233,20 @@ class NativeOp(gof.Op):
 
     def c_code_cache_version(self):
         declared = repr((self.takes, self.gives, self.sizes, self.call))
-        return (2, _digest(self.header), zlib.crc32(declared.encode()))
+        return (2, _cpp.digest(HEADERS / self.header), zlib.crc32(declared.encode()))
 
     def c_support_code(self):
-        return SUPPORT
+        return _cpp.SUPPORT
 
     def c_code(self, node, name, inputs, outputs, sub):
-        op, fail, shapes = type(self).__name__, sub["fail"], self._shapes
+        scalars = {n: f"{sub['params']}->{n}" for n in self._scalars}
         variables = dict(zip(self.takes, inputs))
-        arrays = {name: variables[name] for name in shapes.arrays}
-        lines = [f"typedef {node.outputs[0].type.dtype_specs()[1]} Real;"]
-        lines += [f"const npy_intp *{n}_axes = PyArray_DIMS({v});" for n, v in arrays.items()]
-        lines += [f"const long {n} = {sub['params']}->{n};" for n in self._scalars]
-        lines += [
-            f"const long {n} = *(npy_int64 *)PyArray_DATA({variables[n]});" for n in shapes.numbers
-        ]
-        lines += [f"const long {n} = {value};" for n, value in self._c_sizes()]
-        lines += [f"if (!({' && '.join(self._c_fits(arrays))})) {{"]
-        form = ", ".join(f"{n} %S" for n in arrays)
-        shown = "".join(f", Shape({v}).tuple" for v in arrays.values())
-        lines += [f'PyErr_Format(PyExc_ValueError, "{op}: shapes do not fit: {form}"{shown});']
-        lines += [f"{fail} }}"]
-        for n, v in arrays.items():
-            lines += [f"const Dense {n}_dense({v}); if (!{n}_dense.array) {{ {fail} }}"]
-            lines += [f"Real *{n} = (Real *){n}_dense.{'optional_' * self._optional(n)}data();"]
-        for (n, result), v in zip(shapes.results.items(), outputs):
-            axes, rank = ", ".join(result.axes), len(result.axes)
-            lines += [f"const npy_intp {n}_axes[] = {{{axes}}};"]
-            lines += [f"if (reuse(&{v}, {rank}, {n}_axes, PyArray_TYPE({inputs[0]}))) {{ {fail} }}"]
-            lines += [f"Real *{n} = (Real *)PyArray_DATA({v});"]
-        lines += [f"const char *problem = pixelvae::{self.call};"]
-        lines += [f'if (problem) {{ PyErr_Format(PyExc_ValueError, "{op}: %s", problem); {fail} }}']
+        real = node.outputs[0].type.dtype_specs()[1]
+        lines = _cpp.sizes(self._shapes, variables, scalars)
+        lines += _cpp.check(self._shapes, variables, type(self).__name__, sub["fail"])
+        lines += _cpp.data(self._shapes, variables, outputs, real, sub["fail"])
+        lines += _cpp.call(self.call, type(self).__name__, sub["fail"])
         return "{\n" + "\n".join(lines) + "\n}"
-
-    def _c_sizes(self) -> list[tuple[str, str]]:
-        """As :meth:`Shapes.find`."""
-        result, shapes = [], self._shapes
-        if shapes.shared_images():
-            first, *others = reversed(shapes.shared)
-            value = f"{first}_axes[0]"
-            for name in others:
-                value = f"{name}_is_one ? {value} : {name}_axes[0]"
-            result.append(("N", value))
-        for size, (name, i, rest) in shapes.axes.items():
-            axis, rest = f"{name}_axes[{i}]", "*".join(rest)
-            result.append((size, f"({rest}) ? {axis} / ({rest}) : 0" if rest else axis))
-        for size, (function, *arguments) in shapes.functions.items():
-            result.append((size, f"pixelvae::{function}({', '.join(arguments)})"))
-        return result
-
-    def _c_fits(self, arrays) -> list[str]:
-        """As :meth:`Shapes.fit`."""
-        result = []
-        for name, array in self._shapes.arrays.items():
-            axes = list(array.axes)
-            if array.shared:
-                axes[0] = f"({name}_is_one ? 1 : {axes[0]})"
-            fits = " && ".join(f"{name}_axes[{i}] == {axis}" for i, axis in enumerate(axes))
-            result.append(f"(!PyArray_SIZE({arrays[name]}) || {fits})" if array.optional else fits)
-        return result
-
-
-@lru_cache(maxsize=None)
-def _digest(header: str) -> int:
-    """A number that changes with the text that the C++ is made of, so that Theano's cache notices an edit.
-
-    It covers all headers of the folder, since they include each other.
-    """
-    sources = [Path(__file__), Path(_shapes.__file__)]
-    digest = 0
-    for source in [*sources, *sorted((HEADERS / header).parent.glob("*.h"))]:
-        digest = zlib.crc32(source.read_bytes(), digest)
-    return digest
 
 
 def as_list(values) -> list:
@@ -318,30 +258,3 @@ def as_float(x):
     """A symbolic variable of a float type; numbers and integer arrays become ``floatX``."""
     x = T.as_tensor_variable(x)
     return x if x.dtype in ("float32", "float64") else x.astype(theano.config.floatX)
-
-
-SUPPORT = """
-struct Dense {  // an array, or a copy of it if it is not contiguous
-    PyArrayObject *array;
-    explicit Dense(PyArrayObject *given) : array((PyArrayObject *)PyArray_GETCONTIGUOUS(given)) {}
-    ~Dense() { Py_XDECREF(array); }
-    void *data() const { return PyArray_DATA(array); }
-    void *optional_data() const { return PyArray_SIZE(array) ? data() : NULL; }
-private:
-    Dense(const Dense &);
-};
-struct Shape {  // as Python shows it
-    PyObject *tuple;
-    explicit Shape(PyArrayObject *array) : tuple(PyObject_GetAttrString((PyObject *)array, "shape")) {}
-    ~Shape() { Py_XDECREF(tuple); }
-};
-static inline int reuse(PyArrayObject **out, int nd, npy_intp const *axes, int type) {
-    // Makes *out a contiguous array of the given shape, keeping the old one if it is.
-    if (*out && PyArray_NDIM(*out) == nd && PyArray_CompareLists(PyArray_DIMS(*out), axes, nd) &&
-        PyArray_IS_C_CONTIGUOUS(*out))
-        return 0;
-    Py_XDECREF(*out);
-    *out = (PyArrayObject *)PyArray_EMPTY(nd, axes, type, 0);
-    return *out ? 0 : -1;
-}
-"""

@@ -1,8 +1,9 @@
 """Additions to the result of a convolution, moved into the convolution.
 
-Where a map flows into several layers its gradient is a sum of convolutions; residual sums look alike. Added by
-themselves, such sums read and write whole maps once more. ``Correlate`` and ``CorrelateInputs`` can add as they
-write their result, so a graph optimisation hands them the other terms.
+The gradient of a map that flows into several layers is a sum of convolutions, and residual sums look
+alike. Computed separately, such a sum reads and writes whole maps once more. ``Correlate`` and
+``CorrelateInputs`` can add while they write their result, so a graph optimisation hands them the other
+terms.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Network:
     groups
         Channel c of image and outputs belongs to group c modulo groups.
 
-    Raises ValueError where an output depends on its own group, or a later one, of its pixel.
+    Raises ValueError if an output depends on its own group, or a later one, of its pixel.
     """
 
     def __init__(self, plan: Plan, x, outputs, fixed: dict, images: np.ndarray, groups: int):

@@ -183,6 +183,6 @@ class Plan:
 def _order(at) -> ValueError:
     row, column = at
     return ValueError(
-        f"the network does not follow raster order: at {column} columns to the right and {row} "
-        "rows below a pixel, where it looks, nothing is known yet"
+        f"the network does not follow raster order: it looks {column} columns to the right of a "
+        f"pixel and {row} rows below it, where nothing is known yet"
     )

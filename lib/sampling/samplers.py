@@ -36,8 +36,8 @@ class Sampler:
         "cached", or "naive": one pass of the whole network for each pixel and group. Both give the
         same images for the same noise, up to rounding of the outputs.
 
-    Raises NotImplementedError where the cached sampler has no rule for an operation, ValueError
-    (some only when weights are known, in a call) where the network looks ahead.
+    Raises NotImplementedError if the cached sampler has no rule for an operation, and ValueError if
+    the network looks ahead, which is sometimes known only in a call, from the weights.
     """
 
     def __init__(

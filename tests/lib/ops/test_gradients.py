@@ -43,7 +43,6 @@ CASES = {
     ),
 }
 EXAMPLES = examples()
-NO_GRADIENT = {"native"}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -112,4 +111,4 @@ def test_every_public_operation_has_its_gradient_checked():
                 and not name.startswith("_")
             }
     functions = {"gate", "categorical_log_likelihood"}  # each a call of an operation
-    assert public == {*CASES, *functions, *(k.__name__ for k in operations()), *NO_GRADIENT}
+    assert public == {*CASES, *functions, *(k.__name__ for k in operations())}
