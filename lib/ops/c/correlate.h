@@ -199,7 +199,7 @@ inline idx output_size(idx size, idx kernel, idx stride) { return (size + 2 * (k
 // an image gives the same bits in every batch.
 inline bool is_wide(idx sources, idx area, idx rows, idx own_area, idx taps) {
     const idx weights = sources * rows * taps;
-    return weights + sources * area > 200000 || (weights > 16000 && own_area < 64);
+    return weights + sources * area > 150000 || (weights > 16000 && own_area < 64);
 }
 
 template <class T>
@@ -219,11 +219,12 @@ const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y,
     all_taps(chosen, n_taps);
     Buffer<T> packed(rows * K);
     pack<T>(packed, w, O, C, n_taps, false, chosen, n_taps);
+    const idx chunk = N < 16 ? 1 : 2;  // two images at a time must not leave a thread without any
     #pragma omp parallel
     {
         Buffer<T> buffer(sources.direct() ? 0 : C * sources.residues * planes.size);
         Buffer<T> tile(rows * ld);
-        #pragma omp for schedule(dynamic, 2)
+        #pragma omp for schedule(dynamic, chunk)
         for (idx n = 0; n < N; n++) {
             const T *in = sources.fill<T>(buffer, x + n * C * H * W, C, H, W);
             multiply<T>(rows, K, P, packed, in, sources.offsets, tile, ld);
@@ -270,11 +271,12 @@ const char *correlate_inputs(const T *gy, const T *w, const T *bias, const T *ac
                     o * planes.size +
                     planes.offset(-floor_div(taps.dy(own[k]), stride), -floor_div(taps.dx(own[k]), stride));
     }
+    const idx chunk = N < 16 ? 1 : 2;  // as above
     #pragma omp parallel
     {
         Buffer<T> buffer(planes.padded ? O * planes.size : 0);
         Buffer<T> tile(rows * ld);
-        #pragma omp for schedule(dynamic, 2)
+        #pragma omp for schedule(dynamic, chunk)
         for (idx n = 0; n < N; n++) {
             const T *in = gy + n * O * Ho * Wo;
             if (planes.padded) {
