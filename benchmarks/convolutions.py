@@ -12,8 +12,8 @@ import sys
 import time
 from collections import Counter
 
-from lib.console import ArgumentParser, main, positive_int
-from models.presets import SETTINGS
+from lib.console.command import ArgumentParser, main, positive_int
+from models.presets import PRESETS
 
 SECONDS = 0.3  # for each operation of each shape
 
@@ -28,7 +28,7 @@ def layers_of(preset: str, batch: int) -> Counter:
     from lib.ops.conv import Correlate
     from models.hierarchical import HierarchicalModel
 
-    model = HierarchicalModel(SETTINGS[preset])
+    model = HierarchicalModel(PRESETS[preset].settings)
     x = T.tensor4("x")
     noise = noise_variables(model)
     bound = model.terms(x, noise).bound
@@ -76,7 +76,7 @@ def seconds_of(geometry, x_shape, w_shape) -> list[float]:
 
 
 def measure(options) -> None:
-    from lib.backend import summary
+    from lib.backend.summary import summary
 
     print(summary())
     print(
@@ -111,7 +111,7 @@ def parse(words: list[str]):
     parser = ArgumentParser(
         prog="python -m benchmarks.convolutions", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("preset", choices=list(SETTINGS))
+    parser.add_argument("preset", choices=list(PRESETS))
     parser.add_argument("--batch-size", type=positive_int, default=2)
     return parser.parse_args(words)
 
