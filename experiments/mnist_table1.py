@@ -3,6 +3,7 @@
 
 python experiments/mnist_table1.py train --preset few-cores --out runs/table1
 python experiments/mnist_table1.py ship runs/table1/*-vae runs/table1/gated-pixelcnn
+python experiments/mnist_table1.py measure conv-vae pixelvae
 python experiments/mnist_table1.py checkpoint runs/table1/conv-vae
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from experiments.jobs import run_all
 from experiments.results import write_pages
-from experiments.shipping import keep_checkpoint, ship_run
+from experiments.shipping import keep_checkpoint, measure_again, ship_run
 from lib.console.command import ArgumentParser, add_device_options, main, positive_int, use_device
 from lib.console.progress import say
 from models.registry import MNIST
@@ -44,6 +45,12 @@ def parse(argv: list[str]):
     _into_option(p)
     _evaluation_options(p)
     p.set_defaults(function=ship)
+
+    p = commands.add_parser("measure", help="numbers of shipped weights anew: records, tables")
+    p.add_argument("names", nargs="+", metavar="NAME", choices=list(VARIANTS))
+    _into_option(p)
+    _evaluation_options(p)
+    p.set_defaults(function=measure)
 
     p = commands.add_parser("checkpoint", help="unfinished runs into pretrained/checkpoints/")
     p.add_argument("runs", nargs="+", metavar="RUN")
@@ -93,7 +100,18 @@ def ship(arguments) -> None:
     """
     for run in arguments.runs:
         ship_run(Path(run), arguments.into, arguments.importance_samples, arguments.images)
-    for path in write_pages(arguments.into):
+    _write_pages(arguments.into)
+
+
+def measure(arguments) -> None:
+    """Evaluates shipped weights anew, and writes their records and pages."""
+    for name in arguments.names:
+        measure_again(name, arguments.into, arguments.importance_samples, arguments.images)
+    _write_pages(arguments.into)
+
+
+def _write_pages(into: Path) -> None:
+    for path in write_pages(into):
         say(f"wrote {path}")
 
 

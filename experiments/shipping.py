@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments import figures
 from experiments.experiment import check_fits, trained_on
-from experiments.records import training_command
+from experiments.records import read_json, training_command
 from experiments.report import describe, report
 from lib.console.progress import say
 from lib.errors import UserError
@@ -51,18 +51,39 @@ def ship_run(run: Path, into: Path, samples: int, images: int) -> dict[str, Any]
     record = {
         **describe_run(header, rows),
         "parameters": int(weights.model.parameters.count()),
-        **measure(weights, dataset, samples, images),
-        "commands": evaluation_commands(name, min(images, dataset.size("test")), samples),
+        **evaluated(weights, dataset, samples, images),
     }
-    paper = VARIANTS[name].paper
-    if paper is not None:
-        record["paper"] = paper_gap(paper, record["test"]["bound"])
-
     pictures = into / "results" / "mnist"
     pictures.mkdir(parents=True, exist_ok=True)
     figures.draw_all(weights, dataset, pictures, f"{name}-")
     record["evaluation_seconds"] = round(time.monotonic() - start)
     return _write(into, name, record, arrays, header)
+
+
+def measure_again(name: str, into: Path, samples: int, images: int) -> dict[str, Any]:
+    """The record of shipped weights with its numbers measured anew, after the evaluation has changed.
+
+    Weights and pictures stay. Raises UserError if there is no record, or it is of other weights.
+    """
+    from datasets import open_dataset
+    from lib.files.atomic import write_json
+    from models.weights import load
+
+    start = time.monotonic()
+    path = into / "results" / "mnist" / f"{name}.json"
+    record = world().on_first(read_json, path)
+    if record is None:
+        raise UserError(f"there is no {path}: ship the weights first")
+    file = into / record["weights"]["file"]
+    weights = load(str(file), MNIST)
+    if hashlib.sha256(file.read_bytes()).hexdigest() != record["weights"]["sha256"]:
+        raise UserError(f"{file} holds other weights than those of {path}: ship them")
+    dataset = open_dataset(trained_on(weights))
+    check_fits(dataset, weights)
+    record.update(evaluated(weights, dataset, samples, images))
+    record["evaluation_seconds"] = round(time.monotonic() - start)
+    world().on_first(write_json, path, record)
+    return record
 
 
 @on_rank_0
@@ -122,6 +143,16 @@ def evaluation_commands(name: str, images: int, samples: int) -> dict[str, str]:
     if VARIANTS[name].latent:
         commands["weighted"] = f"{command} --images {images} --importance-samples {samples}"
     return commands
+
+
+def evaluated(weights, dataset, samples: int, images: int) -> dict[str, Any]:
+    """What a record says of weights: their numbers, the commands that print them, and the paper's."""
+    name = weights.model.name
+    numbers = measure(weights, dataset, samples, images)
+    commands = evaluation_commands(name, min(images, dataset.size("test")), samples)
+    paper = VARIANTS[name].paper
+    gap = {} if paper is None else {"paper": paper_gap(paper, numbers["test"]["bound"])}
+    return {**numbers, "commands": commands, **gap}
 
 
 def measure(weights, dataset, samples: int, images: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -99,6 +100,23 @@ def test_shipping_writes_the_pages_and_leaves_the_rest_of_the_readme(shipped):
     }
     for name in ("docs/results.md", "pretrained/README.md"):
         assert "gated-pixelcnn" in (shipped / name).read_text()
+
+
+def test_shipped_weights_are_measured_again(shipped, tmp_path):
+    copy = Path(shutil.copytree(shipped, tmp_path / "copy"))
+    path = copy / "results/mnist/gated-pixelcnn.json"
+    record = json.loads(path.read_text())
+    spoilt = {**record, "test": {**record["test"], "bound": {"mean": 0.0, "se": 0.0}}}
+    path.write_text(json.dumps(spoilt))
+    run_table("measure", "gated-pixelcnn", "--into", copy)
+    again = json.loads(path.read_text())
+    assert again.pop("evaluation_seconds") >= 0 and record.pop("evaluation_seconds") >= 0
+    assert again == record
+    (copy / record["weights"]["file"]).write_bytes(
+        (shipped / record["weights"]["file"]).read_bytes()[:-1]
+    )
+    with pytest.raises(UserError):
+        run_table("measure", "gated-pixelcnn", "--into", copy)
 
 
 def test_the_recorded_command_trains_the_same_again(run, shipped):
