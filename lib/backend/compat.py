@@ -13,6 +13,7 @@ import tempfile
 import types
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from lib.backend import ahead, cache, compiler, fuelrc, imports
@@ -20,11 +21,13 @@ from lib.backend.environment import changed
 from lib.errors import UserError
 
 
+@lru_cache(maxsize=None)
 def repair() -> None:
     """Make all repairs; a second call changes nothing.
 
     Raises UserError if Fuel's settings cannot be read.
     """
+    fuelrc.repair()
     _restore_collections()
     _restore_downsample()
     _silence()
@@ -35,7 +38,6 @@ def repair() -> None:
     cache.repair()
     compiler.repair()
     ahead.repair()
-    fuelrc.repair()
 
 
 def end(error: Exception | str) -> NoReturn:

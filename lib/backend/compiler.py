@@ -26,8 +26,11 @@ from lib.errors import UserError
 
 #: g++ 12 with AVX-512 sets an element of such an array that is 0 to 1, from -O2 on.
 _PROBE = """
-#include <Python.h>
-#include <numpy/arrayobject.h>
+#if !__has_include(<Python.h>)
+#error Python.h: No such file
+#elif !__has_include(<numpy/arrayobject.h>)
+#error numpy/arrayobject.h: No such file
+#endif
 #include <omp.h>
 #include <cstdio>
 #include <cstring>
@@ -46,10 +49,14 @@ CURE = "-fno-tree-slp-vectorize"
 
 
 class CompilerError(UserError):
-    """The compiler, or what it needs, fails; the message stays one line whatever Theano adds to its arguments."""
+    """The compiler, or what it needs, fails; the message stays what it is, whatever Theano adds to the arguments."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self._message = message
 
     def __str__(self) -> str:
-        return str(self.args[-1])
+        return self._message
 
 
 class Compiler(NamedTuple):
@@ -168,9 +175,12 @@ def _run(path: str, chosen: str, libraries: str, place: str) -> str:
 
 def _split(text: str) -> list[str]:
     try:
-        return shlex.split(text)
+        words = shlex.split(text)
     except ValueError:
         raise UserError(f"Theano's flag blas.ldflags has an open quote: {text}") from None
+    if not all(re.match("-.", word) for word in words):
+        raise UserError(f"Theano's flag blas.ldflags must be flags like -lopenblas, not {text!r}")
+    return words
 
 
 def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -195,8 +205,8 @@ def _first(text: str) -> str:
 _REMEDIES = (
     (r"cannot find -?l?(\S+)", "the library {0} cannot be linked: leave it out of Theano's flag blas.ldflags"),
     (r"No space left on device|Disk quota exceeded", "the disk is full: free some space"),
-    (r"fatal error: (Python\.h|pyconfig\.h)", "Python's headers are missing: on Debian, apt-get install python3-dev"),
-    (r"fatal error: (\S+): No such file", "the header {0} is missing: install the compiler's libraries anew"),
+    (r"error:? (Python\.h|pyconfig\.h)", "Python's headers are missing: on Debian, apt-get install python3-dev"),
+    (r"error:? (\S+): No such file", "the header {0} is missing: install the compiler's libraries anew"),
     (r"cannot execute|error trying to exec", "it is not installed whole: install it anew"),
     (r"internal compiler error|Killed signal", "it crashed, maybe for want of memory"),
     (

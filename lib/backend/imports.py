@@ -15,10 +15,14 @@ _wrappers: dict[str, Wrapper] = {}
 
 
 def wrap(name: str, wrapper: Wrapper) -> None:
-    """Let ``wrapper`` run the code of the module of that name, whenever it is imported."""
+    """Let ``wrapper`` run the code of the module of that name when it is imported, around those that came before."""
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
-    _wrappers[name] = wrapper
+    inner = _wrappers.get(name)
+    if inner is None:
+        _wrappers[name] = wrapper
+    else:
+        _wrappers[name] = lambda module, run: wrapper(module, lambda: inner(module, run))
 
 
 def after(name: str, repair: Callable[[ModuleType], None]) -> None:

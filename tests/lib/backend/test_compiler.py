@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 
 import pytest
 from fresh_process import output, refusal, run
@@ -51,7 +53,7 @@ def test_a_compiler_that_does_not_err_gets_no_flag(tmp_path):
 
 
 def test_a_compiler_without_a_cure_is_refused(tmp_path):
-    erring = script(tmp_path / "erring-g++", ERRING.replace("{cure}", "no such flag"))
+    erring = script(tmp_path / "erring-g++", ERRING.replace("{cure}", "no-such-flag"))
     with pytest.raises(UserError, match="makes wrong code of a right program"):
         settled(tmp_path, erring)
 
@@ -81,11 +83,9 @@ def test_the_cure_reaches_theano_and_our_operations_whatever_the_user_asked_for(
 )  # fmt: skip
 def test_a_compiler_that_fails_is_explained_in_one_line(tmp_path, said, status, message):
     failing = script(tmp_path / "g++", f"#!/bin/sh\ncat >&2 <<'EOF'\n{said}\nEOF\nexit {status}\n")
-    with pytest.raises(
-        UserError, match=f"^{failing} fails.*{message}".replace("+", r"\+")
-    ) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         settled(tmp_path, failing)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{failing} fails") and "\n" not in str(caught.value)
 
 
 # Passes the trial, and fails at what Theano compiles.
@@ -127,16 +127,14 @@ def test_libraries_that_are_no_longer_there_are_named(tmp_path):
     source = tmp_path / "extra.c"
     source.write_text("int extra(void) { return 1; }")
     library = tmp_path / "libextra.so"
-    os.system(f"g++ -shared -fPIC {source} -o {library}")
-    flags = (
-        f"base_compiledir={tmp_path}/cache,blas.ldflags=-L{tmp_path} -Wl,-rpath,{tmp_path} -lextra"
-    )
-    flags = flags.replace("-Wl,-rpath,", "-Xlinker -rpath -Xlinker ")
+    subprocess.run(["g++", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    ldflags = f"-L{tmp_path} -Wl,-rpath,{tmp_path} -lextra"
+    flags = f"base_compiledir={tmp_path}/cache,blas.ldflags='{ldflags}'"
     assert run("-c", "import lib", THEANO_FLAGS=flags).returncode == 0
     library.unlink()
     code = COMMAND.replace("T.exp(x) + T.ones((2, 2)) * 2", "T.dot(x, x)")
-    line = refusal(code, THEANO_FLAGS=flags)
-    assert "extra" in line
+    *_, line = run("-c", code, THEANO_FLAGS=flags).stderr.splitlines()  # Theano itself warns, too
+    assert line.startswith("error: ") and "the library extra cannot be linked" in line
 
 
 # Operations without properties, with their C code in a file, and of this project, in one small graph.
@@ -145,9 +143,9 @@ import lib, theano, theano.tensor as T
 from lib.ops.gate import gate
 from theano.gof.cmodule import GCC_compiler
 compile_str, names = GCC_compiler.compile_str, []
-def counting(name, *arguments, **options):
-    names.append(name)
-    return compile_str(name, *arguments, **options)
+def counting(*arguments, **options):
+    names.append(options.get("module_name"))
+    return compile_str(*arguments, **options)
 GCC_compiler.compile_str = staticmethod(counting)
 theano.config.optimizer = "fast_compile"
 y, c = T.ftensor4(), T.fmatrix()

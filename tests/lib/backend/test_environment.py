@@ -1,4 +1,4 @@
-"""What Theano, Fuel, OpenMP and the compiler read from outside, bad in every way that was met: works, or one line."""
+"""What Theano, Fuel, OpenMP and the compiler read from outside, bad in every way met: it works, or one line."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ IMPORT = "import lib, theano"
         ("gcc.cxxflags=-fopenmp", "openmp=True stands for it"),
         ("gcc.cxxflags=-fnope", "does not know a flag of Theano's gcc.cxxflags"),
         ("blas.ldflags=-L/nope -lnope", "the library nope cannot be linked: leave it out"),
+        ("blas.ldflags=openblas", "must be flags like -lopenblas, not 'openblas'"),
         ("base_compiledir=/proc/nope", "nothing can be compiled in /proc/nope: No such file or directory"),
     ],
 )  # fmt: skip
