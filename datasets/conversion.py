@@ -138,7 +138,7 @@ def _remarks(recipe: Recipe, header: Header, sizes: Mapping[str, int]) -> Iterat
         yield recipe.remark
     for split, count in left_out.items():
         if count:
-            yield f"{count:,} damaged pictures of the {split} split were left out"
+            yield f"damaged pictures left out of the {split} split: {count:,}"
     if header.overlap:
         yield header.overlap
 

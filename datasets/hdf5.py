@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 from fuel.datasets import H5PYDataset
 
 from datasets.base import LABELS, brief_errors
@@ -114,11 +115,15 @@ def write_header(path: Path, header: Header) -> None:
     """Store what a converted file says about itself."""
     with h5py.File(path, "r+", locking=False) as file:
         file.attrs[_PREFIX + "format"] = FORMAT
-        file.attrs[_PREFIX + "checksum"] = header.checksum
-        file.attrs[_PREFIX + "sources"] = json.dumps(header.sources)
-        file.attrs[_PREFIX + "left_out"] = json.dumps(header.left_out)
-        if header.overlap:
-            file.attrs[_PREFIX + "overlap"] = header.overlap
+        texts = {
+            "checksum": header.checksum,
+            "sources": json.dumps(header.sources),
+            "left_out": json.dumps(header.left_out),
+            "overlap": header.overlap or "",
+        }
+        for name, text in texts.items():
+            # Of fixed length: damage to others, which lie in a heap, can bring HDF5 down.
+            file.attrs[_PREFIX + name] = np.bytes_(text.encode())
 
 
 def read_header(path: Path, name: str | None = None) -> Header:
@@ -140,16 +145,23 @@ def read_header(path: Path, name: str | None = None) -> Header:
             )
         if found != FORMAT:
             raise UnusableFile(f"{path} has format {found}, not {FORMAT}: {_advice(path, name)}")
-        overlap = file.attrs.get(_PREFIX + "overlap")
+        left_out = json.loads(_text(file, "left_out", "{}"))  # which earlier files lack
         return Header(
-            str(file.attrs[_PREFIX + "checksum"]),
-            json.loads(file.attrs[_PREFIX + "sources"]),
-            {
-                "duplicates": int(file.attrs.get(DROPPED, 0)),
-                **json.loads(file.attrs.get(_PREFIX + "left_out", "{}")),
-            },
-            None if overlap is None else str(overlap),
+            _text(file, "checksum"),
+            json.loads(_text(file, "sources")),
+            {"duplicates": int(file.attrs.get(DROPPED, 0)), **left_out},
+            _text(file, "overlap", "") or None,
         )
+
+
+def _text(file: h5py.File, name: str, default: str | None = None) -> str:
+    if default is not None and _PREFIX + name not in file.attrs:
+        return default
+    text = file.attrs[_PREFIX + name]
+    line = text.decode() if isinstance(text, bytes) else str(text)
+    if not line.isprintable():
+        raise ValueError(f"its {name} is damaged")
+    return line
 
 
 def verify(path: Path, name: str | None = None) -> Header:

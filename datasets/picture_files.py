@@ -205,7 +205,9 @@ def split(names: list[str]) -> Splits:
         top = os.path.commonpath([os.path.dirname(name) for name, _ in outside] or [""])
         by_split["train"] = [(name, name[len(top) :].lstrip("/")) for name, _ in outside]
     elif outside:
-        remarks.append(f"{len(outside):,} pictures outside train, valid and test are left out")
+        remarks.append(
+            f"pictures left out because they are outside train, valid and test: {len(outside):,}"
+        )
     if not by_split["train"]:
         raise UserError("no pictures for training: put some into a folder train")
     missing = [name for name in SPLITS if not by_split[name]]

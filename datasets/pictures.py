@@ -95,12 +95,12 @@ def _convert(
     folder: Path, path: Path, place: Path, size: int, skip_damaged: bool = False
 ) -> Mapping[str, int]:
     found = listed(place)
-    for count, what in [
-        (found.others, "are no JPEG, PNG or WebP files by their names"),
-        (found.outside, "lead out of it"),
+    for count, why in [
+        (found.others, "their names do not end as those of JPEG, PNG and WebP do"),
+        (found.outside, "they lead out of it"),
     ]:
         if count:
-            say(f"{place}: {count:,} of its files {what}, and are left out")
+            say(f"{place}: files left out because {why}: {count:,}")
     splits = split(found.names)
     for remark in splits.remarks:
         say(f"{place}: {remark}")

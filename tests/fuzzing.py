@@ -28,7 +28,7 @@ import lmdb
 import numpy as np
 from PIL import Image
 
-from datasets import SPLITS
+from datasets import SPLITS, imagenet64_2017
 from datasets.base import IMAGES
 from datasets.binarized_mnist import amat_problem
 from datasets.hdf5 import Header, content_checksum, hdf5_part, verify, write_header
@@ -36,6 +36,8 @@ from datasets.imagenet64 import _images as tar_images
 from datasets.lsun_bedrooms import _images as lmdb_images
 from datasets.mnist import idx_problem
 from datasets.own import open_npz
+from datasets.picture_files import listed, split
+from datasets.pictures import _images as picture_images
 from lib.errors import UserError
 from lib.files.arrays import load_arrays, save_arrays
 from lib.runs.folder import Run
@@ -114,6 +116,34 @@ def _npz(compressed: bool) -> bytes:
         test_labels=np.arange(3, dtype=np.uint8),
     )
     return out.getvalue()
+
+
+def _zip_of_pictures(*contents: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for number, content in enumerate(contents):
+            archive.writestr(f"photos/train/{number}.png", content)
+    return out.getvalue()
+
+
+def _read_pictures(path: Path) -> None:
+    names = split(listed(path).names).names
+    _read_all(image for some in names.values() for image in picture_images(path, some, 16, 0))
+
+
+def _batch() -> bytes:
+    out = io.BytesIO()
+    rows = np.random.RandomState(0).randint(256, size=(2, 12288)).astype(np.uint8)
+    np.savez_compressed(out, data=rows, labels=np.array([1, 1000]))
+    return out.getvalue()
+
+
+def _read_batch(path: Path) -> None:
+    batch = imagenet64_2017._Batch(path)
+    size = imagenet64_2017._size(batch)
+    imagenet64_2017._labels(batch, size)
+    for _ in imagenet64_2017._images([batch], [size], 0):
+        pass
 
 
 CONFIG = {"settings": {"iterations": 5, "model": {"layers": 1}}, "environment": {}}
@@ -212,6 +242,11 @@ def parsers(folder: Path) -> dict:
         "IDX": (idx, lambda b: idx_problem(_write(file, b), (2, 28, 28))),
         "tar": (_tar(png, png), lambda b: _read_all(tar_images(_write(file, b), 0))),
         "PNG in a tar": (png, lambda b: _read_all(tar_images(_write(file, _tar(b)), 0))),
+        "zip of pictures": (
+            _zip_of_pictures(png, png, png),
+            lambda b: _read_pictures(_write(file, b)),
+        ),
+        "batch of ImageNet": (_batch(), lambda b: _read_batch(_write(file, b))),
         "JPEG in an LMDB": (_picture("JPEG"), lambda b: _read_lmdb(b, folder)),
         "WebP in an LMDB": (_picture("WEBP"), lambda b: _read_lmdb(b, folder)),
         "npz of images": (_npz(False), lambda b: open_npz(_write(file, b))),

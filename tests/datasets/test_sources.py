@@ -326,6 +326,19 @@ def test_files_of_another_format_or_program(source, published):
             prepare(published, replace=replace)
 
 
+def test_files_of_earlier_versions_are_used(source, published):
+    checksum = prepare(published).checksum
+    with h5py.File(published.path, "r+") as file:
+        for name in ("checksum", "sources"):
+            file.attrs[f"pixelvae_{name}"] = file.attrs[f"pixelvae_{name}"].decode()
+        for name in ("left_out", "overlap"):
+            del file.attrs[f"pixelvae_{name}"]
+    written = published.path.stat().st_mtime_ns
+    data = open_recipe(published)
+    assert data.checksum == checksum == verify(published.path).checksum
+    assert data.remarks == () and published.path.stat().st_mtime_ns == written
+
+
 def test_killed_while_converting(source, images, tmp_path):
     code = """
 import os, signal, h5py, datasets
