@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.report import combined, with_error
 from models.registry import MNIST
 from models.table1 import VARIANTS
 
@@ -51,9 +52,9 @@ def text(block: str) -> str:
     return textwrap.dedent(block).strip("\n")
 
 
-def value(numbers: Mapping[str, float]) -> str:
+def value(numbers: Mapping[str, Any]) -> str:
     """Mean and standard error."""
-    return f"{numbers['mean']:.2f} ± {numbers['se']:.2f}"
+    return with_error(numbers)
 
 
 def size(record: Record) -> str:
@@ -95,8 +96,8 @@ def estimate(record: Record) -> str:
     if "weighted" not in record:
         return "exact" if record["test"]["bound"].get("exact") else "not measured"
     whole, gain = record["test"]["bound"], record["weighted"]["gain"]
-    error = (whole["se"] ** 2 + gain["se"] ** 2) ** 0.5
-    return "≈ " + value({"mean": whole["mean"] - gain["mean"], "se": error})
+    mean, error = whole["mean"] - gain["mean"], combined(whole["se"], gain["se"])
+    return "≈ " + value({"mean": mean, "se": error})
 
 
 def duration(seconds: float) -> str:

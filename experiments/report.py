@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,13 +61,31 @@ def report(
     return {**numbers, **{name: value for name, value in told.items() if value is not None}}
 
 
+def with_error(numbers: Mapping[str, Any], digits: int = 2) -> str:
+    """Mean and standard error; of a single image, which has none (NaN, in JSON null), in words."""
+    se = numbers["se"]
+    error = f"± {se:.{digits}f}" if is_known(se) else "(one image, no standard error)"
+    return f"{numbers['mean']:.{digits}f} {error}"
+
+
+def is_known(se: float | None) -> bool:
+    """Whether there is a standard error."""
+    return se is not None and not math.isnan(se)
+
+
+def combined(*errors: float | None) -> float | None:
+    """The standard error of a sum or difference of independent means; None if one is not known."""
+    known = [e for e in errors if e is not None and is_known(e)]
+    return math.hypot(*known) if len(known) == len(errors) else None
+
+
 def describe(numbers: Mapping[str, Any]) -> str:
     """The same numbers as one line."""
     unit = numbers["unit"]
     digits = _DIGITS.get(unit, 4)
     parts = [
-        f"{name.replace('_', '-')} {numbers[name]['mean']:.{digits}f} ± "
-        f"{numbers[name]['se']:.{digits}f}{' (exact)' if numbers[name].get('exact') else ''}"
+        f"{name.replace('_', '-')} {with_error(numbers[name], digits)}"
+        f"{' (exact)' if numbers[name].get('exact') else ''}"
         for name in (*_PARTS, "importance_weighted")
         if name in numbers
     ]

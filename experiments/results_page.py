@@ -17,6 +17,7 @@ from experiments.records import (
     text,
     value,
 )
+from experiments.report import combined
 from experiments.results_figures import figure4, figure5, pictures
 from models.table1 import ORDERINGS, PUBLISHED, VARIANTS
 
@@ -105,12 +106,12 @@ def _table1(records: Mapping[str, Record]) -> Iterator[str]:
         rows = []
         for a, b in compared:
             x, y = (records[n]["test"]["bound"] for n in (a, b))
-            error = (x["se"] ** 2 + y["se"] ** 2) ** 0.5
+            difference = {"mean": y["mean"] - x["mean"], "se": combined(x["se"], y["se"])}
             rows.append(
                 [
                     f"`{b}` − `{a}`",
                     f"{PAPER[b].bound - PAPER[a].bound:.2f}",
-                    f"{y['mean'] - x['mean']:.2f} ± {error:.2f}",
+                    value(difference),
                 ]
             )
         yield from table(["difference", "paper", "ours"], rows)

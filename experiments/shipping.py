@@ -14,7 +14,7 @@ from typing import Any
 from experiments import figures
 from experiments.experiment import check_fits, trained_on
 from experiments.records import read_json, training_command
-from experiments.report import describe, report
+from experiments.report import describe, is_known, report
 from lib.console.progress import say
 from lib.errors import UserError
 from lib.parallel.world import on_rank_0, world
@@ -188,11 +188,11 @@ def paper_gap(paper: Row, bound: Mapping[str, float]) -> dict[str, float]:
     ``band`` is the distance plus two standard errors, rounded up to a tenth: the bound of these weights on all test
     images is never further above the paper's figure.
     """
-    gap = bound["mean"] - paper.bound
+    gap, se = bound["mean"] - paper.bound, bound["se"] if is_known(bound["se"]) else 0.0
     return {
         "bound": paper.bound,
         "gap": round(gap, 2),
-        "band": math.ceil(10 * (gap + 2 * bound["se"])) / 10,
+        "band": math.ceil(10 * (gap + 2 * se)) / 10,
     }
 
 
