@@ -17,7 +17,7 @@ def test_a_single_image_has_no_standard_error_and_it_is_said(none):
     assert with_error(numbers) == "80.12 (one image, no standard error)"
     report = {"model": "m", "split": "test", "images": 1, "unit": "nats/image", "bound": numbers}
     assert "80.12 (one image, no standard error)" in describe(report)
-    assert paper_gap(Row("a row", 79.0), numbers)["band"] == pytest.approx(1.2)
+    assert paper_gap(Row(79.0), numbers)["band"] == pytest.approx(1.2)
     assert combined(0.3, none) is None
 
 
