@@ -54,11 +54,10 @@ class Step:
     def fitted(cls, name: str, measured: Mapping[str, Any]) -> Step:
         """From seconds of batch sizes: ``{"parameters": …, "batch": …, "seconds": {"8": …, "16": …}}``.
 
-        The fixed part is 0 if there is but one size, or if the timings, which have noise, would make it negative.
+        The fixed part is 0 if the timings, which have noise, would make it negative.
         """
-        sizes = sorted((int(n), s) for n, s in measured["seconds"].items())
-        (few, short), (many, long) = sizes[0], sizes[-1]
-        image = (long - short) / (many - few) if many > few else long / many
+        (few, short), (many, long) = sorted((int(n), s) for n, s in measured["seconds"].items())
+        image = (long - short) / (many - few)
         fixed = max(0.0, short - few * image)
         image = (long - fixed) / many
         return cls(name, measured["parameters"], measured["batch"], fixed, image)
@@ -109,8 +108,7 @@ the measured {allreduce:.1f} ms for the sum. It took {found:.3f} s.
 A step takes what the largest slice of the batch takes on its machine, *fixed + image · ⌈B / N⌉*, and then the sum of
 the gradients around a ring, *2(N − 1) · (latency + 32 P / (N · bandwidth))*. One machine is this one, with both cores
 (`python -m benchmarks.scaling steps`). The networks are assumed, not measured: {networks}.
-What was measured with one size has no fixed part here, and scales worse than calculated; `steps` with two sizes
-measures it anew.
+The fixed part is a line's through two sizes.
 
 {steps}
 
@@ -149,8 +147,7 @@ def page(record: Mapping[str, Any]) -> str:
             ["", "parameters P", "batch B", "fixed", "an image", "measured with"],
             (
                 [f"`{s.name}`", f"{s.parameters / 1e6:.2f} M", str(s.batch), f"{s.fixed:.2f} s", f"{s.image:.3f} s",
-                 " and ".join(sorted(record["steps"][s.name]["seconds"], key=int)) + " images"
-                 + record["steps"][s.name].get("remark", "")]
+                 " and ".join(sorted(record["steps"][s.name]["seconds"], key=int)) + " images"]
                 for s in steps
             ),
         ),

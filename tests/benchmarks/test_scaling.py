@@ -50,8 +50,6 @@ def test_a_step_is_fitted_through_two_batch_sizes():
     assert (fitted.fixed, fitted.image) == pytest.approx((0.5, 0.1))
     steep = Step.fitted("b", {"parameters": 5, "batch": 64, "seconds": {"2": 0.1, "4": 0.4}})
     assert (steep.fixed, steep.image) == pytest.approx((0.0, 0.1))
-    one = Step.fitted("c", {"parameters": 5, "batch": 64, "seconds": {"2": 0.4}})
-    assert (one.fixed, one.image) == pytest.approx((0.0, 0.2))
 
 
 def test_the_calculation_meets_what_was_measured_on_one_and_two_ranks():
