@@ -67,7 +67,7 @@ def test_files_that_are_not_there_and_settings_of_other_versions_change_nothing(
 
 
 FUEL = (
-    "import lib, os, fuel; from datasets.sources import converted_folder; "
+    "import lib, os, fuel; from datasets.places import converted_folder; "
     "print(os.environ.get('FUEL_DATA_PATH'), converted_folder(), fuel.config.default_seed)"
 )
 
