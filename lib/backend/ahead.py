@@ -46,7 +46,9 @@ class _Graph:
         return future.result() if future else None
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        for future in (self._made or {}).values():
+            future.cancel()
+        self._pool.shutdown()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -15,8 +15,6 @@ import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
 from lib.backend import environment
 from lib.errors import UserError
 
@@ -56,6 +54,7 @@ def compiler_flags(base: str) -> dict[str, str]:
 
     Raises UserError if g++ fails at them.
     """
+    import numpy as np
     import pygpu
 
     processor = ["-march=x86-64"] if platform.machine() == "x86_64" else []

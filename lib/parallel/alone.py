@@ -8,11 +8,12 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextvars import ContextVar
-from typing import Any, Optional
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Optional
 
 from lib.errors import UserError
+
+if TYPE_CHECKING:  # not before lib.backend has told NumPy's BLAS how many threads to start
+    import numpy as np
 
 
 class World:
@@ -80,6 +81,8 @@ class World:
 
     def check_same(self, what: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Raise UserError, on every rank, unless all ranks hold arrays of the same bits."""
+        import numpy as np
+
         digest = hashlib.blake2b()
         for name in sorted(arrays):
             digest.update(np.ascontiguousarray(arrays[name]).data)

@@ -69,7 +69,7 @@ def test_round_trip_keeps_values_types_and_layout(tmp_path):
     path = tmp_path / "best.npz"
     save_arrays(path, arrays, header)
     loaded, read = load_arrays(path, kind="weights")
-    assert read == {**header, "numpy": 0.5, "format": 1}
+    assert read == {**header, "best": None, "numpy": 0.5, "format": 1}  # JSON has no infinity
     assert loaded.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(loaded[name], array)

@@ -96,7 +96,7 @@ def test_moving_statistics_are_the_average_over_batches():
     noise = np.zeros((5, 2), "float32")
     moving = MovingStatistics(model)
     for _ in range(2):  # the second time forgets the first
-        moving((images, [noise[: len(images)]]) for images in batches)
+        moving(((images, [noise[: len(images)]]) for images in batches), len(batches))
         weights = [5, 3]  # each image counts alike
         mean = np.average([b.mean(axis=(0, 2, 3)) for b in batches], axis=0, weights=weights)
         variance = np.average([b.var(axis=(0, 2, 3)) for b in batches], axis=0, weights=weights)
