@@ -1,7 +1,7 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
 
-.PHONY: setup mpi help train test coverage fuzz bench results gpu-compile-test gpu-run-test lint docker bundle
+.PHONY: setup help train test coverage fuzz bench results gpu-compile-test gpu-run-test lint docker bundle mpi
 
 setup: .venv/ready ## build .venv, with everything pinned
 

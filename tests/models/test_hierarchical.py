@@ -18,6 +18,7 @@ from lib.ops.gaussian import Gaussian
 from lib.ops.likelihood import categorical_log_likelihood, discretised_gaussian_log_likelihood
 from models.hierarchical import HierarchicalModel, Settings
 from models.levels import split_gaussian
+from models.registry import HIERARCHICAL, parse_header
 
 GREY = Settings(
     "grey", stages=((4, 1),), top_stages=((4, 1),), latents=(1, 2), pixel_width=4,
@@ -283,4 +284,4 @@ def test_a_header_gives_the_settings_back():
     import json
 
     header = json.loads(json.dumps(HierarchicalModel(LARGER).header()))
-    assert Settings.from_header(header) == LARGER
+    assert parse_header(header) == (HIERARCHICAL, LARGER)
