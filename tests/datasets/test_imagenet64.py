@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 import time
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from PIL import Image
 
 from datasets import imagenet64, open_dataset, streaming
 from datasets.__main__ import command
-from datasets.conversion import prepare
 from datasets.places import source_folder
 from lib.errors import UserError
 
@@ -232,16 +230,28 @@ def test_what_an_interruption_left_is_not_used_for_other_sources(source, pixels,
     np.testing.assert_array_equal(images, 255 - pixels["train"].transpose(0, 3, 1, 2))
 
 
+PEAK = """
+import sys, tracemalloc
+from pathlib import Path
+from datasets import imagenet64, open_dataset
+from datasets.conversion import prepare
+source = Path(sys.argv[1])
+tracemalloc.start()
+prepare(imagenet64.RECIPE, source)
+assert len(next(open_dataset("imagenet64", source).training_stream(10, 0))) == 10
+print(tracemalloc.get_traced_memory()[1])
+"""
+
+
 def test_memory_does_not_grow_with_the_set(source):
+    """In a process of its own, where nothing else allocates or is left to be collected."""
+
     def peak(count):
         write_tar(source / "train_64x64.tar", [PNG] * count)
-        tracemalloc.start()
-        prepare(imagenet64.RECIPE, source)
-        stream = open_dataset("imagenet64", source).training_stream(10, 0)
-        assert len(next(stream)) == 10
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
+        command = [sys.executable, "-c", PEAK, source]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
 
     small, large = peak(200), peak(1200)
     assert large - small < 0.1 * 1000 * 3 * 64 * 64
