@@ -85,5 +85,5 @@ def test_statistics_that_are_not_finite_are_not_set():
             self._function = lambda images: np.array([5.0, np.inf])
 
     with pytest.raises(NotFiniteError, match="moving statistic variance is not finite"):
-        Overflowing(model)([(batch, [])])
+        Overflowing(model)([(batch, [])], 1)
     assert (model.mean.get_value(), model.variance.get_value()) == (0, 1)
