@@ -40,8 +40,10 @@ class _Graph:
         """The compiled module of that name, None if g++ has not been started for it, or failed."""
         if self._made is None:
             self._made, self._folder = {}, tempfile.mkdtemp(prefix="pixelvae_")
+            # Not the process's own, which this thread may change while another starts g++.
+            environment = dict(os.environ)
             for module, command in plan(self._fgraph, self._folder):
-                self._made.setdefault(module, self._pool.submit(_run, command))
+                self._made.setdefault(module, self._pool.submit(_run, command, environment))
         future = self._made.get(name)
         return future.result() if future else None
 
@@ -53,8 +55,8 @@ class _Graph:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _run(command: list[str]) -> Optional[Path]:
-    done = subprocess.run(command, capture_output=True)
+def _run(command: list[str], environment: dict[str, str]) -> Optional[Path]:
+    done = subprocess.run(command, capture_output=True, env=environment)
     return None if done.returncode else Path(command[command.index("-o") + 1])
 
 
