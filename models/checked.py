@@ -241,13 +241,10 @@ class Checked:
 
     @classmethod
     def within(cls: type[C], values: Any) -> C:
-        """The same from an object that holds other things beside them; all fields must be there."""
+        """The same from an object that holds other things beside them."""
         if not isinstance(values, Mapping):
             return cls.parse(values)
-        missing = [name for name in cls.names() if name not in values]
-        if missing:
-            raise UserError(f"the setting {missing[0]!r} is missing")
-        return cls.parse({name: values[name] for name in cls.names()})
+        return cls.parse({name: values[name] for name in cls.names() if name in values})
 
     def changed(self: C, changes: Mapping[str, Any]) -> C:
         """With other values for those of its fields that the changes name."""

@@ -63,7 +63,8 @@ class Training(Checked):
     """How a model is trained: Adam at ``learning_rate``, which falls as √(decay_after / t) if that is set.
 
     kl_warmup: iterations until the KL counts in full. average_decay: of the moving average of the
-    weights that is evaluated, None for the weights themselves.
+    weights that is evaluated, None for the weights themselves. cool_down: iterations at the end over
+    which the learning rate falls to zero in a straight line.
     """
 
     iterations: int = setting(Whole(), about="iterations to train")
@@ -77,15 +78,21 @@ class Training(Checked):
     )
     kl_warmup: int = setting(Whole(), about="iterations until the KL counts in full")
     eval_every: int = setting(Whole(), about="iterations from one evaluation to the next")
+    cool_down: int | None = setting(
+        Maybe(Whole()), None, about="over the last N iterations, the learning rate falls to zero"
+    )
 
     def schedule(self, t: int) -> dict[str, float]:
         """The learning rate and α of iteration t >= 1.
 
-        Neither depends on how long the training will be, so that it can be prolonged.
+        Before the cool-down, neither depends on how long the training will be, so that it can be
+        prolonged.
         """
         falling = min(1.0, self.decay_after / t) ** 0.5 if self.decay_after else 1.0
+        left = self.iterations - t + 1
+        cooling = min(1.0, left / self.cool_down) if self.cool_down else 1.0
         return {
-            "learning_rate": self.learning_rate * falling,
+            "learning_rate": self.learning_rate * falling * cooling,
             "alpha": min(1.0, t / self.kl_warmup),
         }
 

@@ -12,8 +12,9 @@ from lib.errors import UserError
 def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Settings that differ, each as `name: saved → asked`.
 
-    `iterations` may grow. The data's checksum says which images they are, so that its name, which
-    may be only a place, is no setting of its own.
+    `iterations` may grow, and what leaves the steps so far as they are may change: the decay of an
+    average, unless there was none, and a cool-down. The data's checksum says which images they are,
+    so that its name, which may be only a place, is not a setting of its own.
     """
     saved, asked = _flatten(saved), _flatten(asked)
     if saved.get("data.checksum", 0) == asked.get("data.checksum", 1):
@@ -22,8 +23,12 @@ def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
     found = []
     for name in sorted({*saved, *asked}):
         old, new = saved.get(name, "unset"), asked.get(name, "unset")
-        may_grow = name == "iterations" and isinstance(old, int) and isinstance(new, int)
-        allowed = new >= old if may_grow else new == old
+        if name == "iterations" and isinstance(old, int) and isinstance(new, int):
+            allowed = new >= old
+        elif name == "average_decay" and isinstance(old, float) and isinstance(new, float):
+            allowed = True
+        else:
+            allowed = new == old or name == "cool_down"
         if not allowed:
             found.append(f"{name}: {old} → {new}")
     return found

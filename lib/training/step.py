@@ -82,6 +82,15 @@ class Recipe:
     on_nan: str = "stop"
 
 
+def average_weight(decay: float, t: Any) -> Any:
+    """What the newest weights count in the moving average at iteration t >= 1, a number or symbolic.
+
+    The average's horizon grows with t, to the last ninth of the training, until 1 / (1 - decay).
+    """
+    largest = T.maximum if isinstance(t, theano.Variable) else max
+    return largest(1 - decay, 9 / (10 + t))
+
+
 class TrainingStep:
     """The compiled step: one batch in, its terms out, all parameters updated by Adam.
 
@@ -173,8 +182,7 @@ class TrainingStep:
         if recipe.average_decay is not None:
             self._evaluated = theano.shared(self._packed.get_value(), name="averaged")
             self._state["averaged"] = self._evaluated
-            t = updates[adam[-1]]
-            weight = T.maximum(1 - recipe.average_decay, 9 / (10 + t))
+            weight = average_weight(recipe.average_decay, updates[adam[-1]])
             newest = T.cast(weight, theano.config.floatX) * (
                 updates[self._packed] - self._evaluated
             )

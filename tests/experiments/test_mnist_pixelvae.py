@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from experiments.command_line import parse
 from experiments.mnist_pixelvae import EXPERIMENT
 from lib.console.command import main
 from lib.files.arrays import load_arrays, save_arrays
+from lib.runs.metrics import read_metrics
 from models.registry import MNIST
 
 ROOT = Path(__file__).parents[2]
@@ -110,12 +113,27 @@ def test_other_settings_are_refused_and_named(run, capsys):
 
 
 def test_a_finished_run_can_be_prolonged(run, tmp_path):
-    import shutil
-
     folder = shutil.copytree(run, tmp_path / "longer")
     assert call("train", *TINY, 4, "--out", folder) == 0
     _, header = load_arrays(folder / "checkpoint.npz", kind="checkpoint")
     assert header["iteration"] == 4
+
+
+def test_averages_side_by_side_go_on_as_the_run_would(run, tmp_path):
+    from experiments.mnist_averages import DECAYS, compare, parse
+
+    folder, record = shutil.copytree(run, tmp_path / "longer"), tmp_path / "record.json"
+    said = parse([str(folder), "--iterations", "1", "--cool-down", "1", "--into", str(record)])
+    assert compare(said) == 0
+    bounds = json.loads(record.read_text())["valid_bounds"]
+    assert all(list(of) == [str(decay) for decay in DECAYS] for of in bounds.values())
+    for iterations, name in ((4, "as it was"), (5, "as it was, longer")):
+        assert call("train", *TINY, iterations, "--out", folder) == 0
+        last = read_metrics(folder / "metrics.csv")[-1]
+        assert last["iteration"] == iterations
+        assert abs(bounds[name]["0.0"] - last["bound"]) < 1e-4
+    # Of one iteration whose learning rate is what it was, cooling down makes no difference.
+    assert bounds["cooled down"] == bounds["as it was, longer"]
 
 
 def test_the_schedules_of_the_presets():
@@ -123,6 +141,9 @@ def test_the_schedules_of_the_presets():
     assert paper(1_000) == {"learning_rate": 1e-3, "alpha": 0.1}
     assert paper(200_000) == {"learning_rate": 1e-3, "alpha": 1.0}
     assert few(5_000)["learning_rate"] == 2e-3
+    cooled = replace(MNIST.presets["paper"].training, iterations=1_000, cool_down=4).schedule
+    rates = [cooled(t)["learning_rate"] / 1e-3 for t in range(995, 1_001)]
+    np.testing.assert_allclose(rates, [1, 1, 1, 0.75, 0.5, 0.25])
     assert few(20_000)["learning_rate"] == 1e-3  # half, at four times the iterations
 
 

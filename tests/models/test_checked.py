@@ -70,6 +70,7 @@ def test_json_becomes_what_it_was():
     some = Some.parse({"name": "a", "pairs": [[1, 2], [3, 4]]})
     assert some == Some("a", ((1, 2), (3, 4)), 3)
     assert Some.within({"name": "a", "pairs": [], "size": 5, "more": 1}) == Some("a", (), 5)
+    assert Some.within({"name": "a", "pairs": [], "more": 1}) == Some("a", (), 3)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,11 @@ def test_json_becomes_what_it_was():
 def test_json_that_is_something_else(values):
     with pytest.raises(UserError):
         Some.parse(values)
-    with pytest.raises(UserError, match="missing|object"):
+
+
+@pytest.mark.parametrize("values", [None, 3, [], {}, {"size": 5}, {"name": 1}])
+def test_json_in_which_something_else_stands(values):
+    with pytest.raises(UserError, match="missing|object|must be"):
         Some.within(values)
 
 

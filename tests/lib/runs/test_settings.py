@@ -1,0 +1,42 @@
+"""What may differ between a run and the one that goes on with it."""
+
+import pytest
+
+from lib.runs.settings import differences
+
+SAVED = {
+    "iterations": 10,
+    "average_decay": 0.999,
+    "seed": 0,
+    "data": {"name": "a", "checksum": "1"},
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"iterations": 20},
+        {"average_decay": 0.9},
+        {"cool_down": None},
+        {"cool_down": 5},
+        {"data": {"name": "b", "checksum": "1"}},
+    ],
+)
+def test_what_leaves_the_steps_so_far_as_they_are_may_change(changes):
+    assert differences(SAVED, {**SAVED, **changes}) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"iterations": 9}, "iterations: 10 → 9"),
+        ({"iterations": None}, "iterations: 10 → None"),
+        ({"average_decay": None}, "average_decay: 0.999 → None"),
+        ({"seed": 1}, "seed: 0 → 1"),
+        ({"more": 1}, "more: unset → 1"),
+        ({"data": {"name": "a", "checksum": "2"}}, "data.checksum: 1 → 2"),
+    ],
+)
+def test_what_else_differs_is_named(changes, said):
+    assert differences(SAVED, {**SAVED, **changes}) == [said]
