@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from experiments.jobs import run_all
+from experiments.report import Stages, checked_stages
 from experiments.results import write_pages
 from experiments.shipping import keep_checkpoint, measure_again, ship_run
 from lib.console.command import ArgumentParser, add_device_options, main, positive_int, use_device
@@ -65,9 +66,16 @@ def _into_option(parser) -> None:
 
 
 def _evaluation_options(parser) -> None:
-    parser.add_argument("--importance-samples", type=positive_int, default=500, metavar="S")
-    parser.add_argument("--images", type=positive_int, default=200, metavar="M",
-                        help="test images of the importance weighting, evenly spaced")  # fmt: skip
+    parser.add_argument("--few-samples", type=positive_int, default=Stages().few, metavar="F",
+                        help="importance samples of each test image")  # fmt: skip
+    parser.add_argument("--importance-samples", type=positive_int, default=Stages().samples, metavar="S",
+                        help="more of them, of some images")  # fmt: skip
+    parser.add_argument("--images", type=positive_int, default=Stages().images, metavar="M",
+                        help="of how many images, evenly spaced")  # fmt: skip
+
+
+def _stages(arguments) -> Stages:
+    return checked_stages(arguments.few_samples, arguments.importance_samples, arguments.images)
 
 
 def train(arguments) -> int:
@@ -99,14 +107,14 @@ def ship(arguments) -> None:
     Raises UserError where a folder is no run of a model of table 1.
     """
     for run in arguments.runs:
-        ship_run(Path(run), arguments.into, arguments.importance_samples, arguments.images)
+        ship_run(Path(run), arguments.into, _stages(arguments))
     _write_pages(arguments.into)
 
 
 def measure(arguments) -> None:
     """Evaluates shipped weights anew, and writes their records and pages."""
     for name in arguments.names:
-        measure_again(name, arguments.into, arguments.importance_samples, arguments.images)
+        measure_again(name, arguments.into, _stages(arguments))
     _write_pages(arguments.into)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lib.errors import UserError
 
 if TYPE_CHECKING:
     from lib.evaluation import Evaluation
@@ -59,6 +61,34 @@ def report(
     if remarks:
         numbers["remarks"] = list(remarks)
     return {**numbers, **{name: value for name, value in told.items() if value is not None}}
+
+
+class Stages(NamedTuple):
+    """Importance weighting in two stages: ``few`` samples of all images, all ``samples`` of ``images``."""
+
+    few: int = 100
+    samples: int = 5_000
+    images: int = 500
+
+
+def checked_stages(few: int, samples: int, images: int) -> Stages:
+    """The stages. Raises UserError unless the second has more samples."""
+    if few >= samples:
+        raise UserError(
+            f"{few:,} samples of each image are not fewer than {samples:,}", setting="few_samples"
+        )
+    return Stages(few, samples, images)
+
+
+def describe_stages(summary: Mapping[str, Any], unit: str) -> str:
+    """What :meth:`lib.evaluation.TwoStages.summary` gives, as one line."""
+    digits = _DIGITS.get(unit, 4)
+    few, gain = summary["few"], summary["gain"]
+    return (
+        f"{few['samples']:,} samples of {few['images']:,} images: {with_error(few, digits)}, "
+        f"{gain['samples']:,} of {gain['images']:,} lower it by {with_error(gain, digits)}: "
+        f"importance-weighted {with_error(summary['importance_weighted'], digits)} {unit}"
+    )
 
 
 def with_error(numbers: Mapping[str, Any], digits: int = 2) -> str:

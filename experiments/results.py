@@ -75,9 +75,9 @@ def weights_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
     yield text(
         """
         Binarized MNIST, nats an image, test set of 10,000 images, one posterior sample an image, ± standard error
-        over images. The importance-weighted estimate (≈) is of fewer images, spread evenly over the test set, which
-        is sorted by digit; S is the number of posterior samples an image. Written by `make results` from
-        `results/mnist/`.
+        over images. The importance-weighted estimate (≈) was made in two stages, which
+        [docs/results.md](../docs/results.md) explains; S is the number of posterior samples an image. Written by
+        `make results` from `results/mnist/`.
         """
     )
     yield ""

@@ -14,7 +14,7 @@ from typing import Any
 from experiments import figures
 from experiments.experiment import check_fits, trained_on
 from experiments.records import read_json, training_command
-from experiments.report import describe, is_known, report
+from experiments.report import Stages, describe, describe_stages, is_known, report
 from lib.console.progress import say
 from lib.errors import UserError
 from lib.parallel.world import on_rank_0, world
@@ -26,7 +26,7 @@ CHECKPOINT = ("checkpoint.npz", "config.json", "metrics.csv")  # what a training
 LARGEST_CHECKPOINT = 10_000_000  # bytes, that one may commit
 
 
-def ship_run(run: Path, into: Path, samples: int, images: int) -> dict[str, Any]:
+def ship_run(run: Path, into: Path, stages: Stages) -> dict[str, Any]:
     """One run: weights, pictures and record, which is returned; the record is the last to be written.
 
     Ranks share the evaluation.
@@ -51,7 +51,7 @@ def ship_run(run: Path, into: Path, samples: int, images: int) -> dict[str, Any]
     record = {
         **describe_run(header, rows),
         "parameters": int(weights.model.parameters.count()),
-        **evaluated(weights, dataset, samples, images),
+        **evaluated(weights, dataset, stages),
     }
     pictures = into / "results" / "mnist"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def ship_run(run: Path, into: Path, samples: int, images: int) -> dict[str, Any]
     return _write(into, name, record, arrays, header)
 
 
-def measure_again(name: str, into: Path, samples: int, images: int) -> dict[str, Any]:
+def measure_again(name: str, into: Path, stages: Stages) -> dict[str, Any]:
     """The record of shipped weights with its numbers measured anew, after the evaluation has changed.
 
     Weights and pictures stay. Raises UserError if there is no record, or it is of other weights.
@@ -80,7 +80,7 @@ def measure_again(name: str, into: Path, samples: int, images: int) -> dict[str,
         raise UserError(f"{file} holds other weights than those of {path}: ship them")
     dataset = open_dataset(trained_on(weights))
     check_fits(dataset, weights)
-    record.update(evaluated(weights, dataset, samples, images))
+    record.update(evaluated(weights, dataset, stages))
     record["evaluation_seconds"] = round(time.monotonic() - start)
     world().on_first(write_json, path, record)
     return record
@@ -136,32 +136,35 @@ def describe_run(header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
     }  # fmt: skip
 
 
-def evaluation_commands(name: str, images: int, samples: int) -> dict[str, str]:
+def evaluation_commands(name: str, stages: Stages) -> dict[str, str]:
     """The commands that print the record's numbers; an exact likelihood needs no importance weighting."""
     command = f"python experiments/mnist_pixelvae.py evaluate {name}"
     commands = {"bound": command, "valid": f"{command} --split valid"}
     if VARIANTS[name].latent:
-        commands["weighted"] = f"{command} --images {images} --importance-samples {samples}"
+        commands["weighted"] = (
+            f"{command} --importance-samples {stages.samples} --images {stages.images} "
+            f"--few-samples {stages.few}"
+        )
     return commands
 
 
-def evaluated(weights, dataset, samples: int, images: int) -> dict[str, Any]:
+def evaluated(weights, dataset, stages: Stages) -> dict[str, Any]:
     """What a record says of weights: their numbers, the commands that print them, and the paper's."""
     name = weights.model.name
-    numbers = measure(weights, dataset, samples, images)
-    commands = evaluation_commands(name, min(images, dataset.size("test")), samples)
+    stages = stages._replace(images=min(stages.images, dataset.size("test")))
+    numbers = measure(weights, dataset, stages)
+    commands = evaluation_commands(name, stages)
     paper = VARIANTS[name].paper
     gap = {} if paper is None else {"paper": paper_gap(paper, numbers["test"]["bound"])}
     return {**numbers, "commands": commands, **gap}
 
 
-def measure(weights, dataset, samples: int, images: int) -> dict[str, Any]:
+def measure(weights, dataset, stages: Stages) -> dict[str, Any]:
     """Bounds on all validation and test images and on a part of the test images, and the importance-weighted estimate.
 
-    The estimate, nats an image, stands beside the bound on the same images; the mean of their difference (``gain``)
-    varies far less than either.
+    All in nats an image.
     """
-    from lib.evaluation import Bound, Evaluation, ImportanceWeighted
+    from lib.evaluation import Bound, ImportanceWeighted
 
     model: Any = weights.model
     bound = Bound(model, seed=0)
@@ -172,13 +175,9 @@ def measure(weights, dataset, samples: int, images: int) -> dict[str, Any]:
     size = dataset.size("test")
     numbers["subset"] = report(weights, "test", bound(dataset, "test", min(SUBSET, size)))
     if model.latent_dim:
-        images = min(images, size)
-        weighted = ImportanceWeighted(model, seed=0)(dataset, "test", samples, images)
-        there = bound(dataset, "test", images)
-        gain = there.values["bound"] - weighted.values["importance_weighted"]
-        numbers["weighted"] = report(weights, "test", there, weighted, samples)
-        numbers["weighted"]["gain"] = Evaluation({"gain": gain}).summary("gain")
-        say(describe(numbers["weighted"]))
+        weigh = ImportanceWeighted(model, seed=0).in_two_stages
+        numbers["weighted"] = weigh(dataset, "test", *stages).summary()
+        say(describe_stages(numbers["weighted"], model.unit.name))
     return numbers
 
 

@@ -9,6 +9,7 @@ nothing at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -147,6 +148,49 @@ class Bound:
         return sums / samples
 
 
+@dataclass(frozen=True)
+class TwoStages:
+    """An importance-weighted estimate of a whole split from ``few`` samples an image, and what more
+    of them gain on some of its images.
+
+    Parameters
+    ----------
+    whole
+        Estimates in nats with ``few`` samples, of all images.
+    gain
+        By how much ``samples`` samples lower the estimate of an image; of some images.
+    """
+
+    few: int
+    samples: int
+    whole: Evaluation
+    gain: Evaluation
+
+    def measured_in(self, unit: Unit) -> TwoStages:
+        """The same in another unit than nats an image."""
+        whole, gain = self.whole.measured_in(unit), self.gain.measured_in(unit)
+        return TwoStages(self.few, self.samples, whole, gain)
+
+    def summary(self) -> dict[str, Any]:
+        """Both, and their difference: an estimate of what all samples would give on all images.
+
+        The error of the difference takes the two means to be independent.
+        """
+        whole, gain = self.whole.summary("importance_weighted"), self.gain.summary("gain")
+        return {
+            "few": {
+                **whole,
+                "samples": self.few,
+                "images": len(self.whole.values["importance_weighted"]),
+            },
+            "gain": {**gain, "samples": self.samples, "images": len(self.gain.values["gain"])},
+            "importance_weighted": {
+                "mean": whole["mean"] - gain["mean"],
+                "se": math.hypot(whole["se"], gain["se"]),
+            },
+        }
+
+
 class ImportanceWeighted:
     """−log (1/S) Σ p(x, z_s) / q(z_s|x) of single images, z_s ~ q (Burda et al. 2015).
 
@@ -174,33 +218,62 @@ class ImportanceWeighted:
 
         Under the name ``importance_weighted``. Raises as :class:`Bound` does.
         """
+        return self._estimate(dataset, split, [samples], images)[0]
+
+    def in_two_stages(
+        self, dataset: Dataset, split: str, few: int, samples: int, images: int
+    ) -> TwoStages:
+        """What S ``samples`` of each image would give, for the price of ``few`` samples of most.
+
+        Every image of the split gets the first few samples alone, ``images`` evenly spaced ones get
+        all. Raises as :class:`Bound` does, and ValueError unless few < samples.
+        """
+        if not few < samples:
+            raise ValueError(f"{few} samples are not fewer than {samples}")
+        [whole] = self._estimate(dataset, split, [few], None)
+        first, last = self._estimate(dataset, split, [few, samples], images)
+        name = "importance_weighted"
+        gain = Evaluation({"gain": first.values[name] - last.values[name]})
+        return TwoStages(few, samples, whole, gain)
+
+    def _estimate(
+        self, dataset: Dataset, split: str, samples: Sequence[int], images: int | None
+    ) -> list[Evaluation]:
+        """One evaluation for each number of samples; the larger ones begin with the smaller ones'."""
         numbers = evenly_spaced(dataset, split, images)
         mine: list[float] = []  # of this rank
 
-        def estimate(image: int) -> float:
-            mine.append(self._evaluate(dataset, split, int(numbers[image]), samples))
-            return mine[-1]
+        def estimate(image: int) -> list[float]:
+            estimates = self._evaluate(dataset, split, int(numbers[image]), samples)
+            mine.append(estimates[-1])
+            return estimates
 
         with Progress(len(numbers), 0, unit="image") as bar:
             estimates = world().units(
                 estimate, len(numbers), lambda count: bar.update(count, nll=float(np.mean(mine)))
             )
-        return Evaluation({"importance_weighted": np.array(estimates)})
+        return [Evaluation({"importance_weighted": v}) for v in np.array(estimates).T]
 
-    def _evaluate(self, dataset: Dataset, split: str, number: int, samples: int) -> float:
+    def _evaluate(
+        self, dataset: Dataset, split: str, number: int, samples: Sequence[int]
+    ) -> list[float]:
         """One unit of work, a function of its arguments and the weights alone."""
         x = dataset.images(split, number, number + 1)
         mean, log_sigma = self._encode(x)
         draws = random_noise.generator(self._seed, f"{split} importance", number)
-        total = LogSumExp()
-        for start in range(0, samples, self._batch_size):
-            shape = (min(self._batch_size, samples - start), self._model.latent_dim)
-            noise = draws.standard_normal(shape, dtype=np.float32)
-            weights = self._log_weights(x, mean, log_sigma, noise)
-            if not np.isfinite(weights).all():
-                _check_finite(weights, "importance weight", split, [number] * len(weights))
-            total.add(weights)
-        return float(np.log(samples)) - total.value()
+        total, drawn = LogSumExp(), 0
+        estimates = []
+        for count in samples:
+            while drawn < count:
+                size = min(self._batch_size, count - drawn)
+                noise = draws.standard_normal((size, self._model.latent_dim), dtype=np.float32)
+                weights = self._log_weights(x, mean, log_sigma, noise)
+                if not np.isfinite(weights).all():
+                    _check_finite(weights, "importance weight", split, [number] * len(weights))
+                total.add(weights)
+                drawn += size
+            estimates.append(float(np.log(count)) - total.value())
+        return estimates
 
 
 def _check_finite(values: np.ndarray, what: str, split: str, numbers: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from experiments.commands.arguments import TRAINED, add_split, add_weights
 from experiments.experiment import Experiment
 from lib.console.command import positive_int
 from lib.console.progress import say
+from lib.errors import UserError
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
@@ -22,6 +23,11 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     parser.add_argument(
         "--images", type=positive_int, metavar="M", help="only M images, evenly spaced"
     )
+    if not family.layered:
+        parser.add_argument(
+            "--few-samples", type=positive_int, metavar="F",
+            help="importance-weight in two stages: F samples of all images, S of the M images",
+        )  # fmt: skip
     parser.add_argument(
         "--samples", type=positive_int, default=1, help="posterior samples of the bound"
     )
@@ -31,7 +37,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Print the numbers as a line, and as JSON if asked for."""
-    from experiments.report import describe, report
+    from experiments.report import describe, describe_stages, report
     from lib.evaluation import Bound, ImportanceWeighted
     from lib.files.atomic import to_json
     from lib.model import LatentModel
@@ -40,17 +46,40 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     model: Any = weights.model
     split = options.split
     dataset = experiment.open_data_of(options, weights)
-    images = options.images
+    stages = _stages(options)
+    images = None if stages else options.images
     bound = Bound(model, options.seed, options.batch_size)(dataset, split, images, options.samples)
-    weighted, samples = None, getattr(options, "importance_samples", None)
+    weighted, samples, line = None, getattr(options, "importance_samples", None), ""
+    summary: dict[str, Any] = {}
     if samples and not model.noise_shapes:
         say(f"{model.name} has no latent: its likelihood is exact")
     elif samples and isinstance(model, LatentModel):
         estimate = ImportanceWeighted(model, options.seed, options.batch_size)
-        weighted = estimate(dataset, split, samples, images)
+        if stages:
+            found = estimate.in_two_stages(dataset, split, *stages).measured_in(model.unit)
+            summary = {"two_stages": found.summary()}
+            line = f"; {describe_stages(found.summary(), model.unit.name)}"
+        else:
+            weighted = estimate(dataset, split, samples, images)
     numbers = report(
         weights, split, bound, weighted, samples, experiment.modes(options), dataset.remarks
     )
-    print(f"{describe(numbers)} (± standard error)")
+    numbers.update(summary)
+    print(f"{describe(numbers)}{line} (± standard error)")
     if options.json:
         print(to_json(numbers))
+
+
+def _stages(options: argparse.Namespace) -> Any:
+    """The two stages of importance weighting that are asked for, if they are."""
+    from experiments.report import checked_stages
+
+    few = getattr(options, "few_samples", None)
+    if few is None:
+        return None
+    if options.importance_samples is None or options.images is None:
+        raise UserError(
+            "two stages need a number of importance samples, and of images that get them: name both",
+            setting="few_samples",
+        )
+    return checked_stages(few, options.importance_samples, options.images)

@@ -89,6 +89,30 @@ def test_evaluate_prints_the_bound_above_the_importance_weighted_estimate_twice_
     assert first["importance_weighted"]["se"] > 0
 
 
+def test_two_stages_take_the_gain_from_the_estimate_of_all_images(run, capsys):
+    first = evaluate(capsys, run, "--importance-samples", 2)["importance_weighted"]
+    arguments = (run, "--few-samples", 2, "--importance-samples", 20, "--images", 15)
+    numbers = evaluate(capsys, *arguments)
+    whole, gain = (numbers["two_stages"][name] for name in ("few", "gain"))
+    assert (whole["mean"], whole["images"]) == (first["mean"], numbers["images"])
+    assert (gain["samples"], gain["images"]) == (20, 15) and gain["mean"] > 0
+    found = numbers["two_stages"]["importance_weighted"]
+    assert found["mean"] == pytest.approx(whole["mean"] - gain["mean"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--few-samples", 2),
+        ("--few-samples", 2, "--importance-samples", 20),
+        ("--few-samples", 20, "--importance-samples", 20, "--images", 3),
+    ],
+)
+def test_stages_that_make_no_sense_are_refused(run, capsys, arguments):
+    assert call("evaluate", run, *arguments) == 2
+    assert "(--few-samples)" in error(capsys)
+
+
 def test_a_weights_file_needs_nothing_else(run, tmp_path, capsys):
     copy = tmp_path / "somewhere.npz"
     copy.write_bytes((run / "best.npz").read_bytes())

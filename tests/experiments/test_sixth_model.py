@@ -67,7 +67,18 @@ def shipped(run, tmp_path_factory):
     into = tmp_path_factory.mktemp("repository")
     (into / "README.md").write_text(f"{results.BEGIN}\n{results.END}\n")
     options = mnist_table1.parse(
-        ["ship", str(run), "--into", str(into), "--importance-samples", "3", "--images", "4"]
+        [
+            "ship",
+            str(run),
+            "--into",
+            str(into),
+            "--few-samples",
+            "2",
+            "--importance-samples",
+            "3",
+            "--images",
+            "4",
+        ]
     )
     options.function(options)
     return into
@@ -89,7 +100,11 @@ def test_it_trains_evaluates_samples_and_reconstructs(run, tmp_path, capsys):
 
 def test_it_is_shipped_and_loads_by_name(shipped, monkeypatch, tmp_path, capsys):
     record = json.loads((shipped / "results" / "mnist" / f"{NAME}.json").read_text())
-    assert record["model"] == NAME and "paper" not in record and record["weighted"]["images"] == 4
+    assert (
+        record["model"] == NAME
+        and "paper" not in record
+        and record["weighted"]["gain"]["images"] == 4
+    )
     monkeypatch.setattr(weights, "PRETRAINED", shipped / "pretrained")
     monkeypatch.chdir(tmp_path)
     call("evaluate", NAME, "--json")

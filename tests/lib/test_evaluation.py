@@ -84,6 +84,27 @@ def test_the_bound_lies_above_the_importance_weighted_estimate():
     assert truth - 0.05 < weighted.mean("importance_weighted") < bound.mean("bound")
 
 
+def test_two_stages_estimate_what_all_samples_would_give():
+    model, data, name = LinearGaussian(), arrays(120), "importance_weighted"
+    estimate = ImportanceWeighted(model, seed=0, batch_size=2)
+    stages = estimate.in_two_stages(data, "test", few=2, samples=60, images=30)
+    whole = estimate(data, "test", 2).values[name]
+    there = {samples: estimate(data, "test", samples, 30).values[name] for samples in (2, 60)}
+    np.testing.assert_array_equal(stages.whole.values[name], whole)
+    np.testing.assert_array_equal(stages.gain.values["gain"], there[2] - there[60])
+    summary = stages.summary()
+    assert (summary["few"]["images"], summary["gain"]["images"]) == (120, 30)
+    assert (summary["few"]["samples"], summary["gain"]["samples"]) == (2, 60)
+    assert summary[name]["mean"] == pytest.approx(whole.mean() - (there[2] - there[60]).mean())
+    assert summary[name]["se"] == pytest.approx(
+        np.hypot(whole.std(ddof=1) / 120**0.5, (there[2] - there[60]).std(ddof=1) / 30**0.5)
+    )
+    truth = -model.log_likelihood(data.images("test")).mean()
+    assert abs(summary[name]["mean"] - truth) < 3 * summary["gain"]["se"]
+    with pytest.raises(ValueError, match="fewer"):
+        estimate.in_two_stages(data, "test", 5, 5, 30)
+
+
 def test_memory_is_bounded_by_the_batch_and_the_result_does_not_depend_on_it():
     data, estimates = arrays(3), []
     for batch_size in (7, 100, 5000):
