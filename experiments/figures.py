@@ -43,20 +43,19 @@ class VectorFigures:
     SAMPLES, ORIGINALS = 100, 50
 
     def __init__(self, model: Any, sampler: str = "cached"):
-        self._model, self._sampler = model, sampler
+        from lib.sampling.images import ImageSampler
+
+        self._model, self._sampler = model, ImageSampler(model, sampler)
 
     def samples(self, count: int, seed: int) -> Picture:
         """Images drawn from the model."""
-        from lib.sampling import sample_images
-
-        return Picture(sample_images(self._model, count, seed, self._sampler))
+        return Picture(self._sampler.sample(count, seed))
 
     def reconstructions(self, originals: np.ndarray, seed: int) -> Picture:
         """Each original (N, C, H, W), then its reconstruction. Raises UserError without a latent."""
         from lib.files.pictures import side_by_side
-        from lib.sampling import reconstruct_images
 
-        again = reconstruct_images(self._model, originals, seed, self._sampler)
+        again = self._sampler.reconstruct(originals, seed)
         return Picture(side_by_side(originals, again), columns=10)
 
     def all(self, dataset) -> Iterator[tuple[str, Picture]]:
@@ -80,7 +79,7 @@ class LayeredFigures:
 
     def samples(self, count: int, seed: int) -> Picture:
         """Images drawn from the model."""
-        return Picture(sample_grid(self._sampler, count, seed))
+        return Picture(self._sampler.sample(count, seed))
 
     def reconstructions(
         self, originals: np.ndarray, seed: int, draws: int = 5, level: str = "top"
@@ -137,11 +136,6 @@ def levels_by_name(sampler) -> dict[str, str]:
     return dict(zip(names, sampler.stages))
 
 
-def sample_grid(sampler, count: int, seed: int) -> np.ndarray:
-    """Samples (figures 1 and 7): uint8 (count, C, H, W)."""
-    return sampler({level: sampler.noise(seed, "sample", level, count) for level in sampler.stages})
-
-
 def reconstruction_grid(
     sampler, originals: np.ndarray, draws: int, seed: int, level: str = "top"
 ) -> np.ndarray:
@@ -149,16 +143,8 @@ def reconstruction_grid(
 
     From the top latent all below is drawn anew; from the bottom one the pixels alone.
     """
-    many = np.repeat(originals, draws, axis=0)
-    noise = {
-        name: sampler.noise(seed, "reconstruction", name, len(many)) for name in sampler.stages
-    }
     kept = sampler.top if level == "top" else "z1"
-    latents = sampler.posterior(many, kept, noise[kept])
-    if kept == sampler.top:
-        drawn = sampler({**noise, kept: latents})
-    else:
-        drawn = sampler.below(latents, noise["pixels"])
+    drawn = sampler.reconstruct(np.repeat(originals, draws, axis=0), seed, kept)
     rows = [originals[:, None], drawn.reshape(len(originals), draws, *originals.shape[1:])]
     return np.concatenate(rows, axis=1).reshape(-1, *originals.shape[1:])
 

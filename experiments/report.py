@@ -56,6 +56,9 @@ def report(
         numbers["importance_weighted"] = {**estimate, "samples": samples}
     if model.unit.name != NATS:
         numbers[NATS] = {name: bound.summary(name) for name in names}
+        if weighted is not None:
+            summary = weighted.summary("importance_weighted")
+            numbers[NATS]["importance_weighted"] = {**summary, "samples": samples}
     numbers.update({mode.name: mode.words[0] for mode in weights.family.modes}, **(modes or {}))
     told = {"iteration": weights.iteration, "seed": weights.seed}
     if remarks:

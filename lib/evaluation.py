@@ -23,7 +23,8 @@ from lib.console.compiling import compiling
 from lib.console.progress import Progress
 from lib.data import Dataset
 from lib.errors import NotFiniteError, UserError
-from lib.model import LatentModel, Model, Unit, draw_image_noise, noise_variables
+from lib.model import Model, Unit, WeightedModel, draw_image_noise, noise_variables
+from lib.ops.gaussian import Gaussian
 from lib.parallel.world import world
 
 
@@ -94,7 +95,7 @@ class Bound:
     """
 
     def __init__(self, model: Model, seed: int, batch_size: int = 100):
-        self._model, self._seed, self._batch_size = model, seed, batch_size
+        self._model, self.seed, self._batch_size = model, seed, batch_size
         self._function: Any = None
 
     def _compile(self) -> None:
@@ -109,7 +110,11 @@ class Bound:
             )
 
     def __call__(
-        self, dataset: Dataset, split: str, images: int | None = None, samples: int = 1
+        self,
+        dataset: Dataset,
+        split: str,
+        images: int | None = None,
+        samples: int = 1,
     ) -> Evaluation:
         """Evaluate a split, or ``images`` evenly spaced ones of it, averaging over samples.
 
@@ -141,7 +146,7 @@ class Bound:
         batch = read(dataset, split, numbers)
         sums = np.zeros((len(self._names), len(numbers)))
         for sample in range(samples):
-            noise = draw_image_noise(self._model, self._seed, f"{split} {sample}", numbers)
+            noise = draw_image_noise(self._model, self.seed, f"{split} {sample}", numbers)
             sums += self._function(batch, *noise)
         for name, values in zip(self._names, sums):
             _check_finite(values, name, split, numbers.tolist())
@@ -194,25 +199,35 @@ class TwoStages:
 class ImportanceWeighted:
     """−log (1/S) Σ p(x, z_s) / q(z_s|x) of single images, z_s ~ q (Burda et al. 2015).
 
-    Table 1 has S = 5,000. The encoder runs once an image. Samples stream through in batches of
-    ``batch_size``, so memory does not grow with S; the sum of exponentials is kept in float64 with
-    its maximum taken out.
+    z stands for all latents of the model. Table 1 has S = 5,000. The encoder runs once an image.
+    Samples stream through in batches of ``batch_size``, so memory does not grow with S; the sum of
+    exponentials is kept in float64 with its maximum taken out.
+
+    Raises UserError for a model without latents, whose bound is exact.
     """
 
-    def __init__(self, model: LatentModel, seed: int, batch_size: int = 100):
-        self._model, self._seed, self._batch_size = model, seed, batch_size
+    def __init__(self, model: WeightedModel, seed: int, batch_size: int = 100):
+        if not model.noise_shapes:
+            raise UserError(f"{model.name} has no latent: its likelihood is exact, and its bound")
+        self.seed, self._batch_size = seed, batch_size
+        self._shapes = model.noise_shapes
         x = T.TensorType("uint8", (True, False, False, False))("image")
-        noise = T.matrix("noise")
+        noise = noise_variables(model)
         one = T.cast(x, theano.config.floatX)
         with compiling("the importance weights", len(model.parameters) // 2):
-            q = model.encode(one)
-            self._encode = theano.function([x], [q.mean, q.log_sigma])
-            mean, log_sigma = T.row("mean"), T.row("log_sigma")
-            weights = model.log_weights(one, mean, log_sigma, noise)
-            self._log_weights = theano.function([x, mean, log_sigma, noise], weights)
+            moments = [v for q in model.posteriors(one).values() for v in (q.mean, q.log_sigma)]
+            self._encode = theano.function([x], moments)
+            given = {name: Gaussian(_row(v), _row(v)) for name, v in noise.items()}
+            weights = model.log_weights(one, given, noise)
+            inputs = [v for q in given.values() for v in (q.mean, q.log_sigma)]
+            self._log_weights = theano.function([x, *inputs, *noise.values()], weights)
 
     def __call__(
-        self, dataset: Dataset, split: str, samples: int, images: int | None = None
+        self,
+        dataset: Dataset,
+        split: str,
+        samples: int,
+        images: int | None = None,
     ) -> Evaluation:
         """Estimates for a split, or for ``images`` evenly spaced ones of it, from S ``samples``.
 
@@ -259,21 +274,30 @@ class ImportanceWeighted:
     ) -> list[float]:
         """One unit of work, a function of its arguments and the weights alone."""
         x = dataset.images(split, number, number + 1)
-        mean, log_sigma = self._encode(x)
-        draws = random_noise.generator(self._seed, f"{split} importance", number)
+        moments = self._encode(x)
+        draws = random_noise.generator(self.seed, f"{split} importance", number)
+        sizes = [math.prod(shape) for shape in self._shapes.values()]
         total, drawn = LogSumExp(), 0
         estimates = []
         for count in samples:
             while drawn < count:
                 size = min(self._batch_size, count - drawn)
-                noise = draws.standard_normal((size, self._model.latent_dim), dtype=np.float32)
-                weights = self._log_weights(x, mean, log_sigma, noise)
+                # A sample's noise is drawn for all latents at once, so that batches do not matter.
+                flat = draws.standard_normal((size, sum(sizes)), dtype=np.float32)
+                parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
+                noise = [v.reshape(size, *s) for v, s in zip(parts, self._shapes.values())]
+                weights = self._log_weights(x, *moments, *noise)
                 if not np.isfinite(weights).all():
                     _check_finite(weights, "importance weight", split, [number] * len(weights))
                 total.add(weights)
                 drawn += size
             estimates.append(float(np.log(count)) - total.value())
         return estimates
+
+
+def _row(many):
+    """A variable for one item of what the given variable has many of, (1, ...)."""
+    return T.TensorType(many.dtype, (True, *many.broadcastable[1:]))()
 
 
 def _check_finite(values: np.ndarray, what: str, split: str, numbers: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 A model implements :class:`Model` and whichever of the others fits what it has: one latent vector
 (:class:`LatentModel`), latents in layers (:class:`LayeredModel`), batch norm (:class:`MovingModel`).
+Both kinds of latents are importance-weighted in one way (:class:`WeightedModel`).
 """
 
 from __future__ import annotations
@@ -103,13 +104,26 @@ class Model(Protocol):
         """
 
 
-@runtime_checkable
-class LatentModel(Model, Protocol):
+class WeightedModel(Model, Protocol):
+    """A model whose posteriors depend on x alone, so that samples of its latents can be weighted."""
+
+    def posteriors(self, x) -> Mapping[str, Gaussian]:
+        """q(z|x) of each latent z, by the names in ``noise_shapes`` and in their order."""
+
+    def log_weights(self, x, posteriors: Mapping[str, Gaussian], noise: Mapping[str, Any]):
+        """log p(x, z_s) − log q(z_s|x), z being all latents, for samples of them: (S,).
+
+        x is one image, broadcastable in its first dimension, and so are the moments of its
+        posteriors, (1, ...); noise (S, ...), by latent, makes the samples z_s.
+        """
+
+
+class LatentModel(WeightedModel, Protocol):
     """A model of binary images with one latent vector z (N, K), or with none."""
 
     @property
     def latent_dim(self) -> int:
-        """K; 0 for a model without latent, which has no ``encode`` and no ``log_weights``."""
+        """K; 0 for a model without latent, which has no ``encode`` and nothing to weigh."""
 
     def encode(self, x) -> Gaussian:
         """q(z|x)."""
@@ -117,19 +131,9 @@ class LatentModel(Model, Protocol):
     def decode(self, x, z=None):
         """Logits (N, C, H, W) of p(x_i = 1 | x_1 … x_{i−1}, z), in raster order."""
 
-    def log_weights(self, x, mean, log_sigma, noise):
-        """log p(x, z_s) − log q(z_s|x) for samples z_s = mean + exp(log_sigma) · noise: (S,).
 
-        x is one image, broadcastable in its first dimension; mean and log_sigma (1, K), noise
-        (S, K).
-        """
-
-
-class LayeredModel(Model, Protocol):
+class LayeredModel(WeightedModel, Protocol):
     """A model whose latents are z₁ alone, or z₂ above maps z₁; ``noise_shapes`` names them."""
-
-    def posteriors(self, x) -> list[Gaussian]:
-        """q(z₁|x), and q(z₂|x) if there is one."""
 
     def prior(self, z1, z2) -> Gaussian:
         """p(z₁|z₂) at each position of the maps, given those before it in raster order."""

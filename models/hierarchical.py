@@ -23,7 +23,7 @@ from lib.layers.embedding import Embedding
 from lib.layers.norm import BatchStatistics, KnownStatistics
 from lib.layers.parameters import Parameters
 from lib.model import Terms, bits_per_dim
-from lib.ops.gaussian import Gaussian, kl, kl_to_standard
+from lib.ops.gaussian import Gaussian, kl, kl_to_standard, standard_log_density
 from lib.ops.likelihood import categorical_log_likelihood, discretised_gaussian_log_likelihood
 from lib.sampling.draws import categorical, discretised_gaussian
 from models.family import header_of
@@ -113,13 +113,13 @@ class HierarchicalModel:
         middle = self.settings.levels / 2
         return self._embedding(x) if self._embedding else (x - middle) / (middle / 2)
 
-    def posteriors(self, x, norm=None) -> list[Gaussian]:
+    def posteriors(self, x, norm=None) -> dict[str, Gaussian]:
         """q(z₁|x), and q(z₂|x) where there are two levels; moments that need no z."""
         norm, k = norm or self._known, self.settings.latents
         h, outputs = self._bottom.encode(self._embed(x), norm)
-        posteriors = [split_gaussian(outputs, k[0])]
+        posteriors = {"z1": split_gaussian(outputs, k[0])}
         if self.two_levels:
-            posteriors.append(split_gaussian(self._top.encode(h, norm)[1], k[1]))
+            posteriors["z2"] = split_gaussian(self._top.encode(h, norm)[1], k[1])
         return posteriors
 
     def prior(self, z1, z2, norm=None, floor=0) -> Gaussian:
@@ -160,11 +160,13 @@ class HierarchicalModel:
 
     def _terms(self, x, noise, norm, floor=0) -> Terms:
         q = self.posteriors(x, norm)
-        z = [posterior.sample(noise[f"z{k}"]) for k, posterior in enumerate(q, start=1)]
-        kls = {f"kl{len(q)}": kl_to_standard(q[-1])}
+        z = {name: posterior.sample(noise[name]) for name, posterior in q.items()}
         if self.two_levels:
-            kls = {"kl1": kl(q[0], self.prior(z[0], z[1], norm, floor)), **kls}
-        return Terms(-self._log_likelihood(self.decode(x, z[0], norm), x), kls)
+            prior = self.prior(z["z1"], z["z2"], norm, floor)
+            kls = {"kl1": kl(q["z1"], prior), "kl2": kl_to_standard(q["z2"])}
+        else:
+            kls = {"kl1": kl_to_standard(q["z1"])}
+        return Terms(-self._log_likelihood(self.decode(x, z["z1"], norm), x), kls)
 
     def terms(self, x, noise) -> Terms:
         """−log p(x|z₁), KL(q(z₁|x) ‖ p(z₁|z₂)) and KL(q(z₂|x) ‖ N(0, I)), in nats an image."""
@@ -181,6 +183,21 @@ class HierarchicalModel:
         for name, value in terms.kls.items():
             cost += schedule[name.replace("kl", "alpha")] * value
         return cost.mean() / np.float32(np.prod(self.image_shape)), terms
+
+    def log_weights(self, x, posteriors, noise):
+        """log p(x|z₁) + log p(z₁|z₂) + log p(z₂) − log q(z₁|x) − log q(z₂|x) for samples: (S,).
+
+        With one level log p(x|z₁) + log p(z₁) − log q(z₁|x). x (1, C, H, W) is one image.
+        """
+        z = {name: q.sample(noise[name]) for name, q in posteriors.items()}
+        x = T.alloc(x, z["z1"].shape[0], *self.image_shape)
+        log_p = self._log_likelihood(self.decode(x, z["z1"]), x)
+        if self.two_levels:
+            log_p += self.prior(z["z1"], z["z2"]).log_density(z["z1"])
+            log_p += standard_log_density(z["z2"])
+        else:
+            log_p += standard_log_density(z["z1"])
+        return log_p - sum(q.log_density(z[name]) for name, q in posteriors.items())
 
     def statistics(self, x, noise) -> dict[Any, Any]:
         """What a batch has for each moving statistic among the parameters."""

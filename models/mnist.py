@@ -154,6 +154,10 @@ class MnistModel:
         """q(z|x). Not for a model without latent."""
         return self._encoder(x)
 
+    def posteriors(self, x) -> dict[str, Gaussian]:
+        """q(z|x) as ``{"z": …}``; nothing for a model without latent."""
+        return {"z": self.encode(x)} if self.latent_dim else {}
+
     def decode(self, x, z=None):
         """Logits of p(x_i = 1 | x_1 … x_{i-1}, z) for every pixel i, in raster order (section 3)."""
         if self._decoder is not None:
@@ -173,13 +177,12 @@ class MnistModel:
         terms = self.terms(x, noise)
         return (terms.reconstruction + schedule["alpha"] * terms.kl).mean(), terms
 
-    def log_weights(self, x, mean, log_sigma, noise):
-        """log p(x, z_s) − log q(z_s|x) of one image x (1, 1, H, W) for samples z_s = mean + exp(log_sigma)·noise.
+    def log_weights(self, x, posteriors, noise):
+        """log p(x|z_s) + log p(z_s) − log q(z_s|x) of one image x (1, 1, H, W) for samples z_s: (S,).
 
         x's type says that it is one image: what depends on it alone is then computed once for all samples.
-        mean and log_sigma (1, K), noise (S, K) -> (S,).
         """
-        q = Gaussian(mean, log_sigma)
-        z = q.sample(noise)
+        q = posteriors["z"]
+        z = q.sample(noise["z"])
         log_p = bernoulli_log_likelihood(self.decode(x, z), x) + standard_log_density(z)
         return log_p - q.log_density(z)

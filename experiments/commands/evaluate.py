@@ -18,16 +18,14 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     add_weights(parser, experiment)
     experiment.add_data_options(parser, TRAINED)
     add_split(parser)
-    if not family.layered:
-        parser.add_argument("--importance-samples", type=positive_int, metavar="S")
+    parser.add_argument("--importance-samples", type=positive_int, metavar="S")
     parser.add_argument(
         "--images", type=positive_int, metavar="M", help="only M images, evenly spaced"
     )
-    if not family.layered:
-        parser.add_argument(
-            "--few-samples", type=positive_int, metavar="F",
-            help="importance-weight in two stages: F samples of all images, S of the M images",
-        )  # fmt: skip
+    parser.add_argument(
+        "--few-samples", type=positive_int, metavar="F",
+        help="importance-weight in two stages: F samples of all images, S of the M images",
+    )  # fmt: skip
     parser.add_argument(
         "--samples", type=positive_int, default=1, help="posterior samples of the bound"
     )
@@ -40,7 +38,6 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     from experiments.report import describe, describe_stages, report
     from lib.evaluation import Bound, ImportanceWeighted
     from lib.files.atomic import to_json
-    from lib.model import LatentModel
 
     weights = experiment.load(options)
     model: Any = weights.model
@@ -49,11 +46,11 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     stages = _stages(options)
     images = None if stages else options.images
     bound = Bound(model, options.seed, options.batch_size)(dataset, split, images, options.samples)
-    weighted, samples, line = None, getattr(options, "importance_samples", None), ""
+    weighted, samples, line = None, options.importance_samples, ""
     summary: dict[str, Any] = {}
     if samples and not model.noise_shapes:
         say(f"{model.name} has no latent: its likelihood is exact")
-    elif samples and isinstance(model, LatentModel):
+    elif samples:
         estimate = ImportanceWeighted(model, options.seed, options.batch_size)
         if stages:
             found = estimate.in_two_stages(dataset, split, *stages).measured_in(model.unit)
@@ -74,12 +71,11 @@ def _stages(options: argparse.Namespace) -> Any:
     """The two stages of importance weighting that are asked for, if they are."""
     from experiments.report import checked_stages
 
-    few = getattr(options, "few_samples", None)
-    if few is None:
+    if options.few_samples is None:
         return None
     if options.importance_samples is None or options.images is None:
         raise UserError(
             "two stages need a number of importance samples, and of images that get them: name both",
             setting="few_samples",
         )
-    return checked_stages(few, options.importance_samples, options.images)
+    return checked_stages(options.few_samples, options.importance_samples, options.images)

@@ -19,6 +19,7 @@ from benchmarks.rows import preset_files
 from lib.errors import UserError
 from lib.files.arrays import save_arrays
 from lib.model import draw_noise
+from lib.ops.gaussian import Gaussian
 from lib.training.step import Recipe, TrainingStep
 from models import settings
 from models.hierarchical import HierarchicalModel
@@ -111,11 +112,11 @@ def values_and_gradients(model: MnistModel, images: np.ndarray, noise: np.ndarra
     x, eps = T.tensor4("x"), T.matrix("eps")
     terms = model.terms(x, {"z": eps})
     q = model.encode(x)
-    mean, log_sigma = (v[0].dimshuffle("x", 0) for v in (q.mean, q.log_sigma))
+    first = {"z": Gaussian(*(v[0].dimshuffle("x", 0) for v in (q.mean, q.log_sigma)))}
     named = {
         "reconstruction": terms.reconstruction,
         "kl": terms.kl,
-        "log_weights": model.log_weights(x[0].dimshuffle("x", 0, 1, 2), mean, log_sigma, eps),
+        "log_weights": model.log_weights(x[0].dimshuffle("x", 0, 1, 2), first, {"z": eps}),
     }
     parameters = dict(model.parameters)
     gradients = theano.grad(terms.bound.mean(), list(parameters.values()))

@@ -27,19 +27,18 @@ def arrays(count):
 class LinearGaussian:
     """p(z) = N(0, I), p(x|z) = N(Wz + b, s²), so log p(x) is known; q is near the true posterior, not equal."""
 
-    latent_dim = 2
     noise_shapes: dict = {"z": (2,)}
     parameters: dict = {}
     W = np.array([[1.0, 0.3], [-0.5, 0.8], [0.2, 0.4]], "float32")
     b = np.array([1.5, 1.0, 2.0], "float32")
     s = 0.8
 
-    def encode(self, x):
+    def posteriors(self, x):
         precision = np.eye(2) + self.W.T @ self.W / self.s**2
         to_mean = np.linalg.solve(precision, self.W.T / self.s**2).astype("float32")
         mean = T.dot(x.flatten(2) - self.b, to_mean.T) + np.float32(0.1)
         sigma = np.sqrt(np.diag(np.linalg.inv(precision))).astype("float32")
-        return Gaussian(mean, T.log(sigma * np.float32(1.2)) + T.zeros_like(mean))
+        return {"z": Gaussian(mean, T.log(sigma * np.float32(1.2)) + T.zeros_like(mean))}
 
     def _log_p(self, x, z):
         e = (x.flatten(2) - T.dot(z, self.W.T) - self.b) / np.float32(self.s)
@@ -47,13 +46,13 @@ class LinearGaussian:
         return -0.5 * T.sqr(e).sum(axis=1) - constant
 
     def terms(self, x, noise):
-        q = self.encode(x)
+        q = self.posteriors(x)["z"]
         return Terms(-self._log_p(x, q.sample(noise["z"])), {"kl": kl_to_standard(q)})
 
-    def log_weights(self, x, mean, log_sigma, noise):
-        q = Gaussian(mean, log_sigma)
-        z = q.sample(noise)
-        many = T.extra_ops.repeat(x, noise.shape[0], axis=0)
+    def log_weights(self, x, posteriors, noise):
+        q = posteriors["z"]
+        z = q.sample(noise["z"])
+        many = T.extra_ops.repeat(x, z.shape[0], axis=0)
         return self._log_p(many, z) + standard_log_density(z) - q.log_density(z)
 
     def log_likelihood(self, images):
@@ -173,9 +172,9 @@ class Broken(LinearGaussian):
         dark = T.eq(x.flatten(2).sum(axis=1), 0)
         return Terms(T.switch(dark, np.float32(np.nan), terms.reconstruction), terms.kls)
 
-    def log_weights(self, x, mean, log_sigma, noise):
-        weights = super().log_weights(x, mean, log_sigma, noise)
-        bright = T.eq(x.sum(), 9) * T.eq(noise[:, 0], noise[:, 0].max())
+    def log_weights(self, x, posteriors, noise):
+        weights = super().log_weights(x, posteriors, noise)
+        bright = T.eq(x.sum(), 9) * T.eq(noise["z"][:, 0], noise["z"][:, 0].max())
         return T.switch(bright, np.float32(np.nan), weights)
 
 
@@ -246,9 +245,13 @@ def test_one_image_shared_by_many_samples_weighs_as_its_copies_do(name):
         )
     one, many = T.TensorType("float32", (True, False, False, False))(), T.tensor4()
     posterior, noise = [T.row(), T.row()], T.matrix()
+
+    def weights(x, mean, log_sigma):
+        return model.log_weights(x, {"z": Gaussian(mean, log_sigma)}, {"z": noise})
+
     rows = [p.repeat(4, axis=0) for p in posterior]
-    shared = theano.function([one, *posterior, noise], model.log_weights(one, *posterior, noise))
-    copied = theano.function([many, *posterior, noise], model.log_weights(many, *rows, noise))
+    shared = theano.function([one, *posterior, noise], weights(one, *posterior))
+    copied = theano.function([many, *posterior, noise], weights(many, *rows))
     x = rng.randint(0, 2, (1, 1, 6, 5)).astype("float32")
     q = rng.randn(2, 1, 2).astype("float32")
     eps = rng.randn(4, 2).astype("float32")

@@ -20,6 +20,7 @@ from lib.model import (
     draw_noise,
     noise_variables,
 )
+from lib.ops.gaussian import Gaussian
 from models.hierarchical import HierarchicalModel
 from models.mnist import MnistModel, Settings
 
@@ -41,7 +42,9 @@ def test_a_latent_model_says_its_distributions() -> None:
     x, z, noise = T.tensor4(), T.matrix(), T.matrix()
     row = T.TensorType("float32", (True, False, False, False))()
     q = model.encode(x)
-    weights = model.log_weights(row, T.zeros((1, 2)), T.zeros((1, 2)), noise)
+    weights = model.log_weights(
+        row, {"z": Gaussian(T.zeros((1, 2)), T.zeros((1, 2)))}, {"z": noise}
+    )
     assert (model.name, model.latent_dim, model.levels) == ("gated-pixelvae-noup", 2, 2)
     assert (q.mean.ndim, model.decode(x, z).ndim, weights.ndim) == (2, 4, 1)
     assert not binary("gated-pixelcnn").noise_shapes
@@ -51,7 +54,7 @@ def test_a_layered_model_says_its_distributions() -> None:
     model, moving = layered()
     z = noise_variables(model)
     x = T.tensor4()
-    assert [q.mean.ndim for q in model.posteriors(x)] == [4, 2]
+    assert {name: q.mean.ndim for name, q in model.posteriors(x).items()} == {"z1": 4, "z2": 2}
     assert model.prior(z["z1"], z["z2"]).mean.ndim == 4
     assert model.decode(x, z["z1"]).ndim == 4 and callable(model.draw)
     statistics = moving.statistics(x, z)

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as T
+from scipy.special import logsumexp
 from scipy.stats import norm
 
+from datasets.memory import InMemory
 from lib.errors import UserError
+from lib.evaluation import ImportanceWeighted
 from lib.model import draw_noise
 from lib.ops.gaussian import Gaussian
 from lib.ops.likelihood import categorical_log_likelihood, discretised_gaussian_log_likelihood
@@ -199,7 +202,7 @@ def test_kls_are_those_of_numerical_integration():
     settings = replace(GREY, height=1, latents=(1, 1))
     model = unusual(settings)
     x, noise = T.tensor4(), {"z1": T.tensor4(), "z2": T.matrix()}
-    q1, q2 = model.posteriors(x)
+    q1, q2 = model.posteriors(x).values()
     p1 = model.prior(T.zeros((x.shape[0], 1, 1, 1)), q2.sample(noise["z2"]))
     terms = model.terms(x, noise)
     moments = [v.flatten() for p in (q1, p1, q2) for v in (p.mean, T.exp(p.log_sigma))]
@@ -218,6 +221,75 @@ def test_kls_are_those_of_numerical_integration():
             integral = (q.pdf(grid) * (q.logpdf(grid) - p.logpdf(grid))).sum() * step
             assert value == pytest.approx(integral, rel=1e-4, abs=1e-5)
     assert kl1.min() > 0.001 and kl2.min() > 0.001
+
+
+def widely_encoded(settings: Settings) -> HierarchicalModel:
+    """For every image q is near N(0, I), and p(z₁|z₂) not far from it: no few samples outweigh the others."""
+    model = HierarchicalModel(settings)
+    model.parameters.assign({n: v.get_value() for n, v in unusual(settings).parameters.items()})
+    for name, v in model.parameters.items():
+        if name.startswith("enc") and ".output" in name:
+            value = v.get_value()
+            if name.endswith(".g"):  # no weights: what q is does not depend on the image
+                value[...] = 0
+            elif name.endswith(".b"):
+                value[: len(value) // 2] = 0
+                value[len(value) // 2 :] = 30  # sigma = 0.98
+            v.set_value(value)
+        elif name in ("dec2.pixelcnn.output.g", "dec2.pixelcnn.output.b"):
+            v.set_value(np.float32(0.3) * v.get_value())  # means of p(z₁|z₂) within q's reach
+    return model
+
+
+# One number in each latent, of which the integrals are taken on a grid.
+SINGLE = replace(GREY, height=1, latents=(1, 1))
+
+
+def log_likelihoods(settings: Settings, images: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """log p(x) by quadrature over latents from the decoder and the prior, which have one number each."""
+    shape, step = unusual(settings).noise_shapes["z1"], z[1] - z[0]
+    z1 = z.astype("float32").reshape(-1, *shape)
+    log_prior = norm.logpdf(z)
+    if settings.top_stages:  # ∫ p(z₁|z₂) p(z₂) dz₂; at the only position p(z₁|z₂) does not see z₁
+        mean, log_sigma, _ = prior(settings)(0 * z1, z1.reshape(-1, 1))
+        conditional = norm.logpdf(z, mean.reshape(-1, 1), np.exp(log_sigma.reshape(-1, 1)))
+        log_prior = logsumexp(conditional + norm.logpdf(z)[:, None], axis=0) + np.log(step)
+    every = [decoder(settings)(np.repeat(x[None], len(z), axis=0), z1)[1] for x in images]
+    return logsumexp(np.array(every, "float64") + log_prior, axis=1) + np.log(step)
+
+
+@pytest.mark.parametrize("settings", [SINGLE, SINGLE.one_level()], ids=["two levels", "one level"])
+def test_importance_weights_against_the_likelihood_by_quadrature(settings):
+    """∫ q(z|x) · p(x, z) / q(z|x) dz = p(x)."""
+    model, images = unusual(settings), all_images(settings)
+    grid, step = np.linspace(-12, 12, 481, retstep=True)
+    truth = log_likelihoods(settings, images, grid)
+    assert np.exp(truth).sum() == pytest.approx(1, abs=1e-4) and truth.std() > 0.1
+
+    estimate = ImportanceWeighted(model, seed=0, batch_size=700)
+    for x, log_p in zip(images[:2].astype("uint8"), truth):
+        moments = estimate._encode(x[None])
+        points = [grid[::4]] * len(model.noise_shapes)
+        z = np.stack(np.meshgrid(*points, indexing="ij")).reshape(len(points), -1)
+        log_q, noise = 0.0, []
+        for values, mean, log_sigma, shape in zip(
+            z, moments[::2], moments[1::2], model.noise_shapes.values()
+        ):
+            m, s = float(mean.ravel()[0]), float(np.exp(log_sigma.ravel()[0]))
+            log_q = log_q + norm.logpdf(values, m, s)
+            noise.append(((values - m) / s).astype("float32").reshape(-1, *shape))
+        weights = estimate._log_weights(x[None], *moments, *noise)
+        assert logsumexp(weights + log_q) + len(points) * np.log(4 * step) == pytest.approx(
+            log_p, abs=1e-3
+        )
+
+
+def test_estimates_of_all_images_add_up_to_one():
+    """By enumeration, with maps of two positions of which the second is told the first."""
+    images = all_images(GREY).astype("uint8")
+    estimate = ImportanceWeighted(widely_encoded(GREY), seed=0, batch_size=1000)
+    values = estimate(InMemory(images), "test", samples=2000).values["importance_weighted"]
+    assert np.exp(-values).sum() == pytest.approx(1, abs=0.05)
 
 
 def test_gaussian_parameters():

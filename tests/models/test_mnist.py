@@ -12,6 +12,7 @@ from scipy.special import expit, logsumexp
 from scipy.stats import norm
 
 from lib.ops.conv import Correlate, CorrelateInputs
+from lib.ops.gaussian import Gaussian
 from models.mnist import MnistModel, Settings
 from models.table1 import VARIANTS
 
@@ -55,7 +56,8 @@ class Tiny:
             self.kl = compiled([x], terms.kl)
             mean, log_sigma = T.row("mean"), T.row("log_sigma")
             one = T.TensorType("float64", (True, False, False, False))("one")
-            weights = model.log_weights(one, mean, log_sigma, noise)
+            given = {"z": Gaussian(mean, log_sigma)}
+            weights = model.log_weights(one, given, {"z": noise})
             self.log_weights = compiled([one, mean, log_sigma, noise], weights)
 
     def log_likelihood(self, x, z) -> np.ndarray:
