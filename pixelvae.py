@@ -14,6 +14,9 @@ a model ``m`` of 28×28 binary images with 2 latent dimensions, and of 3 images 
 
 from __future__ import annotations
 
+import lib  # noqa: F401 - prepares Theano, so it has to come first
+
+# isort: split
 from functools import cached_property
 from typing import Any, NamedTuple, Union
 

@@ -35,6 +35,7 @@ def repair() -> None:
     imports.wrap("fuel", _end_in_one_line)
     imports.wrap("theano.configparser", _escape_percent_signs)
     imports.wrap("theano.configdefaults", _find_a_home)
+    imports.wrap("theano.tensor.io", _leave_mpi_alone)
     cache.repair()
     compiler.repair()
     ahead.repair()
@@ -78,6 +79,17 @@ def _find_a_home(module: types.ModuleType, run: Callable[[], None]) -> None:
     home = os.path.expanduser("~")
     with changed(HOME=home if os.path.isabs(home) else tempfile.gettempdir()):
         run()
+
+
+def _leave_mpi_alone(module: types.ModuleType, run: Callable[[], None]) -> None:
+    """Theano starts MPI, threads and all, wherever mpi4py is installed; here only ranks do (lib.parallel)."""
+    there = {n: m for n, m in sys.modules.items() if n == "mpi4py"}
+    sys.modules["mpi4py"] = None  # type: ignore[assignment]
+    try:
+        run()
+    finally:
+        del sys.modules["mpi4py"]
+        sys.modules.update(there)
 
 
 def _restore_collections() -> None:

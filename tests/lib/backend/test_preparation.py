@@ -72,6 +72,15 @@ def test_scipys_blas_computes_and_threads_are_as_told(tmp_path):
     assert int(threads) == 3
 
 
+@pytest.mark.parametrize("first", ["", "import mpi4py; "])
+def test_mpi_is_started_by_nobody_but_ranks(tmp_path, first):
+    (tmp_path / "mpi4py").mkdir()
+    (tmp_path / "mpi4py/__init__.py").touch()
+    (tmp_path / "mpi4py/MPI.py").write_text("raise SystemExit('MPI was started')")
+    code = "import lib, theano, sys; print('mpi4py' in sys.modules)"
+    assert output(first + code, PYTHONPATH=str(tmp_path)) == str(bool(first))
+
+
 def test_threads_default_to_the_cores_that_the_process_may_use():
     one_core = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]); "
     assert "OpenMP threads: 1;" in output(one_core + SUMMARY)
