@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 
-from experiments.commands import evaluate, reconstruct, replay, sample, train, vary
+from experiments.commands import evaluate, reconstruct, replay, report, sample, train, vary
 from experiments.experiment import Experiment
 from lib.console import command
 from lib.console.command import ArgumentParser
@@ -19,6 +19,7 @@ _WORDS: dict[str, ModuleType] = {
     "sample": sample,
     "reconstruct": reconstruct,
     "vary": vary,
+    "report": report,
     "replay": replay,
 }
 

@@ -91,6 +91,10 @@ class Experiment:
             "--source", metavar="DIR", help="the folder with the data set's source files"
         )
 
+    def size_words(self, image_shape: tuple[int, int, int]) -> list[str]:
+        """The options that bring its data to images (C, H, W); none if they come in one size."""
+        return []
+
     def load(self, options: argparse.Namespace) -> Weights:
         """The weights that the options name. Raises UserError if they are of another family."""
         from models.weights import load

@@ -6,6 +6,7 @@ levels as in figures 1, 6, 7, 8 and 11.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +25,30 @@ LEVELS = ("top", "middle", "bottom")
 
 @dataclass(frozen=True)
 class Picture:
-    """Images (N, C, H, W) in a grid of so many columns, by default as many as make it square."""
+    """Images (N, C, H, W) in a grid of so many columns, by default as many as make it square.
+
+    ``rows`` says what each row is, if there is something to say; the file then says it too.
+    """
 
     images: np.ndarray
     columns: int | None = None
+    rows: Sequence[str] = ()
+
+    def png(self, levels: int) -> bytes:
+        """The content of a PNG file of images with so many values a pixel."""
+        from lib.files.pictures import grid_png
+
+        return grid_png(self.images, levels, self.columns, self._text())
 
     def save(self, path: Path, levels: int) -> Path:
-        """Write a PNG of images with so many values a pixel; gives the path. Raises UserError."""
+        """Write that file; gives the path. Raises UserError."""
         from lib.files.pictures import save_grid
 
-        save_grid(path, self.images, levels, columns=self.columns)
+        save_grid(path, self.images, levels, self.columns, self._text())
         return path
+
+    def _text(self) -> dict[str, str]:
+        return {"rows": json.dumps(self.rows)} if self.rows else {}
 
 
 class VectorFigures:
@@ -93,8 +107,10 @@ class LayeredFigures:
         levels = levels_by_name(self._sampler)
         if level not in (*levels, "all"):
             raise UserError(f"{self._name} has one latent: choose top or bottom", setting="level")
-        varied = list(levels.values()) if level == "all" else [levels[level]]
-        return Picture(variation_grid(self._sampler, varied, count, scenes, seed), columns=count)
+        names = list(levels) if level == "all" else [level]
+        varied = [levels[name] for name in names]
+        images = variation_grid(self._sampler, varied, count, scenes, seed)
+        return Picture(images, columns=count, rows=names * scenes)
 
     def all(self, dataset) -> Iterator[tuple[str, Picture]]:
         """The pictures of a finished run, by name."""

@@ -5,6 +5,7 @@ python experiments/imagenet64.py train --preset 64px_big --out runs/imagenet64
 python experiments/imagenet64.py evaluate runs/imagenet64
 python experiments/imagenet64.py sample runs/imagenet64
 python experiments/imagenet64.py reconstruct runs/imagenet64
+python experiments/imagenet64.py report runs/imagenet64
 python experiments/imagenet64.py vary runs/imagenet64
 """
 

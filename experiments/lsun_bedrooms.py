@@ -6,6 +6,7 @@ python experiments/lsun_bedrooms.py train --preset 32px_small --top-decoder gaus
 python experiments/lsun_bedrooms.py evaluate runs/bedrooms
 python experiments/lsun_bedrooms.py sample runs/bedrooms
 python experiments/lsun_bedrooms.py reconstruct runs/bedrooms
+python experiments/lsun_bedrooms.py report runs/bedrooms
 python experiments/lsun_bedrooms.py vary runs/bedrooms
 """
 

@@ -5,6 +5,7 @@ python experiments/mnist_256.py train --out runs/mnist_256
 python experiments/mnist_256.py evaluate runs/mnist_256
 python experiments/mnist_256.py sample runs/mnist_256
 python experiments/mnist_256.py reconstruct runs/mnist_256
+python experiments/mnist_256.py report runs/mnist_256
 python experiments/mnist_256.py vary runs/mnist_256
 """
 

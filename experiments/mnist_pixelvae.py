@@ -5,6 +5,7 @@ python experiments/mnist_pixelvae.py train --model gated-pixelvae-noup --out run
 python experiments/mnist_pixelvae.py evaluate runs/noup --importance-samples 5000 --images 100
 python experiments/mnist_pixelvae.py sample runs/noup
 python experiments/mnist_pixelvae.py reconstruct runs/noup
+python experiments/mnist_pixelvae.py report runs/noup
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ python experiments/pictures.py train --data PHOTOS --preset 32px_small --out run
 python experiments/pictures.py evaluate runs/photos
 python experiments/pictures.py sample runs/photos
 python experiments/pictures.py reconstruct runs/photos
+python experiments/pictures.py report runs/photos
 python experiments/pictures.py vary runs/photos
 """
 
@@ -35,6 +36,10 @@ class Pictures(Experiment):
     def data_for(self, preset: Preset) -> str:
         """Raise UserError, since there is no data set to go by."""
         raise UserError("name a folder or a zip of pictures", setting="data")
+
+    def size_words(self, image_shape: tuple[int, int, int]) -> list[str]:
+        """The height, to which they are brought."""
+        return ["--image-size", str(image_shape[1])]
 
     def open_data(self, options: argparse.Namespace, name: str, image_shape: tuple[int, int, int]):
         """The pictures at the size asked for, else at that of ``image_shape``."""

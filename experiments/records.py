@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments import invocations
+from experiments.mnist_pixelvae import EXPERIMENT
 from experiments.report import with_error
-from models.registry import MNIST
 from models.table1 import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,28 +98,10 @@ def estimate(record: Record) -> str:
     return "≈ " + value(record["weighted"]["importance_weighted"])
 
 
-def duration(seconds: float) -> str:
-    """In hours or minutes."""
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
-
-
 def training_command(settings: Mapping[str, Any], preset: str, out: str | None = None) -> str:
-    """The command that trains with these settings: the preset, and what differs from it.
+    """The command that trains with these settings; raises UserError if there is none.
 
     ``out`` is the folder under runs/, the model's name by default.
     """
-    model = settings["model"]["model"]
-    words = ["python experiments/mnist_pixelvae.py train", f"--model {model} --preset {preset}"]
-    words.append(f"--data {settings['data']['name']}")
-    chosen = {
-        **vars(MNIST.settings.parse(settings["model"])),
-        **vars(MNIST.training.within(settings)),
-    }
-    base = MNIST.presets[preset]
-    values = {**vars(base.settings), **vars(base.training)}
-    for option in (*MNIST.settings.options(), *MNIST.training.options()):
-        if option.field != "model" and chosen[option.field] != values[option.field]:
-            words.append(f"--{option.name.replace('_', '-')} {chosen[option.field]}")
-    if settings["seed"]:
-        words.append(f"--seed {settings['seed']}")
-    return " ".join([*words, f"--out runs/{out or model}"])
+    folder = f"runs/{out or settings['model']['model']}"
+    return invocations.training_command(EXPERIMENT, settings, preset, folder)

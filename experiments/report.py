@@ -101,6 +101,11 @@ def with_error(numbers: Mapping[str, Any], digits: int = 2) -> str:
     return f"{numbers['mean']:.{digits}f} {error}"
 
 
+def duration(seconds: float) -> str:
+    """In hours or minutes."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+
+
 def is_known(se: float | None) -> bool:
     """Whether there is a standard error."""
     return se is not None and not math.isnan(se)

@@ -9,7 +9,6 @@ from experiments.records import (
     PAPER,
     Record,
     bound,
-    duration,
     estimate,
     paper,
     size,
@@ -17,7 +16,7 @@ from experiments.records import (
     text,
     value,
 )
-from experiments.report import combined
+from experiments.report import combined, duration
 from experiments.results_figures import figure4, figure5, pictures
 from models.table1 import ORDERINGS, PUBLISHED, VARIANTS
 

@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import Callable
 
 from experiments.experiment import Experiment
+from experiments.invocations import flag
 from lib.console.command import non_negative_int
 from models.checked import Kind
 
 TRAINED = "what the weights were trained on"
-
-
-def flag(name: str) -> str:
-    """The option that sets a name."""
-    return "--" + name.replace("_", "-")
 
 
 def argument_type(kind: Kind) -> Callable[[str], object]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from experiments.commands.arguments import argument_type, flag
+from experiments.commands.arguments import argument_type
 from experiments.experiment import Experiment
-from lib.console.command import non_negative_int
+from experiments.invocations import flag
+from lib.console.command import missing_package, non_negative_int
 from lib.console.progress import say
 from lib.errors import UserError
+from lib.parallel.world import on_rank_0
 from models.checked import Choice
 from models.family import Preset
+
+if TYPE_CHECKING:
+    from models.weights import Weights
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
@@ -137,3 +143,18 @@ def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
     run.write_json("results.json", results)
     figures.draw_all(weights, dataset, run.folder)
     say(f"results and pictures are in {run.folder}")
+    _write_page(experiment, run.folder, weights)
+
+
+@on_rank_0
+def _write_page(experiment: Experiment, folder: Path, weights: Weights) -> None:
+    """All of it to look at, if the packages that pages need are installed."""
+    from experiments.pages.run import write_report
+
+    try:
+        say(f"to look at: {write_report(experiment, folder, weights)}")
+    except ModuleNotFoundError as problem:
+        reason = missing_package(problem)
+        if reason is None:
+            raise
+        say(f"no page of it: {reason}")

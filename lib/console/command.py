@@ -20,8 +20,13 @@ from lib.text import print_anything
 USAGE_STATUS = 2
 
 
-#: By module, the packages that few commands import: plots and classifiers, which the bundle leaves out.
-_OPTIONAL = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+#: By module, the packages that few commands import: plots, pages and classifiers, which the bundle leaves out.
+_OPTIONAL = {
+    "jinja2": "Jinja2",
+    "markupsafe": "MarkupSafe",
+    "matplotlib": "matplotlib",
+    "sklearn": "scikit-learn",
+}
 
 
 _LARGEST_INT = 2**31 - 1  # what NumPy's seeds and Theano's sizes take everywhere
@@ -52,12 +57,10 @@ def _outcome(function: Callable[..., int | None], arguments: tuple) -> tuple[int
             "out of memory; try a smaller batch or model, or close other programs"
         )
     except ModuleNotFoundError as problem:
-        package = (problem.name or "").partition(".")[0]
-        if package not in _OPTIONAL:
+        reason = missing_package(problem)
+        if reason is None:
             raise
-        return USAGE_STATUS, _error(
-            f"this needs {_OPTIONAL[package]}, which is not installed: pip install -r requirements.txt"
-        )
+        return USAGE_STATUS, _error(reason)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT, _error("interrupted")
     except BrokenPipeError:
@@ -68,6 +71,14 @@ def _outcome(function: Callable[..., int | None], arguments: tuple) -> tuple[int
         where = f" ({problem.filename})" if problem.filename else ""
         return USAGE_STATUS, _error(f"{problem.strerror}{where}; free some space")
     return status, None
+
+
+def missing_package(problem: ModuleNotFoundError) -> str | None:
+    """In one line, that a package which few commands import is not installed; None of any other module."""
+    package = _OPTIONAL.get((problem.name or "").partition(".")[0])
+    return (
+        package and f"this needs {package}, which is not installed: pip install -r requirements.txt"
+    )
 
 
 def _option_of(problem: UserError, arguments: tuple) -> str:

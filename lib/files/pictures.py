@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lib.errors import UserError
 from lib.files.atomic import PathLike, atomic_write
@@ -20,25 +23,11 @@ def save_grid(
     images: np.ndarray,
     levels: int,
     columns: int | None = None,
+    text: Mapping[str, str] | None = None,
     scale: int = 2,
     pad: int = 2,
 ) -> None:
-    """Save images as one PNG, row by row, whole or not at all.
-
-    Parameters
-    ----------
-    path
-        A name that ends in `.png`.
-    images
-        uint8 (N, C, H, W) with N > 0, C = 1 (grey) or 3 (RGB), values 0 ... levels - 1.
-    levels
-        Number of values a pixel can take, 2 to 256; level 0 is black, the last one is white.
-    columns
-        Images in a row; by default as many as make the grid square.
-    scale
-        Width and height of the square that one pixel becomes.
-    pad
-        Width in pixels of the lines between the images and around them.
+    """Save images as one PNG, row by row, whole or not at all; see :func:`grid_png`.
 
     Raises
     ------
@@ -47,16 +36,48 @@ def save_grid(
     """
     if os.path.splitext(path)[1].lower() != ".png":
         raise UserError(f"cannot write {path}: pictures are PNG files, so let its name end in .png")
-    grid = _grid(
-        _to_bytes(images, levels), columns or math.ceil(math.sqrt(len(images))), scale, pad
-    )
-    _write(path, grid)
+    _write(path, grid_png(images, levels, columns, text, scale, pad))
 
 
 @on_rank_0
-def _write(path: PathLike, grid: np.ndarray) -> None:
+def _write(path: PathLike, data: bytes) -> None:
     with atomic_write(path) as file:
-        Image.fromarray(grid).save(file, format="PNG")
+        file.write(data)
+
+
+def grid_png(
+    images: np.ndarray,
+    levels: int,
+    columns: int | None = None,
+    text: Mapping[str, str] | None = None,
+    scale: int = 2,
+    pad: int = 2,
+) -> bytes:
+    """Images as one PNG, row by row: the content of its file.
+
+    Parameters
+    ----------
+    images
+        uint8 (N, C, H, W) with N > 0, C = 1 (grey) or 3 (RGB), values 0 ... levels - 1.
+    levels
+        Number of values a pixel can take, 2 to 256; level 0 is black, the last one is white.
+    columns
+        Images in a row; by default as many as make the grid square.
+    text
+        What the file says about itself, by name.
+    scale
+        Width and height of the square that one pixel becomes.
+    pad
+        Width in pixels of the lines between the images and around them.
+    """
+    grid = _grid(
+        _to_bytes(images, levels), columns or math.ceil(math.sqrt(len(images))), scale, pad
+    )
+    notes, file = PngInfo(), io.BytesIO()
+    for name, value in (text or {}).items():
+        notes.add_text(name, value)
+    Image.fromarray(grid).save(file, format="PNG", pnginfo=notes)
+    return file.getvalue()
 
 
 def side_by_side(originals: np.ndarray, *reconstructions: np.ndarray) -> np.ndarray:

@@ -87,6 +87,10 @@ def test_a_run_leaves_what_others_read(run):
     assert size(run / "samples.png", 5, 5)
     assert size(run / "reconstructions.png", 6, 6)
     assert size(run / "vary.png", 8, 3)
+    page = (run / "report.html").read_text()
+    for words in ("<li>top</li><li>middle</li><li>bottom</li>", "KL by level", "KL of z₂ (top)"):
+        assert words in page
+    assert page.count("<img") == 3
 
 
 def test_moving_statistics_are_in_the_weights(run):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from lib.errors import UserError
-from lib.files.pictures import PAD_VALUE, save_grid, side_by_side
+from lib.files.pictures import PAD_VALUE, grid_png, save_grid, side_by_side
 
 
 def read(path) -> np.ndarray:
@@ -63,11 +65,10 @@ def test_a_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
     save_grid(path, images, 2)
     before = path.read_bytes()
 
-    def torn(self, file, format):
-        file.write(b"half")
+    def torn(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", torn)
+    monkeypatch.setattr(os, "fsync", torn)
     with pytest.raises(UserError, match="cannot write .*No space left"):
         save_grid(path, images, 2)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
@@ -91,3 +92,11 @@ def test_pictures_are_png_files(tmp_path):
 def test_what_is_no_image_is_refused(tmp_path, images, levels):
     with pytest.raises(ValueError):
         save_grid(tmp_path / "a.png", images, levels)
+
+
+def test_a_picture_says_of_itself_what_it_is_told_to(tmp_path):
+    images = np.zeros((1, 1, 2, 2), np.uint8)
+    save_grid(tmp_path / "a.png", images, 2, text={"rows": '["z₂"]'})
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.info["rows"] == '["z₂"]'
+    assert (tmp_path / "a.png").read_bytes() == grid_png(images, 2, text={"rows": '["z₂"]'})

@@ -1,0 +1,20 @@
+"""Write a page to look at: settings, curves, numbers and pictures of a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from experiments.experiment import Experiment
+
+
+def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
+    """The run."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run's folder")
+
+
+def run(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Write report.html into the run's folder and print its path."""
+    from experiments.pages.run import write_report
+
+    print(write_report(experiment, options.run))

@@ -1,0 +1,65 @@
+"""HTML files that hold everything they show: templates, pictures as data URIs, figures as inline SVG."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lib.files.atomic import PathLike, atomic_write
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+#: What a figure draws its text and axes in, so that they take the colour of the text around them.
+INK = "#123456"
+
+
+def write_page(path: PathLike, template: str, **content: Any) -> None:
+    """Fill a template and write it, whole or not at all. Raises UserError if it cannot be written."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template(template).render(content)
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def png(data: bytes) -> str:
+    """The bytes of a PNG file as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def svg(figure: Any, name: str, description: str) -> Markup:
+    """A Matplotlib figure as SVG that stands in a page.
+
+    Parameters
+    ----------
+    name
+        Made part of all ids, which have to be unique in a page: letters only.
+    description
+        What is to be seen, for those who cannot see it.
+    """
+    import matplotlib
+
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    drawing = re.sub(
+        r' (?:width|height)="[\d.]+pt"',
+        "",
+        text.getvalue()[text.getvalue().index("<svg") :],
+        count=2,
+    )
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.S)
+    drawing = re.sub(r'(\bid="|"#|url\(#)', rf"\g<1>{name}-", drawing)
+    label = Markup('<svg role="img" aria-label="{}"').format(description)
+    return label + Markup(drawing[len("<svg") :].replace(INK, "currentColor"))
