@@ -4,6 +4,7 @@
 python experiments/mnist_latents.py train --out runs/latents
 python experiments/mnist_latents.py record runs/latents
 python experiments/mnist_latents.py plot
+python experiments/mnist_latents.py explore runs/latents/gated-pixelvae
 
 The fixed binarized MNIST has no labels and another order than MNIST. So the latent means are those of MNIST's own
 labelled images (50,000 / 10,000 / 10,000), each pixel binarized once with its grey value as the probability.
@@ -55,6 +56,13 @@ def parse(argv: list[str]):
     p = commands.add_parser("plot", help="the figure, from the record alone")
     p.add_argument("--into", type=Path, default=ROOT / "results" / "figure5", metavar="FOLDER")
     p.set_defaults(function=plot)
+
+    p = commands.add_parser(
+        "explore", help="a page of one model's latent plane: images in it, and what is drawn there"
+    )
+    p.add_argument("run", metavar="RUN", type=Path, help="the run's folder")
+    p.add_argument("--data", default="mnist", help="labelled images (default: mnist)")
+    p.set_defaults(function=explore)
     return parser.parse_args(argv)
 
 
@@ -73,15 +81,15 @@ def train(arguments) -> int:
     return status
 
 
-def labelled_images(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """MNIST's images, binarized with a fixed seed: uint8 (N, 1, 28, 28); and their digits, uint8 (N,)."""
+def labelled_images(split: str, name: str = "mnist") -> tuple[np.ndarray, np.ndarray]:
+    """A data set's images, binarized with a fixed seed: uint8 (N, 1, H, W); and their digits, uint8 (N,)."""
     from datasets import open_dataset
     from lib.noise import uniform
 
-    mnist = open_dataset("mnist")
-    grey = mnist.images(split)
+    data = open_dataset(name)
+    grey = data.images(split)
     draws = uniform(0, f"binarize {split}", 0, grey.shape)
-    return (draws < grey / np.float32(255)).astype("uint8"), mnist.labels(split)
+    return (draws < grey / np.float32(data.levels - 1)).astype("uint8"), data.labels(split)
 
 
 def latent_means(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
@@ -112,6 +120,16 @@ def neighbour_errors(latents, labels) -> dict[str, float]:
     return {"k": best, "valid_error": errors[best], "test_error": error(best, "test")}
 
 
+def load_plane(folder: Path) -> Any:
+    """The model of a run. Raises UserError unless it has two latent dimensions."""
+    from models.weights import load
+
+    model: Any = load(str(folder), MNIST).model
+    if model.latent_dim != 2:
+        raise UserError(f"{folder} has {model.latent_dim} latent dimensions: this is for two")
+    return model
+
+
 @on_rank_0
 def record(arguments) -> None:
     """Writes ``figure5.json`` and the test set's latent means, and draws them.
@@ -119,7 +137,6 @@ def record(arguments) -> None:
     Raises UserError without finished runs.
     """
     from lib.files.atomic import atomic_write, write_json
-    from models.weights import load
 
     runs, images = [], {split: labelled_images(split) for split in ("train", "valid", "test")}
     labels = {split: pair[1] for split, pair in images.items()}
@@ -127,11 +144,7 @@ def record(arguments) -> None:
     for name in MODELS:
         folder = Path(arguments.out) / name
         run = finished_run(folder)
-        model: Any = load(str(folder), MNIST).model
-        if model.latent_dim != 2:
-            raise UserError(
-                f"{folder} has {model.latent_dim} latent dimensions, and figure 5 has two"
-            )
+        model = load_plane(folder)
         latents = {split: latent_means(model, pair[0]) for split, pair in images.items()}
         run.update(neighbour_errors(latents, labels), bound=run["test"]["bound"])
         say(f"{name}: k = {run['k']}, test error {100 * run['test_error']:.1f} %")
@@ -170,6 +183,27 @@ def plot(arguments) -> None:
     with atomic_write(arguments.into / "figure5.png") as file:
         figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
     print(arguments.into / "figure5.png")
+
+
+@on_rank_0
+def explore(arguments) -> None:
+    """Writes ``explore.html`` into a run's folder; raises UserError if it has not two latent dimensions."""
+    from experiments.pages.latent_plane import write_plane
+
+    if not arguments.run.is_dir():
+        raise UserError(f"{arguments.run} is not a run's folder")
+    model = load_plane(arguments.run)
+    images, labels = labelled_images("test", arguments.data)
+    if images.shape[1:] != model.image_shape or labels.max(initial=0) > 9:
+        raise UserError(
+            f"{arguments.data} does not hold digits of {model.image_shape}", setting="data"
+        )
+    about = f"{len(images):,} test images of {arguments.data}"
+    print(
+        write_plane(
+            arguments.run / "explore.html", model, latent_means(model, images), labels, about
+        )
+    )
 
 
 if __name__ == "__main__":

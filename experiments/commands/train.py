@@ -143,11 +143,11 @@ def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
     run.write_json("results.json", results)
     figures.draw_all(weights, dataset, run.folder)
     say(f"results and pictures are in {run.folder}")
-    _write_page(experiment, run.folder, weights)
+    write_page(experiment, run.folder, weights)
 
 
 @on_rank_0
-def _write_page(experiment: Experiment, folder: Path, weights: Weights) -> None:
+def write_page(experiment: Experiment, folder: Path, weights: Weights) -> None:
     """All of it to look at, if the packages that pages need are installed."""
     from experiments.pages.run import write_report
 

@@ -44,6 +44,7 @@ def draw(rows: Rows, unit: Unit) -> Iterator[Curve]:
 
 def _curve(rows: Rows, unit: Unit, title: str, names: list[str], about: str) -> Curve:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(4.4, 2.9), layout="constrained")
     axes = figure.subplots()
@@ -69,6 +70,7 @@ def _curve(rows: Rows, unit: Unit, title: str, names: list[str], about: str) -> 
     axes.set_xlabel("iteration", color=INK)
     axes.set_ylabel(unit.name, color=INK)
     axes.tick_params(colors=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(_thousands)
     for side, spine in axes.spines.items():
         spine.set(color=INK, visible=side in ("left", "bottom"))

@@ -15,6 +15,7 @@ from lib.errors import UserError
 from lib.parallel.world import on_rank_0
 
 if TYPE_CHECKING:
+    from lib.model import Unit
     from models.weights import Weights
 
 PAGE = "report.html"
@@ -130,18 +131,24 @@ def _cards(rows: list, weights: Weights, results: Mapping[str, Any]) -> Iterator
         numbers = measured[-1]
         what = "−log p(x)" if numbers["bound"].get("exact") else "bound"
         label = f"{what}, {numbers['images']:,} {numbers['split']} images"
-        yield Card(label, with_error(numbers["bound"], unit.digits), unit.name)
+        yield _measured(label, numbers["bound"], unit)
     else:
         bounds = [row["bound"] for row in rows if row["split"] == "valid" and row["bound"]]
         label = "best of the evaluations on validation images"
         yield Card(label, f"{min(bounds):.{unit.digits}f}" if bounds else "none", unit.name)
     if measured and "kl" in numbers:
-        yield Card("of it KL", with_error(numbers["kl"], unit.digits), unit.name)
+        yield _measured("of it KL", numbers["kl"], unit)
     yield Card("parameters", f"{weights.model.parameters.count():,}")
     if weights.iteration is not None:
         yield Card("best weights", f"{weights.iteration:,}", "iterations")
     if rows:
-        yield Card("training time", duration(rows[-1]["seconds"]))
+        seconds = rows[-1]["seconds"]
+        yield Card("training time", duration(seconds) if seconds >= 60 else f"{seconds:.0f} s")
+
+
+def _measured(label: str, numbers: Mapping[str, Any], unit: Unit) -> Card:
+    mean, error = with_error(numbers, unit.digits).split(" ", 1)
+    return Card(label, mean, f"{error} {unit.name}")
 
 
 def _trouble(
@@ -189,7 +196,7 @@ def _results(results: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
     remarks = {r: None for numbers in splits.values() for r in numbers.get("remarks", ())}
     return {
         "splits": list(splits), "rows": rows, "notes": notes, "remarks": list(remarks),
-        "images": " and ".join(counts),
+        "images": " and ".join(counts), "exact": not weights.model.noise_shapes,
     }  # fmt: skip
 
 

@@ -1,9 +1,11 @@
-"""Pages to look at: what they hold, what they say of a run that lacks something, and damaged runs."""
+"""Pages to look at: what they hold and what a browser shows; runs that lack something, and damaged ones."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -11,14 +13,22 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import theano
+from browser import browser  # noqa: F401
+from PIL import Image
 
-from experiments import lsun_bedrooms, mnist_pixelvae, pictures
+from experiments import lsun_bedrooms, mnist_latents, mnist_pixelvae, pictures
 from experiments.command_line import main, parse
-from experiments.commands.train import fitted
+from experiments.commands import train
 from experiments.invocations import training_command
-from experiments.pages import curves
+from experiments.pages import curves, latent_plane
+from lib import noise
+from lib.console import command
+from lib.files.arrays import load_arrays, save_arrays
 from lib.files.atomic import to_json
 from lib.model import NATS
+from models.mnist import MnistModel, Settings
+from models.weights import load
 
 TINY = ["--model", "gated-pixelvae", "--data", "digits", "--layers", 1, "--dim-pix", 2]
 TINY += ["--latent-dim", 2, "--filter-size", 3, "--batch-size", 100, "--eval-every", 2]
@@ -38,6 +48,21 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "a run"
     assert call("train", *TINY, "--iterations", 3, "--out", folder) == 0
     return folder
+
+
+def explore(*words):
+    options = mnist_latents.parse(["explore", *[str(word) for word in words]])
+    return command.main(options.function, options)
+
+
+@pytest.fixture(scope="module")
+def plane(run):
+    """The page of the run's latent plane, with a grid of draws that is small."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(latent_plane, "CELLS", 6)
+    assert explore(run, "--data", "digits") == 0
+    patch.undo()
+    return run / "explore.html"
 
 
 @pytest.fixture
@@ -160,7 +185,7 @@ def test_a_training_ends_well_without_the_packages_of_pages(copy, monkeypatch, c
     monkeypatch.setitem(sys.modules, "jinja2", None)
     monkeypatch.delitem(sys.modules, "experiments.pages.html")
     before = (copy / "report.html").read_bytes()
-    assert call("train", *TINY, "--iterations", 4, "--out", copy) == 0
+    train.write_page(mnist_pixelvae.EXPERIMENT, copy, load(str(copy)))
     assert "no page of it: this needs Jinja2, which is not installed" in capsys.readouterr().err
     assert (copy / "report.html").read_bytes() == before
     assert call("report", copy) == 2
@@ -215,7 +240,7 @@ def test_the_command_that_is_told_trains_with_the_same_settings(experiment, word
 
     def settings(options):
         return {
-            "model": vars(fitted(experiment, options.chosen, Images)),
+            "model": vars(train.fitted(experiment, options.chosen, Images)),
             **vars(options.chosen.training),
             "seed": options.seed,
             "data": {"name": options.data, "checksum": "0"},
@@ -230,3 +255,103 @@ def test_the_command_that_is_told_trains_with_the_same_settings(experiment, word
         np.prod(Images.image_shape) == np.prod(given.chosen.settings.image_shape)
         or again.image_size
     )
+
+
+def test_the_plane_shows_each_place_with_what_is_drawn_there(run, plane):
+    page = Page(plane)
+    scatter, sprite = (np.asarray(Image.open(io.BytesIO(data))) for data in page.images())
+    model = load(str(run)).model
+    half = float(re.search(r"explore\(6, ([\d.]+)\)", page.text).group(1))
+    z = latent_plane.centres(half, 6)
+    assert z.shape == (36, 2)
+    np.testing.assert_allclose(z[0], [-5 / 6 * half, 5 / 6 * half], rtol=1e-6)  # the top left
+    np.testing.assert_allclose(z[7] - z[0], [half / 3, -half / 3], rtol=1e-5)
+    # The image of a place is what the decoder draws there, pixel by pixel: its own probabilities agree.
+    images = sprite.reshape(6, 28, 6, 28).swapaxes(1, 2).reshape(36, 1, 28, 28) // 255
+    x, latent = theano.tensor.tensor4("x"), theano.tensor.matrix("z")
+    decode = theano.function([x, latent], theano.tensor.nnet.sigmoid(model.decode(x, latent)))
+    uniform = noise.uniforms(0, "explore pixels", [0], model.image_shape)
+    np.testing.assert_array_equal(images, uniform < decode(images.astype("float32"), z))
+    assert scatter.shape == (800, 800, 4)
+
+
+def test_points_and_names_of_digits_stand_where_their_means_are():
+    means = np.array([[1.0, 1.0], [1.0, 1.0], [-1.0, 0.0]], "float32")
+    labels = np.array([1, 1, 7])
+    png = latent_plane._scatter(means, labels, 2.0)
+    alpha = np.asarray(Image.open(io.BytesIO(png)))[..., 3]
+    assert alpha[200, 600] and alpha[400, 200] and not alpha[600, 600]
+    one, seven = latent_plane._legend(means, labels, 2.0)
+    assert (one["name"], one["count"], one["place"]) == (1, 2, (75.0, 25.0))
+    assert (seven["name"], seven["count"], seven["place"]) == (7, 1, (25.0, 50.0))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["RUN", "--data", "cifar10"], "cifar10"),
+        (["nowhere"], "nowhere is not a run's folder"),
+        (["RUN/.."], "holds no best.npz"),
+    ],
+)
+def test_a_plane_that_cannot_be_drawn_is_one_line(run, capsys, words, says):
+    assert explore(*[word.replace("RUN", str(run)) for word in words]) == 2
+    assert says in error(capsys)
+
+
+def test_a_plane_has_two_dimensions(copy, capsys):
+    _, header = load_arrays(copy / "best.npz")
+    header["model"]["latent_dim"] = 3
+    model = MnistModel(Settings.within(header["model"]))
+    save_arrays(copy / "best.npz", model.parameters.arrays(), header)
+    assert explore(copy) == 2
+    assert "has 3 latent dimensions" in error(capsys)
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("name", ["report.html", "explore.html"])
+def test_a_page_can_be_read_in_a_window_of_any_width(browser, run, plane, name, width):  # noqa: F811
+    browser.open(run / name, width)
+    assert browser.complaints() == []
+    assert browser.missing_pictures() == []
+    assert browser.fits()
+
+
+def test_the_image_follows_pointer_keys_and_touch(browser, plane):  # noqa: F811
+    from selenium.webdriver import ActionChains, Keys
+
+    browser.open(plane, 1400)
+    page = Page(plane)
+    half = float(re.search(r"explore\(6, ([\d.]+)\)", page.text).group(1))
+    sprite = Image.open(io.BytesIO(page.images()[1]))
+    preview, place = (browser.driver.find_element("id", name) for name in ("preview", "place"))
+    square = browser.driver.find_element("css selector", ".plane")
+    side = square.size["width"]
+
+    def check(column, row):
+        """That the place is named, and that its image is seen: the middle of each enlarged pixel is enough."""
+        z = latent_plane.centres(half, 6)[6 * row + column]
+        assert place.text == f"z = ({z[0]:.2f}, {z[1]:.2f})".replace("-", "−")
+        box = (28 * column, 28 * row, 28 * (column + 1), 28 * (row + 1))
+        with Image.open(io.BytesIO(preview.screenshot_as_png)) as shown:
+            seen = np.asarray(shown.convert("L").resize((28, 28), Image.Resampling.NEAREST))
+        inside = slice(2, -2)  # its corners are round
+        expected = np.asarray(sprite.crop(box))[inside, inside]
+        assert np.mean((seen[inside, inside] > 127) == (expected > 127)) > 0.97
+
+    def move(column, row):
+        offset = [round(side * ((n + 0.5) / 6 - 0.5)) for n in (column, row)]
+        ActionChains(browser.driver).move_to_element_with_offset(square, *offset).perform()
+
+    check(3, 3)
+    move(1, 1)
+    check(1, 1)
+    move(5, 4)
+    check(5, 4)
+    square.send_keys(Keys.ARROW_LEFT, Keys.ARROW_UP, Keys.ARROW_UP)
+    check(4, 2)
+    browser.touch(square, 5, 5)
+    check(0, 0)
+    square.send_keys(Keys.ARROW_LEFT)  # nothing lies beyond the edge
+    check(0, 0)
+    assert browser.complaints() == []
