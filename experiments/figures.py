@@ -7,7 +7,7 @@ levels as in figures 1, 6, 7, 8 and 11.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
@@ -54,7 +54,7 @@ class Picture:
 class VectorFigures:
     """Pictures of a :class:`lib.model.LatentModel` (figures 9 and 10)."""
 
-    SAMPLES, ORIGINALS = 100, 50
+    SAMPLES, ORIGINALS, FEW = 100, 50, 16
 
     def __init__(self, model: Any, sampler: str = "cached"):
         from lib.sampling.images import ImageSampler
@@ -84,7 +84,7 @@ class VectorFigures:
 class LayeredFigures:
     """Pictures of a :class:`lib.model.LayeredModel` (figures 1, 6, 7, 8 and 11)."""
 
-    SAMPLES, ORIGINALS = 25, 8
+    SAMPLES, ORIGINALS, FEW = 25, 8, 4
 
     def __init__(self, model: Any, sampler: str = "cached"):
         from lib.sampling.latents import LatentSampler
@@ -131,6 +131,24 @@ def kind_of(family: Family) -> type[Figures]:
 def of(weights: Weights, sampler: str = "cached") -> Any:
     """What draws the pictures of a model."""
     return kind_of(weights.family)(weights.model, sampler)
+
+
+def while_training(family: Family, model: Any, dataset) -> Callable[[], dict[str, bytes]]:
+    """What draws a few pictures of a model as it is when called: PNG files by name."""
+    kind = kind_of(family)
+    compiled: list[Any] = []  # at the first call, once for all
+
+    def draw() -> dict[str, bytes]:
+        if not compiled:
+            compiled.append(kind(model))
+        pictures = {"samples": compiled[0].samples(kind.FEW, seed=0)}
+        if model.noise_shapes:
+            originals = evenly_spaced(dataset, "valid", min(kind.FEW // 2, dataset.size("valid")))
+            more = (1,) if family.layered else ()
+            pictures["reconstructions"] = compiled[0].reconstructions(originals, 0, *more)
+        return {name: picture.png(model.levels) for name, picture in pictures.items()}
+
+    return draw
 
 
 def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> None:

@@ -78,6 +78,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     -------
     0, or the exit status of the signal that stopped it
     """
+    from experiments import figures
     from lib.backend.summary import summary
     from lib.runs.environment import environment_record
     from lib.runs.folder import Run
@@ -105,7 +106,8 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
             f"latents: {latents}"
         )
         recipe = preset.training.recipe(options.seed, options.on_nan)
-        status = Trainer(model, dataset, recipe, run).run()
+        draw = figures.while_training(family, model, dataset) if options.tensorboard else None
+        status = Trainer(model, dataset, recipe, run, draw).run()
         if status == 0:
             finish(experiment, run, dataset, preset)
         return status

@@ -20,9 +20,6 @@ from lib.runs.folder import BEST
 if TYPE_CHECKING:
     from models.weights import Weights
 
-#: How many samples are drawn where there is no picture of any, by whether latents come in levels: seconds of work.
-FEW = {False: 16, True: 4}
-
 
 @dataclass(frozen=True)
 class Shown:
@@ -45,7 +42,7 @@ def pictures(experiment: Experiment, folder: Path, weights: Weights) -> Iterator
     layered = experiment.family.layered
     about = "Images drawn from the model, pixel by pixel."
     shown = _file(experiment, folder, "Samples", "sample", "samples.png", about)
-    yield shown if shown.uri else _few_samples(shown, weights, FEW[layered])
+    yield shown if shown.uri else _few_samples(shown, weights)
     if model.noise_shapes:
         about = "Each original, then one image drawn from its latent."
         if layered:
@@ -74,8 +71,10 @@ def _file(
         return Shown(title, f"There is no picture of these weights ({name}); this draws it.", line)
 
 
-def _few_samples(missing: Shown, weights: Weights, count: int) -> Shown:
-    drawn = figures.of(weights).samples(count, seed=0).png(weights.model.levels)
+def _few_samples(missing: Shown, weights: Weights) -> Shown:
+    """So few that they take seconds, drawn for the page."""
+    drawer = figures.of(weights)
+    count, drawn = drawer.FEW, drawer.samples(drawer.FEW, seed=0).png(weights.model.levels)
     with Image.open(io.BytesIO(drawn)) as image:
         about = f"{count} images drawn from the model, for this page alone; this draws more."
         return Shown(missing.title, about, missing.command, png(drawn), image.size)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 from tqdm import tqdm
 
@@ -15,6 +16,19 @@ def say(line: str) -> None:
     """Print a line on standard error, above a progress bar where there is one."""
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()  # which CPython 3.8 does not do by itself outside a terminal
+
+
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """No :class:`Progress` shows itself that is made in the body, which is a short part of longer work."""
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
 
 
 @contextlib.contextmanager
@@ -69,9 +83,10 @@ class Progress:
         self._shown = initial
         self._bar = (
             tqdm(total=total, initial=initial, unit=f" {unit}", dynamic_ncols=True, file=sys.stderr)
-            if _shows_bars()
+            if _shows_bars() and not _quiet.get()
             else None
         )
+        self._lines = self._bar is None and not _quiet.get()
 
     def __enter__(self) -> Progress:
         return self
@@ -87,7 +102,7 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(self._values, refresh=False)
             self._bar.update(n)
-        elif time.monotonic() >= self._next:
+        elif self._lines and time.monotonic() >= self._next:
             self._print_line()
             self._interval = min(1.5 * self._interval, 60.0)
             self._next = time.monotonic() + self._interval
@@ -100,7 +115,7 @@ class Progress:
         """Show the last state."""
         if self._bar is not None:
             self._bar.close()
-        elif self.count != self._shown:
+        elif self._lines and self.count != self._shown:
             self._print_line()
 
     def _print_line(self) -> None:

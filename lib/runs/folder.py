@@ -18,7 +18,7 @@ from lib.files.atomic import PathLike, to_json, user_errors, write_json
 from lib.parallel.world import world
 from lib.runs.metrics import append_row, read_metrics, restore_metrics
 from lib.runs.settings import differences
-from lib.runs.tensorboard import ScalarWriter
+from lib.runs.tensorboard import EventWriter
 
 BEST = "best.npz"
 REPORT = "trouble.npz"  # the step that was not finite
@@ -45,7 +45,7 @@ class Run:
         self.config = config
         self._columns = columns
         self._lock: int | None = None  # on rank 0
-        self._scalars: ScalarWriter | None = None
+        self._events: EventWriter | None = None
 
     @classmethod
     def open(
@@ -70,7 +70,7 @@ class Run:
         columns
             What this model logs beside :data:`lib.runs.metrics.COLUMNS`.
         tensorboard
-            Whether :meth:`scalars` writes event files.
+            Whether :meth:`scalars` and :meth:`pictures` write event files, which begin with the settings.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class Run:
             write_json(folder / "config.json", self.config)
             restore_metrics(folder / "metrics.csv", self._columns, iteration)
             if tensorboard:
-                self._scalars = ScalarWriter(folder, after=iteration)
+                self._events = self._open_events(iteration)
         except BaseException:
             self.close()
             raise
@@ -106,8 +106,8 @@ class Run:
     def close(self) -> None:
         """Close the event file and free the lock."""
         try:
-            if self._scalars is not None:
-                self._scalars.close()
+            if self._events is not None:
+                self._events.close()
         finally:
             if self._lock is not None:
                 os.close(self._lock)
@@ -137,9 +137,9 @@ class Run:
             os.close(lock)
         write_json(self.path("config.json"), self.config)
         restore_metrics(self.path("metrics.csv"), self._columns, None)
-        if self._scalars is not None:
-            self._scalars.close()
-            self._scalars = ScalarWriter(self.folder, after=None)
+        if self._events is not None:
+            self._events.close()
+            self._events = self._open_events(None)
 
     def path(self, name: str) -> Path:
         """Path of a file of this run, such as `samples.png`."""
@@ -189,8 +189,20 @@ class Run:
 
     def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
         """Write values for TensorBoard, when the run was opened with `tensorboard=True`."""
-        if self._scalars is not None:
-            self._scalars.write(iteration, values)
+        if self._events is not None:
+            self._events.scalars(iteration, values)
+
+    def pictures(self, iteration: int, pictures: Mapping[str, bytes]) -> None:
+        """Write PNG files by name for TensorBoard, when the run was opened with `tensorboard=True`."""
+        if self._events is not None:
+            self._events.pictures(iteration, pictures)
+
+    def _open_events(self, iteration: int | None) -> EventWriter:
+        events = EventWriter(self.folder, after=iteration)
+        # Indented text is shown as it is.
+        lines = to_json(self.config["settings"], indent=2).splitlines()
+        events.text(iteration or 0, "settings", "\n".join(f"    {line}" for line in lines))
+        return events
 
 
 def best_weights(folder: PathLike) -> Path:

@@ -96,6 +96,14 @@ class Saver:
         self._run.log(row)
 
     @_by_rank_0
+    def pictures(self, iteration: int, pictures: Mapping[str, bytes]) -> None:
+        """Write PNG files by name for TensorBoard; if that fails, say so."""
+        try:
+            self._run.pictures(iteration, pictures)
+        except UserError as problem:
+            say(f"no pictures of iteration {iteration}: {problem}")
+
+    @_by_rank_0
     def report(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
         """Write the report of a step that was not finite; if that fails, say so."""
         try:

@@ -7,16 +7,20 @@ error.
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from lib.errors import UserError
 from lib.files.atomic import user_errors
 
 
-class ScalarWriter:
-    """Appends scalars to a new event file in `folder`.
+class EventWriter:
+    """Appends scalars, pictures and texts to a new event file in `folder`.
 
     `after` is the iteration that a resumed run goes on from: TensorBoard then forgets later ones,
     which earlier event files may hold.
@@ -41,11 +45,34 @@ class ScalarWriter:
                 self._write(after + 1, session_log=start)
                 self._writer.flush()
 
-    def write(self, iteration: int, values: Mapping[str, float]) -> None:
+    def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
         """Write one value a name; names with `/` are grouped by TensorBoard."""
+        summary = self._summary.scalar
+        self._write_all(iteration, [summary(name, value) for name, value in values.items()])
+
+    def pictures(self, iteration: int, pictures: Mapping[str, bytes]) -> None:
+        """Write one picture a name, each the content of a PNG file."""
+        self._write_all(iteration, [self._image(name, png) for name, png in pictures.items()])
+
+    def text(self, iteration: int, name: str, markdown: str) -> None:
+        """Write a text, which TensorBoard reads as Markdown."""
+        self._write_all(iteration, [self._summary.text(name, markdown)])
+
+    def _image(self, name: str, png: bytes) -> Any:
+        with Image.open(io.BytesIO(png)) as picture:
+            content = {
+                "width": picture.width,
+                "height": picture.height,
+                "colorspace": len(picture.getbands()),
+                "encoded_image_string": png,
+            }
+        kind = self._summary.Summary
+        return kind(value=[kind.Value(tag=name, image=kind.Image(**content))])
+
+    def _write_all(self, iteration: int, summaries: Sequence[Any]) -> None:
         with user_errors(self._task):
-            for name, value in values.items():
-                self._write(iteration, summary=self._summary.scalar(name, value))
+            for summary in summaries:
+                self._write(iteration, summary=summary)
             self._writer.flush()
 
     def close(self) -> None:

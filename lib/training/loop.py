@@ -7,7 +7,7 @@ evaluation to go on bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from lib.model import Model, MovingModel, draw_noise
 from lib.parallel.world import world
 from lib.runs.folder import Run
 from lib.runs.saver import Saver
+from lib.training.pictures import Pictures
 from lib.training.replay import report_arrays
 from lib.training.state import Clock, State
 from lib.training.statistics import MovingStatistics, batches_after
@@ -44,14 +45,24 @@ class Trainer:
     the run's folder then holds all that takes the step again. If saving fails, training goes on and
     the next save tries again.
 
+    ``draw`` gives pictures of the model, PNG files by name, for TensorBoard (:mod:`lib.training.pictures`).
+
     Raises
     ------
     UserError
         The checkpoint does not fit the model, or the first one cannot be written.
     """
 
-    def __init__(self, model: Model, dataset: Dataset, recipe: Recipe, run: Run) -> None:
+    def __init__(
+        self,
+        model: Model,
+        dataset: Dataset,
+        recipe: Recipe,
+        run: Run,
+        draw: Callable[[], Mapping[str, bytes]] | None = None,
+    ) -> None:
         self._model, self._dataset, self._recipe = model, dataset, recipe
+        self._pictures = Pictures(draw) if draw else None
         self._bound = Bound(model, recipe.seed, recipe.evaluation_batch)
         self._statistics: MovingStatistics | None = None
         if recipe.statistics_batches:
@@ -200,6 +211,8 @@ class Trainer:
             + text
             + (f"; {state.skipped} iterations skipped" if state.skipped else "")
         )
+        if self._pictures is not None and np.isfinite(valid["bound"]):
+            self._saver.pictures(state.iteration, self._pictures())
         state.evaluated()
 
     def _validate(self) -> Evaluation:

@@ -55,7 +55,7 @@ def train(data, out, *arguments, experiment=imagenet64, iterations=2):
 def run(colour, tmp_path_factory):
     """A finished training of two iterations."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    assert train(colour, folder, "--preset", "tiny") == 0
+    assert train(colour, folder, "--preset", "tiny", "--tensorboard") == 0
     return folder
 
 
@@ -91,6 +91,8 @@ def test_a_run_leaves_what_others_read(run):
     for words in ("<li>top</li><li>middle</li><li>bottom</li>", "KL by level", "KL of z₂ (top)"):
         assert words in page
     assert page.count("<img") == 3
+    (events,) = run.glob("events.*")
+    assert events.read_bytes().count(b"\x89PNG") == 2  # samples and reconstructions
 
 
 def test_moving_statistics_are_in_the_weights(run):

@@ -16,6 +16,8 @@ import pytest
 
 from lib.errors import UserError
 from lib.files.arrays import load_arrays, save_arrays
+from lib.files.atomic import to_json
+from lib.files.pictures import grid_png
 from lib.runs.environment import environment_record
 from lib.runs.folder import Run
 from lib.runs.metrics import COLUMNS, read_metrics
@@ -317,22 +319,26 @@ def test_a_folder_deleted_under_a_training_is_noticed(tmp_path):
                 save()
 
 
-def read_events(folder):
-    """(step, tag, value) of all event files, by TensorBoard's record format, and the restarts."""
+def events_of(folder):
+    """All events of all event files, by TensorBoard's record format."""
     from tensorboardX.proto.event_pb2 import Event
 
-    scalars, starts = [], []
+    events = []
     for path in sorted(Path(folder).glob("events.out.tfevents.*")):
         data = path.read_bytes()
         while data:
             length = int.from_bytes(data[:8], "little")
-            event, data = Event.FromString(data[12 : 12 + length]), data[16 + length :]
-            scalars += [
-                (event.step, value.tag, value.simple_value) for value in event.summary.value
-            ]
-            if event.HasField("session_log"):
-                starts.append(event.step)
-    return scalars, starts
+            events.append(Event.FromString(data[12 : 12 + length]))
+            data = data[16 + length :]
+    return events
+
+
+def read_events(folder):
+    """(step, tag, value) of all scalars, and the restarts."""
+    events = events_of(folder)
+    values = [(event.step, value) for event in events for value in event.summary.value]
+    scalars = [(n, v.tag, v.simple_value) for n, v in values if v.HasField("simple_value")]
+    return scalars, [event.step for event in events if event.HasField("session_log")]
 
 
 def test_tensorboard_files_hold_the_scalars(tmp_path):
@@ -343,6 +349,36 @@ def test_tensorboard_files_hold_the_scalars(tmp_path):
         assert read_events(tmp_path) == (expected, [])  # flushed
     with Run.open(tmp_path, CONFIG, tensorboard=True):
         assert read_events(tmp_path)[1] == [6]
+
+
+def test_tensorboard_files_hold_the_settings_and_pictures(tmp_path):
+    png = grid_png(np.zeros((1, 3, 4, 5), np.uint8), 256, scale=1, pad=0)
+    with Run.open(tmp_path, CONFIG, tensorboard=True) as run:
+        run.save_checkpoint(ARRAYS, {"iteration": 5})
+        run.pictures(10, {"samples": png})
+    events = [(e.step, value) for e in events_of(tmp_path) for value in e.summary.value]
+    (first, text), (step, picture) = events
+    assert (first, text.tag) == (0, "settings/text_summary")
+    lines = text.tensor.string_val[0].decode().splitlines()
+    assert json.loads("".join(lines)) == json.loads(to_json(CONFIG["settings"]))
+    assert all(line.startswith("    ") for line in lines)
+    assert (step, picture.tag, picture.image.encoded_image_string) == (10, "samples", png)
+    assert (picture.image.width, picture.image.height, picture.image.colorspace) == (5, 4, 3)
+    with Run.open(tmp_path, CONFIG, tensorboard=True):
+        pass
+    assert (
+        sum(len(e.summary.value) for e in events_of(tmp_path) if e.step == 5) == 1
+    )  # the settings
+
+
+def test_pictures_that_cannot_be_written_do_not_end_a_training(tmp_path, monkeypatch, capsys):
+    def full(iteration, pictures):
+        raise UserError("cannot write TensorBoard events: No space left on device")
+
+    with Run.open(tmp_path, CONFIG, tensorboard=True) as run:
+        monkeypatch.setattr(run, "pictures", full)
+        Saver(run).pictures(3, {})
+    assert "no pictures of iteration 3: cannot write" in capsys.readouterr().err
 
 
 def test_tensorboard_is_given_finite_values_alone(tmp_path):
