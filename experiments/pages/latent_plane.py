@@ -58,26 +58,10 @@ def draw_grid(model: LatentModel, half: float, cells: int, seed: int) -> np.ndar
 
     All with the same random numbers for the pixels, so that z alone differs from one to the next.
     """
-    import theano.tensor as T
+    from lib.sampling.images import ImageSampler
 
-    from lib import noise
-    from lib.console.compiling import compiling
-    from lib.sampling.draws import bernoulli
-    from lib.sampling.images import drawn_in_turn
-    from lib.sampling.samplers import Sampler
-
-    x, latent = T.tensor4("x"), T.matrix("z")
-    with compiling("the sampler", len(model.parameters)):
-        sampler = Sampler(x, model.decode(x, latent), [latent], bernoulli)
     z = centres(half, cells)
-    uniform = noise.uniforms(seed, "explore pixels", [0], model.image_shape)
-    rows = [slice(n, n + 4 * cells) for n in range(0, len(z), 4 * cells)]
-    drawn = drawn_in_turn(
-        lambda at, bar: sampler(uniform.repeat(len(z[at]), axis=0), z[at], progress=bar),
-        rows,
-        model.image_shape[1],
-    )
-    return np.concatenate(drawn).astype("uint8")
+    return ImageSampler(model).decode(z, seed, numbers=[0] * len(z))
 
 
 def _half_side(means: np.ndarray) -> float:

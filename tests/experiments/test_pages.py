@@ -270,9 +270,17 @@ def test_the_plane_shows_each_place_with_what_is_drawn_there(run, plane):
     images = sprite.reshape(6, 28, 6, 28).swapaxes(1, 2).reshape(36, 1, 28, 28) // 255
     x, latent = theano.tensor.tensor4("x"), theano.tensor.matrix("z")
     decode = theano.function([x, latent], theano.tensor.nnet.sigmoid(model.decode(x, latent)))
-    uniform = noise.uniforms(0, "explore pixels", [0], model.image_shape)
+    uniform = noise.uniforms(0, "sample pixels", [0], model.image_shape)
     np.testing.assert_array_equal(images, uniform < decode(images.astype("float32"), z))
     assert scatter.shape == (800, 800, 4)
+
+
+def test_the_readme_says_how_to_draw_a_plane():
+    readme = (mnist_latents.ROOT / "README.md").read_text()
+    commands = re.findall(r"^python experiments/mnist_latents.py (.*)", readme, re.M)
+    assert [mnist_latents.parse(shlex.split(c)).function for c in commands] == [
+        mnist_latents.explore
+    ]
 
 
 def test_points_and_names_of_digits_stand_where_their_means_are():

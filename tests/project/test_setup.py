@@ -297,6 +297,13 @@ def test_the_version_is_the_same_everywhere():
     assert changes[0] == cited == VERSION
 
 
+def test_the_pictures_of_the_readme_are_there_and_small():
+    pictures = re.findall(r'<img src="([^"]+)"', (ROOT / "README.md").read_text())
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 200_000
+
+
 def test_each_target_of_make_is_listed_by_help():
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)", makefile, re.M).group(1).split()
