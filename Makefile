@@ -1,7 +1,7 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
 
-.PHONY: setup help train test coverage fuzz bench results gpu-compile-test gpu-run-test lint docker bundle mpi
+.PHONY: setup help train test coverage fuzz bench results tour gpu-compile-test gpu-run-test lint docker bundle mpi
 
 setup: .venv/ready ## build .venv, with everything pinned
 
@@ -26,6 +26,9 @@ bench: setup .venv-bench/ready ## measure speed beside PyTorch
 
 results: setup ## write the results' pages from the records
 	$(python) experiments/results.py
+
+tour: setup ## run the notebook and keep its outputs
+	$(python) notebooks/execute.py
 
 gpu-compile-test: setup ## compile for a GPU, without one (1.5 GB)
 	scripts/fetch-gpu-tools

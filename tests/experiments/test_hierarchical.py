@@ -16,7 +16,6 @@ from lib.files.arrays import load_arrays
 from lib.runs.metrics import read_metrics
 from models.registry import HIERARCHICAL
 
-
 SIDE = 8  # of the pictures: the time goes into drawing them pixel by pixel
 
 
