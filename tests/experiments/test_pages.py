@@ -30,8 +30,14 @@ from lib.model import NATS
 from models.mnist import MnistModel, Settings
 from models.weights import load
 
-TINY = ["--model", "gated-pixelvae", "--data", "digits", "--layers", 1, "--dim-pix", 2]
-TINY += ["--latent-dim", 2, "--filter-size", 3, "--batch-size", 100, "--eval-every", 2]
+TINY = ["--data", "digits", "--layers", 1, "--dim-pix", 2, "--latent-dim", 2]
+TINY += ["--filter-size", 3, "--batch-size", 100, "--eval-every", 2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_fast():
+    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+        yield
 
 
 def call(*words):
