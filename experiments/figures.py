@@ -40,11 +40,12 @@ class Picture:
 
         return grid_png(self.images, levels, self.columns, self._text())
 
-    def save(self, path: Path, levels: int) -> Path:
-        """Write that file; gives the path. Raises UserError."""
+    def save(self, path: Path, weights: Weights) -> Path:
+        """Write that file, which says of which weights it is; gives the path. Raises UserError."""
         from lib.files.pictures import save_grid
 
-        save_grid(path, self.images, levels, self.columns, self._text())
+        text = {**self._text(), "iteration": str(weights.iteration)}
+        save_grid(path, self.images, weights.model.levels, self.columns, text)
         return path
 
     def _text(self) -> dict[str, str]:
@@ -154,7 +155,7 @@ def while_training(family: Family, model: Any, dataset) -> Callable[[], dict[str
 def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> None:
     """Draw the pictures of a finished run into a folder, under names with the prefix."""
     for name, picture in of(weights).all(dataset):
-        picture.save(folder / f"{prefix}{name}", weights.model.levels)
+        picture.save(folder / f"{prefix}{name}", weights)
 
 
 def evenly_spaced(dataset, split: str, count: int) -> np.ndarray:

@@ -41,4 +41,4 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     originals = figures.evenly_spaced(dataset, options.split, options.count)
     more = (options.draws, options.level) if experiment.family.layered else ()
     drawn = drawer.reconstructions(originals, options.seed, *more)
-    print(drawn.save(picture_path(options, "reconstructions.png"), weights.model.levels))
+    print(drawn.save(picture_path(options, "reconstructions.png"), weights))

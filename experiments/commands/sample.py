@@ -22,4 +22,4 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Draw the picture and print its path."""
     weights = experiment.load(options)
     drawn = figures.of(weights, options.sampler).samples(options.count, options.seed)
-    print(drawn.save(picture_path(options, "samples.png"), weights.model.levels))
+    print(drawn.save(picture_path(options, "samples.png"), weights))

@@ -24,4 +24,4 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     weights = experiment.load(options)
     drawer = figures.LayeredFigures(weights.model, options.sampler)
     drawn = drawer.variations(options.level, options.count, options.scenes, options.seed)
-    print(drawn.save(picture_path(options, "vary.png"), weights.model.levels))
+    print(drawn.save(picture_path(options, "vary.png"), weights))

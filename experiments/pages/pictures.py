@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -15,7 +15,6 @@ from experiments import figures
 from experiments.experiment import Experiment
 from experiments.invocations import command
 from experiments.pages.html import png
-from lib.runs.folder import BEST
 
 if TYPE_CHECKING:
     from models.weights import Weights
@@ -38,43 +37,45 @@ class Shown:
 
 def pictures(experiment: Experiment, folder: Path, weights: Weights) -> Iterator[Shown]:
     """Samples, reconstructions and variations, as far as the model has them."""
-    model: Any = weights.model
     layered = experiment.family.layered
+
+    def shown(title: str, word: str, name: str, about: str) -> Shown:
+        wanted = Shown(title, about, command(experiment, word, folder))
+        return _from_file(wanted, folder / name, weights.iteration)
+
     about = "Images drawn from the model, pixel by pixel."
-    shown = _file(experiment, folder, "Samples", "sample", "samples.png", about)
-    yield shown if shown.uri else _few_samples(shown, weights)
-    if model.noise_shapes:
+    samples = shown("Samples", "sample", "samples.png", about)
+    yield samples if samples.uri else _few_samples(samples, weights)
+    if weights.model.noise_shapes:
         about = "Each original, then one image drawn from its latent."
         if layered:
             about = "In each row an original, then images drawn from its top latent."
-        yield _file(
-            experiment, folder, "Reconstructions", "reconstruct", "reconstructions.png", about
-        )
+        yield shown("Reconstructions", "reconstruct", "reconstructions.png", about)
     if layered:
         about = "In each row the noise of one level alone changes."
-        yield _file(experiment, folder, "Variations", "vary", "vary.png", about)
+        yield shown("Variations", "vary", "vary.png", about)
 
 
-def _file(
-    experiment: Experiment, folder: Path, title: str, word: str, name: str, about: str
-) -> Shown:
-    """A picture in the folder, unless it is older than the weights or cannot be read."""
-    line, path = command(experiment, word, folder), folder / name
+def _from_file(wanted: Shown, path: Path, iteration: int | None) -> Shown:
+    """With the picture in a file, if that can be read and says that it is of the weights of this iteration."""
     try:
-        fresh = path.stat().st_mtime >= (folder / BEST).stat().st_mtime
-        data = path.read_bytes() if fresh else b""
+        data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            rows = tuple(json.loads(image.info.get("rows", "[]")))
-            return Shown(title, about, line, png(data), image.size, rows)
+            if image.info.get("iteration") == str(iteration):
+                rows = tuple(json.loads(image.info.get("rows", "[]")))
+                return replace(wanted, uri=png(data), size=image.size, rows=rows)
     except (OSError, SyntaxError, ValueError):  # what Pillow raises of a file that is no picture
-        return Shown(title, f"There is no picture of these weights ({name}); this draws it.", line)
+        pass
+    return replace(
+        wanted, about=f"There is no picture of these weights ({path.name}); this draws it."
+    )
 
 
-def _few_samples(missing: Shown, weights: Weights) -> Shown:
+def _few_samples(wanted: Shown, weights: Weights) -> Shown:
     """So few that they take seconds, drawn for the page."""
     drawer = figures.of(weights)
     count, drawn = drawer.FEW, drawer.samples(drawer.FEW, seed=0).png(weights.model.levels)
+    about = f"{count} images drawn from the model, for this page alone; this draws more."
     with Image.open(io.BytesIO(drawn)) as image:
-        about = f"{count} images drawn from the model, for this page alone; this draws more."
-        return Shown(missing.title, about, missing.command, png(drawn), image.size)
+        return replace(wanted, about=about, uri=png(drawn), size=image.size)
