@@ -18,7 +18,6 @@ from typing import Any
 
 from lib.console.command import ArgumentParser, main, positive_int
 from lib.console.progress import Progress, say
-from lib.training.step import Recipe, TrainingStep, average_weight
 
 DECAYS = (0.0, 0.999, 0.9997, 0.9999, 0.99997)
 
@@ -70,6 +69,7 @@ class Continued:
         from lib.evaluation import Bound
         from lib.files.arrays import load_arrays
         from lib.runs.settings import check_data
+        from lib.training.step import TrainingStep
         from models.registry import MNIST
 
         arrays, header = load_arrays(folder / "checkpoint.npz", kind="checkpoint")
@@ -80,7 +80,7 @@ class Continued:
         check_data(settings, self._dataset)
         self._model = MNIST.build(MNIST.settings.parse(settings["model"]), seed=0)
         # One average is compiled in: it takes each of the others in turn to be evaluated.
-        self._recipe: Recipe = dataclasses.replace(MNIST.recipe(settings), average_decay=0.999)
+        self._recipe = dataclasses.replace(MNIST.recipe(settings), average_decay=0.999)
         self._step = TrainingStep(self._model, self._recipe)
         self._step.restore({"averaged": arrays["packed"], **arrays})
         self._bound = Bound(self._model, self._recipe.seed, self._recipe.evaluation_batch)
@@ -101,6 +101,7 @@ class Continued:
     def go_on(self, iterations: int, cool: bool = False) -> Mapping[str, float]:
         """Train so many iterations; the validation bounds in nats, by the average's decay."""
         from lib.model import draw_noise
+        from lib.training.step import average_weight
 
         recipe, last = self._recipe, self.iteration + iterations
         stream = self._dataset.training_stream(recipe.batch_size, recipe.seed, self.iteration)

@@ -10,18 +10,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib.errors import UserError
 from lib.files.arrays import load_arrays
-from lib.model import Model
 from lib.parallel.world import on_rank_0
 from lib.runs.folder import best_weights
 from models.checked import Whole
 from models.family import Family
 from models.registry import parse_header
+
+if TYPE_CHECKING:
+    from lib.model import Model
 
 #: The folder of the repository's trained weights, one ``NAME.npz`` a model.
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"

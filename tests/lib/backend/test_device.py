@@ -202,6 +202,7 @@ def test_on_the_cpu_it_is_recorded():
 
 def test_no_command_line_imports_theano_before_the_device_is_chosen():
     paths = sorted((ROOT / "experiments").rglob("*.py"))
+    paths += [ROOT / "benchmarks" / f"{name}.py" for name in ("worker", "agreement")]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
     code = "import sys, importlib; [importlib.import_module(n) for n in sys.argv[1:]]; "
     done = run("-c", code + "print('theano' in sys.modules)", *names)
