@@ -30,7 +30,7 @@ from datasets.decoding import (
     decode,
 )
 from datasets.picture_files import listed, reader, split
-from datasets.places import exists, is_directory
+from datasets.places import exists, is_directory, source_folder
 from datasets.sources import SourceFile
 from datasets.streaming import Split, streamed_part, write_images
 from lib.console.progress import say
@@ -44,6 +44,9 @@ _MULTIPLE, _MOST = 16, 1024
 def recipe_of(name: str, image_size: int = IMAGE_SIZE) -> Recipe:
     """The recipe of the pictures in the folder or zip `name`, as squares of `image_size` pixels.
 
+    A relative path that leads to nothing here is taken from `$PIXELVAE_DATA`, so that weights can
+    name what they were trained on wherever that lies.
+
     Raises
     ------
     UserError
@@ -55,6 +58,9 @@ def recipe_of(name: str, image_size: int = IMAGE_SIZE) -> Recipe:
             setting="image_size",
         )
     place = Path(os.path.abspath(name))
+    elsewhere = Path(os.path.abspath(source_folder(name)))
+    if not exists(place) and exists(elsewhere):
+        place = elsewhere
     look = functools.lru_cache(maxsize=1)(listed)  # a large folder takes seconds
     recipe = Recipe(
         name=name,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import UserError
-from models.checked import Checked, Number, Pair, Tuples, Whole, setting
+from models.checked import Checked, Maybe, Number, Pair, Tuples, Whole, setting
 from models.family import Preset
 from models.settings import Settings
 
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Training(Checked):
     """The recipe (section E.2 and the released code): Adam at ``learning_rate`` with staircase
-    decay.
+    decay, or falling as √(decay_after / t) if that is set, which suits trainings of any length.
 
     warmups: iterations A₁, A₂ until the KLs count in full. floor: iterations B in which the floor
     of the prior's sigma falls to 0. decay: factor, and after how many iterations each time.
-    statistics: batches that batch norm's moving statistics are averaged over before each
-    evaluation.
+    average_decay: of the moving average of the weights that is evaluated, None for the weights
+    themselves. statistics: batches that batch norm's moving statistics are averaged over before
+    each evaluation.
     """
 
     batch: int = setting(Whole(), about="images in a training batch", option="batch_size")
@@ -41,6 +42,12 @@ class Training(Checked):
         about="training batches that moving statistics are averaged over before an evaluation",
     )  # fmt: skip
     eval_every: int = setting(Whole(), 5000, about="iterations from one evaluation to the next")
+    decay_after: int | None = setting(
+        Maybe(Whole()), None, about="from iteration T on, the learning rate falls as sqrt(T / t)"
+    )
+    average_decay: float | None = setting(
+        Maybe(Number(below=1)), None, about="evaluate the exponential moving average of the weights"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,8 +57,9 @@ class Training(Checked):
     def schedule(self, t: int) -> dict[str, float]:
         """The scalars of iteration t >= 1."""
         factor, every = self.decay
+        falling = min(1.0, self.decay_after / t) ** 0.5 if self.decay_after else 1.0
         scalars = {
-            "learning_rate": self.learning_rate * factor ** ((t - 1) // every),
+            "learning_rate": self.learning_rate * falling * factor ** ((t - 1) // every),
             "alpha1": min(1.0, t / self.warmups[0]),
         }
         if len(self.warmups) == 2:
@@ -65,7 +73,8 @@ class Training(Checked):
 
         return Recipe(
             self.iterations, self.batch, self.eval_every, seed, self.schedule, clip_norm=5.0,
-            evaluation_batch=self.batch, statistics_batches=self.statistics, on_nan=on_nan,
+            evaluation_batch=self.batch, statistics_batches=self.statistics,
+            average_decay=self.average_decay, on_nan=on_nan,
         )  # fmt: skip
 
 
@@ -142,6 +151,23 @@ _TINY: dict[str, Any] = dict(
     embed=0,
 )
 
+# Not of the paper either: its structure at a size that a few cores train.
+_FEW_CORES: dict[str, Any] = dict(
+    stages=((16, 1), (32, 1), (48, 2)),
+    latents=(16, 32),
+    pixel_width=32,
+    pixel_kernels=(3,),
+    latent_width=48,
+    latent_kernels=(3, 1),
+    embed=0,
+)
+_FEW_CORES_32 = dict(_FEW_CORES, top_stages=((48, 1), (64, 1)), height=32, width=32)
+_FEW_CORES_64 = dict(_FEW_CORES, top_stages=((48, 1), (64, 1), (64, 1)))
+_FEW_CORES_TRAINING = Training(
+    16, 100_000, (500, 2_000), 500, learning_rate=3e-3, statistics=50, eval_every=1_000,
+    decay_after=1_000, average_decay=0.995,
+)  # fmt: skip
+
 #: By name. Another size is another entry; see docs/extending.md.
 PRESETS = {
     preset.name: preset
@@ -160,6 +186,8 @@ PRESETS = {
             Training(48, 400_000, (50_000,), decay=(0.5, 180_000)),
         ),
         _preset("mnist_256", _MNIST_256, Training(100, 250_000, (5_000,), eval_every=2_500)),
+        _preset("32px_few_cores", _FEW_CORES_32, _FEW_CORES_TRAINING),
+        _preset("64px_few_cores", _FEW_CORES_64, _FEW_CORES_TRAINING),
         _preset(
             "tiny",
             _TINY,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,6 +72,23 @@ def opened(place, **options):
 
 def sizes(dataset):
     return [dataset.size(name) for name in SIZES]
+
+
+def test_a_relative_name_is_looked_for_here_and_then_where_data_are(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    write_folder(tmp_path / "photos" / "all", pictures())
+    there = opened("photos/all")
+    assert (there.name, sizes(there)) == ("photos/all", [9, 3, 4])
+    few = {name: content for name, content in pictures().items() if "8" not in name}
+    write_folder(here / "photos" / "all", few)
+    assert sizes(opened("photos/all")) == [8, 3, 4]
+    shutil.rmtree(here / "photos")
+    shutil.rmtree(tmp_path / "photos")
+    assert sizes(opened("photos/all")) == [8, 3, 4]  # what was converted of the nearer one
+    with pytest.raises(UserError, match="photos/none is not there"):
+        opened("photos/none")
 
 
 def test_a_folder_and_a_zip_of_it_are_the_same_data(tmp_path):

@@ -98,6 +98,22 @@ TABLE = {
         *conv(48, 192, 5), *masked(384, 384), *masked(384, 384), *masked(384, 384),
         *conv(384, 768),
     ],
+    "32px_few_cores": [
+        *conv(3, 16), *res(16), *down(16, 32), *res(32), *down(32, 48), *res(48, 2), *conv(48, 32),
+        *conv(16, 48), *res(48, 2), *up(48, 32), *res(32), *up(32, 16), *res(16),
+        *conv(3, 16, 5), *masked(32, 32), *conv(32, 768),
+        *res(48), *down(48, 64), *res(64), *linear(4 * 4 * 64, 64),
+        *linear(32, 4 * 4 * 64), *res(64), *up(64, 48), *res(48),
+        *conv(16, 48, 5), *masked(96, 48), *masked(48, 48, 1), *conv(48, 32),
+    ],
+    "64px_few_cores": [
+        *conv(3, 16), *res(16), *down(16, 32), *res(32), *down(32, 48), *res(48, 2), *conv(48, 32),
+        *conv(16, 48), *res(48, 2), *up(48, 32), *res(32), *up(32, 16), *res(16),
+        *conv(3, 16, 5), *masked(32, 32), *conv(32, 768),
+        *res(48), *down(48, 64), *res(64), *down(64, 64), *res(64), *linear(4 * 4 * 64, 64),
+        *linear(32, 4 * 4 * 64), *res(64), *up(64, 64), *res(64), *up(64, 48), *res(48),
+        *conv(16, 48, 5), *masked(96, 48), *masked(48, 48, 1), *conv(48, 32),
+    ],
     "mnist_256": [
         *conv(16, 16), *res(16), *down(16, 32), *res(32), *down(32, 32), *res(32, 2),
         *linear(32, 256), *linear(128, 32),
@@ -112,6 +128,8 @@ MAPS = {
     "64px_small": {"z1": (64, 16, 16), "z2": (512,)},
     "64px_big": {"z1": (64, 16, 16), "z2": (512,)},
     "64px_big_onelevel": {"z1": (512,)},
+    "32px_few_cores": {"z1": (16, 8, 8), "z2": (32,)},
+    "64px_few_cores": {"z1": (16, 16, 16), "z2": (32,)},
     "mnist_256": {"z1": (128,)},
 }
 
@@ -123,7 +141,7 @@ def test_layers(name):
     weights = [shape for n, shape in shapes.items() if n.endswith((".w", ".v"))]
     assert weights == TABLE[name]
     assert model.noise_shapes == MAPS[name]
-    embedded = 0 if name == "32px_big" else 256 * 16
+    embedded = 0 if name == "32px_big" or "few_cores" in name else 256 * 16
     assert (
         sum(a * b for n, (a, b) in [(n, s) for n, s in shapes.items() if "table" in n]) == embedded
     )
@@ -153,12 +171,20 @@ def test_one_level_is_the_two_level_network_without_its_middle_latent():
         ("32px_big", 300_000, dict(learning_rate=1e-3)),
         ("64px_big_onelevel", 25_000, dict(alpha1=0.5)),
         ("mnist_256", 5_000, dict(alpha1=1.0, learning_rate=1e-3)),
+        ("32px_few_cores", 1_000, dict(alpha1=1.0, alpha2=0.5, learning_rate=3e-3)),
+        ("64px_few_cores", 4_000, dict(alpha2=1.0, sigma_floor=0.0, learning_rate=1.5e-3)),
     ],
 )
 def test_schedules(name, t, expected):
     scalars = TRAINING[name].schedule(t)
     assert {k: scalars[k] for k in expected} == pytest.approx(expected)
     assert ("alpha2" in scalars) == (len(MAPS[name]) == 2)
+
+
+def test_few_cores_evaluate_averaged_weights_and_the_papers_presets_do_not():
+    for name, training in TRAINING.items():
+        expected = 0.995 if "few_cores" in name else None
+        assert training.recipe(seed=0).average_decay == expected
 
 
 def test_every_preset_has_its_training():
@@ -186,6 +212,7 @@ def test_what_each_experiment_offers():
         "64px_small",
         "64px_big",
         "64px_big_onelevel",
+        "64px_few_cores",
         "tiny",
     ]
     assert set(lsun_bedrooms.EXPERIMENT.presets) == {*PRESETS} - {"mnist_256"}
