@@ -105,11 +105,13 @@ def test_the_header_names_the_family_and_files_without_it_are_recognised(tmp_pat
 
 
 @pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.npz")), ids=lambda path: path.stem)
-def test_shipped_files_name_no_family_and_are_recognised(path):
+def test_shipped_files_are_recognised_with_their_family_named_and_without(path):
     _, header = load_arrays(path)
-    assert "family" not in header["model"]
-    family, settings = parse_header(header["model"])
-    assert family is MNIST and vars(settings) == header["model"] and settings.name == path.stem
+    described = dict(header["model"])
+    assert described.pop("family", "mnist") == "mnist"  # older ones name none
+    for model in (described, {**described, "family": "mnist"}):
+        family, settings = parse_header(model)
+        assert family is MNIST and vars(settings) == described and settings.name == path.stem
 
 
 def test_another_family_than_the_one_asked_for(tmp_path):
