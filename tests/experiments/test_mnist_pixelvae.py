@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pixelvae
 from experiments.command_line import parse
 from experiments.mnist_pixelvae import EXPERIMENT
 from lib.console.command import main
@@ -87,6 +88,16 @@ def test_evaluate_prints_the_bound_above_the_importance_weighted_estimate_twice_
     assert first["images"] == 15 and first["importance_weighted"]["samples"] == 20
     assert first["bound"]["mean"] >= first["importance_weighted"]["mean"]
     assert first["importance_weighted"]["se"] > 0
+
+
+def test_python_says_what_evaluate_prints(run, capsys):
+    """Of a whole split in its order: an image's noise goes by its number."""
+    m, data = pixelvae.load(run), pixelvae.open_dataset("digits")
+    x = data.images("test", 0, data.size("test"))
+    said = evaluate(capsys, run, "--importance-samples", 3, "--seed", 1)
+    assert m.bound(x, seed=1).mean() == pytest.approx(said["bound"]["mean"], rel=1e-6)
+    weighted = -m.log_likelihood(x, importance_samples=3, seed=1)
+    assert weighted.mean() == pytest.approx(said["importance_weighted"]["mean"], rel=1e-6)
 
 
 def test_two_stages_take_the_gain_from_the_estimate_of_all_images(run, capsys):
