@@ -58,9 +58,9 @@ def recipe_of(name: str, image_size: int = IMAGE_SIZE) -> Recipe:
             setting="image_size",
         )
     place = Path(os.path.abspath(name))
-    elsewhere = Path(os.path.abspath(source_folder(name)))
-    if not exists(place) and exists(elsewhere):
-        place = elsewhere
+    if not exists(place):
+        elsewhere = Path(os.path.abspath(source_folder(name)))
+        place = elsewhere if exists(elsewhere) else place
     look = functools.lru_cache(maxsize=1)(listed)  # a large folder takes seconds
     recipe = Recipe(
         name=name,

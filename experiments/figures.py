@@ -34,22 +34,19 @@ class Picture:
     columns: int | None = None
     rows: Sequence[str] = ()
 
-    def png(self, levels: int) -> bytes:
-        """The content of a PNG file of images with so many values a pixel."""
+    def png(self, levels: int, **text: str) -> bytes:
+        """The content of a PNG file of images with so many values a pixel, and more that it says."""
         from lib.files.pictures import grid_png
 
-        return grid_png(self.images, levels, self.columns, self._text())
+        rows = {"rows": json.dumps(self.rows)} if self.rows else {}
+        return grid_png(self.images, levels, self.columns, {**rows, **text})
 
     def save(self, path: Path, weights: Weights) -> Path:
         """Write that file, which says of which weights it is; gives the path. Raises UserError."""
-        from lib.files.pictures import save_grid
+        from lib.files.pictures import save_png
 
-        text = {**self._text(), "iteration": str(weights.iteration)}
-        save_grid(path, self.images, weights.model.levels, self.columns, text)
+        save_png(path, self.png(weights.model.levels, iteration=str(weights.iteration)))
         return path
-
-    def _text(self) -> dict[str, str]:
-        return {"rows": json.dumps(self.rows)} if self.rows else {}
 
 
 class VectorFigures:
@@ -136,17 +133,15 @@ def of(weights: Weights, sampler: str = "cached") -> Any:
 
 def while_training(family: Family, model: Any, dataset) -> Callable[[], dict[str, bytes]]:
     """What draws a few pictures of a model as it is when called: PNG files by name."""
-    kind = kind_of(family)
-    compiled: list[Any] = []  # at the first call, once for all
+    drawer = kind_of(family)(model)  # which compiles at the first call
 
     def draw() -> dict[str, bytes]:
-        if not compiled:
-            compiled.append(kind(model))
-        pictures = {"samples": compiled[0].samples(kind.FEW, seed=0)}
+        pictures = {"samples": drawer.samples(drawer.FEW, seed=0)}
         if model.noise_shapes:
-            originals = evenly_spaced(dataset, "valid", min(kind.FEW // 2, dataset.size("valid")))
+            count = min(drawer.FEW // 2, dataset.size("valid"))
+            originals = evenly_spaced(dataset, "valid", count)
             more = (1,) if family.layered else ()
-            pictures["reconstructions"] = compiled[0].reconstructions(originals, 0, *more)
+            pictures["reconstructions"] = drawer.reconstructions(originals, 0, *more)
         return {name: picture.png(model.levels) for name, picture in pictures.items()}
 
     return draw
@@ -197,8 +192,8 @@ def variation_grid(
             for name in sampler.stages:
                 purpose = f"vary scene {scene}"
                 if name == level:
-                    noise[name] = sampler.noise(seed, purpose, name, count)
+                    noise[name] = sampler.noise(seed, purpose, name, range(count))
                 else:
-                    noise[name] = sampler.noise(seed, purpose, name, 1).repeat(count, axis=0)
+                    noise[name] = sampler.noise(seed, purpose, name, [0]).repeat(count, axis=0)
             rows.append(noise)
     return sampler({name: np.concatenate([r[name] for r in rows]) for name in sampler.stages})

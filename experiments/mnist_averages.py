@@ -10,14 +10,16 @@ the three: the validation bound of the last weights and of averages with several
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.console.command import ArgumentParser, main, positive_int
 from lib.console.progress import Progress, say
+
+if TYPE_CHECKING:
+    from lib.training.step import Recipe
 
 DECAYS = (0.0, 0.999, 0.9997, 0.9999, 0.99997)
 
@@ -79,14 +81,20 @@ class Continued:
         self._dataset = open_dataset(settings["data"]["name"])
         check_data(settings, self._dataset)
         self._model = MNIST.build(MNIST.settings.parse(settings["model"]), seed=0)
-        # One average is compiled in: it takes each of the others in turn to be evaluated.
-        self._recipe = dataclasses.replace(MNIST.recipe(settings), average_decay=0.999)
-        self._step = TrainingStep(self._model, self._recipe)
+        recipe = self._recipe(settings["iterations"])
+        self._step = TrainingStep(self._model, recipe)
         self._step.restore({"averaged": arrays["packed"], **arrays})
-        self._bound = Bound(self._model, self._recipe.seed, self._recipe.evaluation_batch)
-        self._averages = {
-            decay: self._step.state()["averaged"].astype("float64") for decay in DECAYS
-        }
+        self._bound = Bound(self._model, recipe.seed, recipe.evaluation_batch)
+        average = self._step.state()["averaged"].astype("float64")
+        self._averages = {decay: average.copy() for decay in DECAYS}
+
+    def _recipe(self, iterations: int, cool_down: int | None = None) -> Recipe:
+        """The run's recipe, to another end."""
+        from models.registry import MNIST
+
+        # One average is compiled in: it takes each of the others in turn to be evaluated.
+        changes = {"iterations": iterations, "cool_down": cool_down, "average_decay": 0.999}
+        return MNIST.recipe({**self.settings, **changes})
 
     def state(self) -> tuple:
         """All that :meth:`restore` needs."""
@@ -103,7 +111,8 @@ class Continued:
         from lib.model import draw_noise
         from lib.training.step import average_weight
 
-        recipe, last = self._recipe, self.iteration + iterations
+        last = self.iteration + iterations
+        recipe = self._recipe(last, iterations if cool else None)
         stream = self._dataset.training_stream(recipe.batch_size, recipe.seed, self.iteration)
         with Progress(last, self.iteration) as bar:
             while self.iteration < last:
@@ -112,10 +121,7 @@ class Continued:
                 noise = draw_noise(
                     self._model, recipe.seed, "training", self.iteration, len(images)
                 )
-                scalars = dict(recipe.schedule(self.iteration))
-                if cool:
-                    scalars["learning_rate"] *= (last - self.iteration + 1) / iterations
-                values = self._step(images, noise, scalars)
+                values = self._step(images, noise, recipe.schedule(self.iteration))
                 packed = self._step.state()["packed"]
                 for decay, average in self._averages.items():
                     average += average_weight(decay, self.iteration) * (packed - average)

@@ -85,10 +85,9 @@ def bound(record: Record) -> str:
 
 
 def weighted(record: Record) -> str:
-    """The importance-weighted estimate, with samples and images."""
-    if "weighted" not in record:
-        return "exact" if record["test"]["bound"].get("exact") else "not measured"
-    return f"{estimate(record)} (S = {record['weighted']['gain']['samples']:,})"
+    """The importance-weighted estimate, with its samples."""
+    samples = f" (S = {record['weighted']['gain']['samples']:,})" if "weighted" in record else ""
+    return estimate(record) + samples
 
 
 def estimate(record: Record) -> str:

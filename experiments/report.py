@@ -131,4 +131,6 @@ def describe(numbers: Mapping[str, Any]) -> str:
     line += f"{', '.join(parts)} {unit}"
     if NATS in numbers:
         line += f"; bound {numbers[NATS]['bound']['mean']:.1f} {NATS}"
+    if "two_stages" in numbers:
+        line += f"; {describe_stages(numbers['two_stages'], unit)}"
     return line

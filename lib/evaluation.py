@@ -110,11 +110,7 @@ class Bound:
             )
 
     def __call__(
-        self,
-        dataset: Dataset,
-        split: str,
-        images: int | None = None,
-        samples: int = 1,
+        self, dataset: Dataset, split: str, images: int | None = None, samples: int = 1
     ) -> Evaluation:
         """Evaluate a split, or ``images`` evenly spaced ones of it, averaging over samples.
 
@@ -223,11 +219,7 @@ class ImportanceWeighted:
             self._log_weights = theano.function([x, *inputs, *noise.values()], weights)
 
     def __call__(
-        self,
-        dataset: Dataset,
-        split: str,
-        samples: int,
-        images: int | None = None,
+        self, dataset: Dataset, split: str, samples: int, images: int | None = None
     ) -> Evaluation:
         """Estimates for a split, or for ``images`` evenly spaced ones of it, from S ``samples``.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lib.errors import UserError
 from models.checked import Checked, Choice, Maybe, Number, Whole, setting
 from models.family import Preset
+from models.schedules import AVERAGE_DECAY, DECAY_AFTER, falling
 from models.table1 import VARIANTS, Variant
 
 if TYPE_CHECKING:
@@ -70,12 +71,8 @@ class Training(Checked):
     iterations: int = setting(Whole(), about="iterations to train")
     batch_size: int = setting(Whole(), about="images in a training batch")
     learning_rate: float = setting(Number(), about="Adam's step")
-    decay_after: int | None = setting(
-        Maybe(Whole()), about="from iteration T on, the learning rate falls as sqrt(T / t)"
-    )
-    average_decay: float | None = setting(
-        Maybe(Number(below=1)), about="evaluate the exponential moving average of the weights"
-    )
+    decay_after: int | None = setting(**DECAY_AFTER)
+    average_decay: float | None = setting(**AVERAGE_DECAY)
     kl_warmup: int = setting(Whole(), about="iterations until the KL counts in full")
     eval_every: int = setting(Whole(), about="iterations from one evaluation to the next")
     cool_down: int | None = setting(
@@ -88,11 +85,10 @@ class Training(Checked):
         Before the cool-down, neither depends on how long the training will be, so that it can be
         prolonged.
         """
-        falling = min(1.0, self.decay_after / t) ** 0.5 if self.decay_after else 1.0
         left = self.iterations - t + 1
         cooling = min(1.0, left / self.cool_down) if self.cool_down else 1.0
         return {
-            "learning_rate": self.learning_rate * falling * cooling,
+            "learning_rate": self.learning_rate * falling(self.decay_after, t) * cooling,
             "alpha": min(1.0, t / self.kl_warmup),
         }
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import UserError
-from models.checked import Checked, Maybe, Number, Pair, Tuples, Whole, setting
+from models.checked import Checked, Number, Pair, Tuples, Whole, setting
 from models.family import Preset
+from models.schedules import AVERAGE_DECAY, DECAY_AFTER, falling
 from models.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,12 +43,8 @@ class Training(Checked):
         about="training batches that moving statistics are averaged over before an evaluation",
     )  # fmt: skip
     eval_every: int = setting(Whole(), 5000, about="iterations from one evaluation to the next")
-    decay_after: int | None = setting(
-        Maybe(Whole()), None, about="from iteration T on, the learning rate falls as sqrt(T / t)"
-    )
-    average_decay: float | None = setting(
-        Maybe(Number(below=1)), None, about="evaluate the exponential moving average of the weights"
-    )
+    decay_after: int | None = setting(default=None, **DECAY_AFTER)
+    average_decay: float | None = setting(default=None, **AVERAGE_DECAY)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,9 +54,10 @@ class Training(Checked):
     def schedule(self, t: int) -> dict[str, float]:
         """The scalars of iteration t >= 1."""
         factor, every = self.decay
-        falling = min(1.0, self.decay_after / t) ** 0.5 if self.decay_after else 1.0
         scalars = {
-            "learning_rate": self.learning_rate * falling * factor ** ((t - 1) // every),
+            "learning_rate": self.learning_rate
+            * falling(self.decay_after, t)
+            * factor ** ((t - 1) // every),
             "alpha1": min(1.0, t / self.warmups[0]),
         }
         if len(self.warmups) == 2:

@@ -59,7 +59,7 @@ def gated():
     values = bound(data, "valid", samples=2).values
     weighted = ImportanceWeighted(model, seed=3, batch_size=5)(data, "valid", samples=12).values
     sampled.BATCH = 3
-    images = sampled.sample_images(model, 11, seed=4)
+    images = sampled.ImageSampler(model).sample(11, seed=4)
 
     recipe = Recipe(STEPS, 7, STEPS, 0, schedule(["alpha"]), clip_norm=5.0, average_decay=0.9)
     step, costs = TrainingStep(model, recipe), []

@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Print the numbers as a line, and as JSON if asked for."""
-    from experiments.report import describe, describe_stages, report
+    from experiments.report import describe, report
     from lib.evaluation import Bound, ImportanceWeighted
     from lib.files.atomic import to_json
 
@@ -46,23 +46,21 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     stages = _stages(options)
     images = None if stages else options.images
     bound = Bound(model, options.seed, options.batch_size)(dataset, split, images, options.samples)
-    weighted, samples, line = None, options.importance_samples, ""
-    summary: dict[str, Any] = {}
+    weighted, two_stages, samples = None, None, options.importance_samples
     if samples and not model.noise_shapes:
         say(f"{model.name} has no latent: its likelihood is exact")
     elif samples:
         estimate = ImportanceWeighted(model, options.seed, options.batch_size)
         if stages:
-            found = estimate.in_two_stages(dataset, split, *stages).measured_in(model.unit)
-            summary = {"two_stages": found.summary()}
-            line = f"; {describe_stages(found.summary(), model.unit.name)}"
+            two_stages = estimate.in_two_stages(dataset, split, *stages).measured_in(model.unit)
         else:
             weighted = estimate(dataset, split, samples, images)
     numbers = report(
         weights, split, bound, weighted, samples, experiment.modes(options), dataset.remarks
     )
-    numbers.update(summary)
-    print(f"{describe(numbers)}{line} (± standard error)")
+    if two_stages:
+        numbers["two_stages"] = two_stages.summary()
+    print(f"{describe(numbers)} (± standard error)")
     if options.json:
         print(to_json(numbers))
 

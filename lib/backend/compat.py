@@ -83,13 +83,14 @@ def _find_a_home(module: types.ModuleType, run: Callable[[], None]) -> None:
 
 def _leave_mpi_alone(module: types.ModuleType, run: Callable[[], None]) -> None:
     """Theano starts MPI, threads and all, wherever mpi4py is installed; here only ranks do (lib.parallel)."""
-    there = {n: m for n, m in sys.modules.items() if n == "mpi4py"}
+    imported = sys.modules.pop("mpi4py", None)
     sys.modules["mpi4py"] = None  # type: ignore[assignment]
     try:
         run()
     finally:
         del sys.modules["mpi4py"]
-        sys.modules.update(there)
+        if imported:
+            sys.modules["mpi4py"] = imported
 
 
 def _restore_collections() -> None:

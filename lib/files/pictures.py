@@ -18,16 +18,9 @@ from lib.parallel.world import on_rank_0
 PAD_VALUE = 128  # grey, so that neither black nor white images run into each other
 
 
-def save_grid(
-    path: PathLike,
-    images: np.ndarray,
-    levels: int,
-    columns: int | None = None,
-    text: Mapping[str, str] | None = None,
-    scale: int = 2,
-    pad: int = 2,
-) -> None:
-    """Save images as one PNG, row by row, whole or not at all; see :func:`grid_png`.
+@on_rank_0
+def save_png(path: PathLike, data: bytes) -> None:
+    """Write the content of a PNG file, such as :func:`grid_png` gives, whole or not at all.
 
     Raises
     ------
@@ -36,11 +29,6 @@ def save_grid(
     """
     if os.path.splitext(path)[1].lower() != ".png":
         raise UserError(f"cannot write {path}: pictures are PNG files, so let its name end in .png")
-    _write(path, grid_png(images, levels, columns, text, scale, pad))
-
-
-@on_rank_0
-def _write(path: PathLike, data: bytes) -> None:
     with atomic_write(path) as file:
         file.write(data)
 

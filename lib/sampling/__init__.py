@@ -11,14 +11,13 @@ and by pixels; ``rules`` knows the operations; ``network`` runs them in NumPy on
 """
 
 from lib.sampling.draws import bernoulli, categorical, gaussian
-from lib.sampling.images import reconstruct_images, sample_images
+from lib.sampling.images import ImageSampler
 from lib.sampling.samplers import Sampler
 
 __all__ = [
+    "ImageSampler",
     "Sampler",
     "bernoulli",
     "categorical",
     "gaussian",
-    "reconstruct_images",
-    "sample_images",
 ]

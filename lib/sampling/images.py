@@ -79,18 +79,6 @@ class ImageSampler:
             return Sampler(x, self._model.decode(x, z), [z], bernoulli, method=self._method)
 
 
-def sample_images(model: LatentModel, count: int, seed: int, method: str = "cached") -> np.ndarray:
-    """What :meth:`ImageSampler.sample` draws, once."""
-    return ImageSampler(model, method).sample(count, seed)
-
-
-def reconstruct_images(
-    model: LatentModel, images: np.ndarray, seed: int, method: str = "cached"
-) -> np.ndarray:
-    """What :meth:`ImageSampler.reconstruct` draws, once."""
-    return ImageSampler(model, method).reconstruct(images, seed)
-
-
 def drawn_in_turn(
     draw: Callable[[slice, Progress], np.ndarray], batches: Sequence[slice], rows: int
 ) -> list[np.ndarray]:

@@ -88,16 +88,13 @@ class LatentSampler:
         return self({**noise, stage: z}) if stage == self.top else self.below(z, noise[PIXELS])
 
     def _all_noise(self, seed: int, purpose: str, numbers: Sequence[int]) -> dict[str, np.ndarray]:
-        return {stage: self._noise(seed, purpose, stage, numbers) for stage in self.stages}
+        return {stage: self.noise(seed, purpose, stage, numbers) for stage in self.stages}
 
-    def noise(self, seed: int, purpose: str, stage: str, count: int) -> np.ndarray:
-        """Noise of a stage for images 0 … count − 1: (count, ...).
+    def noise(self, seed: int, purpose: str, stage: str, numbers: Sequence[int]) -> np.ndarray:
+        """Noise of a stage for images of these numbers: (N, ...).
 
         The noise of an image is a function of seed, purpose and the image's number.
         """
-        return self._noise(seed, purpose, stage, range(count))
-
-    def _noise(self, seed: int, purpose: str, stage: str, numbers: Sequence[int]) -> np.ndarray:
         draw = random_noise.uniforms if stage == PIXELS else random_noise.standard_normals
         return draw(seed, f"{purpose} {stage}", numbers, self._shapes[stage])
 

@@ -8,10 +8,10 @@ import shutil
 import numpy as np
 import pytest
 import theano
+from command_lines import call, error
 from PIL import Image
 
 from experiments import imagenet64, lsun_bedrooms, mnist_256
-from experiments.command_line import main
 from lib.files.arrays import load_arrays
 from lib.runs.metrics import read_metrics
 from models.registry import HIERARCHICAL
@@ -33,14 +33,6 @@ def tiny_for_such_pictures():
 def compile_fast():
     with theano.configparser.change_flags(mode="FAST_COMPILE"):
         yield
-
-
-def call(experiment, *arguments):
-    """The exit status of a command, as the shell would see it."""
-    try:
-        return main(experiment.EXPERIMENT, [str(a) for a in arguments])
-    except SystemExit as stop:
-        return stop.code
 
 
 def pictures(path, count, *shape):
@@ -75,12 +67,6 @@ def run(colour, tmp_path_factory):
 def size(path, columns, rows, side=SIDE):
     """Whether a picture is a grid of so many images, doubled, with lines of two pixels."""
     return Image.open(path).size == tuple(n * (2 * side + 2) + 2 for n in (columns, rows))
-
-
-def error(capsys):
-    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 def test_a_run_leaves_what_others_read(run):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_lines import error
 from PIL import Image
 
 import pixelvae
@@ -39,13 +40,6 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     assert call("train", *TINY, 3, "--out", folder) == 0
     return folder
-
-
-def error(capsys):
-    """The one line on standard error that starts with ``error:``."""
-    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 def test_a_run_leaves_what_others_read(run):

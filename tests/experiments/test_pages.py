@@ -9,16 +9,19 @@ import re
 import shlex
 import shutil
 import sys
+from functools import partial
 from html.parser import HTMLParser
 
+import command_lines
 import numpy as np
 import pytest
 import theano
 from browser import browser  # noqa: F401
+from command_lines import error
 from PIL import Image
 
 from experiments import lsun_bedrooms, mnist_latents, mnist_pixelvae, pictures
-from experiments.command_line import main, parse
+from experiments.command_line import parse
 from experiments.commands import train
 from experiments.invocations import training_command
 from experiments.pages import curves, latent_plane
@@ -40,12 +43,7 @@ def compile_fast():
         yield
 
 
-def call(*words):
-    """The exit status of a command of mnist_pixelvae.py, as the shell would see it."""
-    try:
-        return main(mnist_pixelvae.EXPERIMENT, [str(word) for word in words])
-    except SystemExit as stop:
-        return stop.code
+call = partial(command_lines.call, mnist_pixelvae)
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +92,6 @@ class Page(HTMLParser):
     def images(self):
         sources = [attributes["src"] for tag, attributes in self.tags if tag == "img"]
         return [base64.b64decode(s[len("data:image/png;base64,") :]) for s in sources]
-
-
-def error(capsys):
-    """The one line on standard error that starts with ``error:``."""
-    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 def test_a_finished_training_leaves_a_page_that_needs_nothing_else(run):

@@ -50,17 +50,18 @@ def uses() -> dict[str, np.ndarray]:
     from tiny_training import SETTINGS, Images
 
     from lib.evaluation import Bound, ImportanceWeighted
-    from lib.sampling import reconstruct_images, sample_images
+    from lib.sampling import ImageSampler
     from models.mnist import MnistModel
 
     model, data = MnistModel(SETTINGS, seed=7), Images()
     weighted = ImportanceWeighted(model, 0)(data, "test", samples=3)
+    sampler = ImageSampler(model)
     return {
         "bound": Bound(model, 0)(data, "test", samples=2).values["bound"],
         "importance weighted": weighted.values["importance_weighted"],
-        "picture cached": sample_images(model, 3, 0),
-        "picture naive": sample_images(model, 3, 0, "naive"),
-        "picture reconstructed": reconstruct_images(model, data.images("test")[:3], 0),
+        "picture cached": sampler.sample(3, 0),
+        "picture naive": ImageSampler(model, "naive").sample(3, 0),
+        "picture reconstructed": sampler.reconstruct(data.images("test")[:3], 0),
     }
 
 

@@ -64,7 +64,7 @@ def test_numbers_are_those_of_an_evaluation(layered):
 def test_levels(layered):
     (maps, _), (top, _) = layered.encode(COLOURS)
     assert maps.shape == (2, 2, 4, 4) and top.shape == (2, 3)
-    noise = layered._sampler.noise(5, "sample", "z2", 2)
+    noise = layered._sampler.noise(5, "sample", "z2", range(2))
     drawn = layered.sample(2, seed=5)
     np.testing.assert_array_equal(layered.decode(noise, seed=5), drawn)
     for images in (drawn, layered.decode(maps), layered.reconstruct(COLOURS)):

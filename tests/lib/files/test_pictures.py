@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lib.errors import UserError
-from lib.files.pictures import PAD_VALUE, grid_png, save_grid, side_by_side
+from lib.files.pictures import PAD_VALUE, grid_png, save_png, side_by_side
 
 
 def read(path) -> np.ndarray:
@@ -22,7 +22,7 @@ def read(path) -> np.ndarray:
 def test_each_pixel_of_each_image_is_in_its_cell(tmp_path, channels):
     images = np.random.RandomState(0).randint(0, 256, (5, channels, 4, 3)).astype(np.uint8)
     scale, pad, columns = 3, 2, 2
-    save_grid(tmp_path / "a.png", images, 256, columns=columns, scale=scale, pad=pad)
+    save_png(tmp_path / "a.png", grid_png(images, 256, columns=columns, scale=scale, pad=pad))
     grid = read(tmp_path / "a.png").reshape(3 * (12 + pad) + pad, 2 * (9 + pad) + pad, channels)
     covered = np.zeros(grid.shape[:2], bool)
     for number, image in enumerate(images):
@@ -41,12 +41,12 @@ def test_each_pixel_of_each_image_is_in_its_cell(tmp_path, channels):
 )
 def test_levels_span_black_to_white(tmp_path, levels, bytes_):
     images = np.arange(levels, dtype=np.uint8).reshape(levels, 1, 1, 1)
-    save_grid(tmp_path / "a.png", images, levels, columns=levels, scale=1, pad=0)
+    save_png(tmp_path / "a.png", grid_png(images, levels, columns=levels, scale=1, pad=0))
     assert read(tmp_path / "a.png").tolist() == [bytes_]
 
 
 def test_the_grid_is_square_by_default(tmp_path):
-    save_grid(tmp_path / "a.png", np.zeros((16, 1, 28, 28), np.uint8), 2)
+    save_png(tmp_path / "a.png", grid_png(np.zeros((16, 1, 28, 28), np.uint8), 2))
     height, width = read(tmp_path / "a.png").shape
     assert height == width == 4 * 28 * 2 + 5 * 2
 
@@ -62,7 +62,7 @@ def test_reconstructions_stand_in_columns_of_their_own():
 def test_a_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     images = np.zeros((1, 1, 2, 2), np.uint8)
-    save_grid(path, images, 2)
+    save_png(path, grid_png(images, 2))
     before = path.read_bytes()
 
     def torn(descriptor):
@@ -70,13 +70,13 @@ def test_a_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", torn)
     with pytest.raises(UserError, match="cannot write .*No space left"):
-        save_grid(path, images, 2)
+        save_png(path, grid_png(images, 2))
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
 def test_pictures_are_png_files(tmp_path):
     with pytest.raises(UserError, match="end in .png"):
-        save_grid(tmp_path / "a.jpg", np.zeros((1, 1, 2, 2), np.uint8), 2)
+        save_png(tmp_path / "a.jpg", grid_png(np.zeros((1, 1, 2, 2), np.uint8), 2))
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_pictures_are_png_files(tmp_path):
 )
 def test_what_is_no_image_is_refused(tmp_path, images, levels):
     with pytest.raises(ValueError):
-        save_grid(tmp_path / "a.png", images, levels)
+        save_png(tmp_path / "a.png", grid_png(images, levels))
 
 
 def test_a_picture_says_of_itself_what_it_is_told_to(tmp_path):
     images = np.zeros((1, 1, 2, 2), np.uint8)
-    save_grid(tmp_path / "a.png", images, 2, text={"rows": '["z₂"]'})
+    save_png(tmp_path / "a.png", grid_png(images, 2, text={"rows": '["z₂"]'}))
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.info["rows"] == '["z₂"]'
     assert (tmp_path / "a.png").read_bytes() == grid_png(images, 2, text={"rows": '["z₂"]'})

@@ -17,13 +17,12 @@ from lib.errors import UserError
 from lib.ops.conv import Correlate
 from lib.ops.gate import gate
 from lib.sampling import (
+    ImageSampler,
     Sampler,
     bernoulli,
     categorical,
     gaussian,
     plan,
-    reconstruct_images,
-    sample_images,
 )
 from lib.sampling.rules import Pointwise, pointwise
 from models.mnist import MnistModel, Settings
@@ -113,18 +112,18 @@ def test_frequencies_of_samples_are_the_probabilities_of_the_model(name):
 
 def test_samples_are_functions_of_the_seed_and_their_number():
     model = mnist_model("gated-pixelvae-noup")
-    three = sample_images(model, 3, seed=7)
+    three = ImageSampler(model).sample(3, seed=7)
     assert three.dtype == np.uint8 and three.shape == (3, 1, 6, 5) and set(three.flat) == {0, 1}
-    np.testing.assert_array_equal(three[:2], sample_images(model, 2, seed=7))
-    np.testing.assert_array_equal(three, sample_images(model, 3, seed=7, method="naive"))
-    assert (three != sample_images(model, 3, seed=8)).any()
+    np.testing.assert_array_equal(three[:2], ImageSampler(model).sample(2, seed=7))
+    np.testing.assert_array_equal(three, ImageSampler(model, "naive").sample(3, seed=7))
+    assert (three != ImageSampler(model).sample(3, seed=8)).any()
 
 
 def test_more_samples_than_one_batch(monkeypatch):
     model = mnist_model("gated-pixelvae-noup")
-    at_once = sample_images(model, 5, seed=7)
+    at_once = ImageSampler(model).sample(5, seed=7)
     monkeypatch.setattr("lib.sampling.images.BATCH", 2)
-    np.testing.assert_array_equal(at_once, sample_images(model, 5, seed=7))
+    np.testing.assert_array_equal(at_once, ImageSampler(model).sample(5, seed=7))
 
 
 def test_reconstructions_are_drawn_from_posterior_and_likelihood():
@@ -135,14 +134,14 @@ def test_reconstructions_are_drawn_from_posterior_and_likelihood():
     each = [noise.standard_normal(4, "reconstruction latent", n, (3,)) for n in range(3)]
     u = np.stack([noise.uniform(4, "sample pixels", n, (1, 6, 5)) for n in range(3)])
     expected = u < expit(full_pass(x, logits, eps)(images.astype("float32"), np.stack(each)))
-    np.testing.assert_array_equal(reconstruct_images(model, images, seed=4), expected)
+    np.testing.assert_array_equal(ImageSampler(model).reconstruct(images, seed=4), expected)
 
 
 def test_bad_requests_are_refused():
     with pytest.raises(UserError, match="no latent"):
-        reconstruct_images(mnist_model("gated-pixelcnn"), np.zeros((1, 1, 6, 5)), seed=0)
+        ImageSampler(mnist_model("gated-pixelcnn")).reconstruct(np.zeros((1, 1, 6, 5)), seed=0)
     with pytest.raises(UserError, match="method quick: choose cached or naive"):
-        sample_images(mnist_model("conv-vae"), 1, seed=0, method="quick")
+        ImageSampler(mnist_model("conv-vae"), "quick").sample(1, seed=0)
 
 
 # Other networks: three colours, embeddings, Gaussian maps
