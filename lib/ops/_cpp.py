@@ -54,9 +54,14 @@ def check(shapes: Shapes, variables: Mapping[str, str], op: str, fail: str) -> l
 
 
 def data(
-    shapes: Shapes, variables: Mapping[str, str], outputs: Sequence[str], real: str, fail: str
+    shapes: Shapes,
+    variables: Mapping[str, str],
+    outputs: Sequence[str],
+    in_place: Mapping[str, str],
+    real: str,
+    fail: str,
 ) -> list[str]:
-    """Lines that declare pointers to the inputs, and to outputs, made or reused."""
+    """Lines that declare pointers to the inputs, and to outputs, made or reused, or make an input one."""
     lines = [f"typedef {real} Real;"]
     for name, array in shapes.arrays.items():
         access = "optional_data" if array.optional else "data"
@@ -66,6 +71,9 @@ def data(
         ]
     kind = f"PyArray_TYPE({next(iter(variables.values()))})"
     for (name, result), variable in zip(shapes.results.items(), outputs):
+        if name in in_place:
+            lines.append(f"give(&{variable}, {in_place[name]}_dense.array);")
+            continue
         lines += [
             f"const npy_intp {name}_axes[] = {{{', '.join(result.axes)}}};",
             f"if (reuse(&{variable}, {len(result.axes)}, {name}_axes, {kind})) {{ {fail} }}",
@@ -117,5 +125,10 @@ static inline int reuse(PyArrayObject **out, int nd, npy_intp const *axes, int t
     Py_XDECREF(*out);
     *out = (PyArrayObject *)PyArray_EMPTY(nd, axes, type, 0);
     return *out ? 0 : -1;
+}
+static inline void give(PyArrayObject **out, PyArrayObject *array) {
+    Py_INCREF(array);
+    Py_XDECREF(*out);
+    *out = array;
 }
 """

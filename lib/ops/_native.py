@@ -51,6 +51,9 @@ class NativeOp(gof.Op):
         ``int`` instead of sizes: a whole number, which is itself a size.
     ``gives``
         Its outputs by name, likewise.
+    ``in_place``
+        The outputs that are written over an input of the same shape, with the input's name. The C++
+        finds them there. ``theano.function`` has to be told ``accept_inplace=True``.
     ``sizes``
         Further sizes, each a function and its arguments. The function exists in the C++ header and,
         for whole numbers and symbolic variables, as a method of the same name.
@@ -72,6 +75,7 @@ class NativeOp(gof.Op):
     header: str
     takes: Declared
     gives: dict[str, str]
+    in_place: dict[str, str] = {}
     sizes: dict[str, tuple[str, ...]] = {}
     call: str
     #: The function of lib/ops/_gpu.py that stands for the meaning on a GPU, if cuDNN has one.
@@ -111,6 +115,11 @@ class NativeOp(gof.Op):
         cls._scalars = [*cls.__props__, *(f"{name}_is_one" for name in cls._shapes.shared)]
         if cls._scalars:
             cls.params_type = ParamsType(**{name: scalar_int64 for name in cls._scalars})
+        if cls.in_place:
+            takes, gives = list(cls.takes), list(cls.gives)
+            cls.destroy_map = {
+                gives.index(new): [takes.index(old)] for new, old in cls.in_place.items()
+            }
 
     # What Theano asks of an operation.
 
@@ -232,7 +241,7 @@ class NativeOp(gof.Op):
         return ["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
     def c_code_cache_version(self):
-        declared = repr((self.takes, self.gives, self.sizes, self.call))
+        declared = repr((self.takes, self.gives, self.in_place, self.sizes, self.call))
         return (2, _cpp.digest(HEADERS / self.header), zlib.crc32(declared.encode()))
 
     def c_support_code(self):
@@ -244,7 +253,7 @@ class NativeOp(gof.Op):
         real = node.outputs[0].type.dtype_specs()[1]
         lines = _cpp.sizes(self._shapes, variables, scalars)
         lines += _cpp.check(self._shapes, variables, type(self).__name__, sub["fail"])
-        lines += _cpp.data(self._shapes, variables, outputs, real, sub["fail"])
+        lines += _cpp.data(self._shapes, variables, outputs, self.in_place, real, sub["fail"])
         lines += _cpp.call(self.call, type(self).__name__, sub["fail"])
         return "{\n" + "\n".join(lines) + "\n}"
 

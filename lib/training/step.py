@@ -1,4 +1,4 @@
-"""One step of training: Lasagne's Adam on one packed vector of parameters."""
+"""One step of training: Adam on one packed vector of parameters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import theano.tensor as T
 from lib.backend import device
 from lib.errors import UserError
 from lib.model import Model, noise_variables
+from lib.ops._native import native
+from lib.ops.adam import Adam, AveragedAdam, Pack, SumOfSquares
 from lib.parallel.world import world
 
+BETA_1, BETA_2 = 0.9, 0.999  # of Adam; lib/ops/c/adam.h has them too
 VOTES = 2  # numbers beside the gradient that ranks add up: who was told to stop (lib.console.stop)
 
 
 class NotFinite(ArithmeticError):
-    """A training step gave NaN or infinity; its update was taken back.
+    """A training step gave NaN or infinity; its update was not made.
 
     Parameters
     ----------
@@ -54,10 +57,10 @@ class Recipe:
     ----------
     schedule
         Gives the learning rate and the model's other scalars at iteration t >= 1.
-    clip_entry
-        Bounds each entry of the gradient (MNIST).
     clip_norm
         Bounds the global norm of the gradient (the larger models).
+    clip_entry
+        Bounds each entry of the gradient (MNIST), after its norm.
     statistics_batches
         How many training batches a model's moving statistics are averaged over before an
         evaluation; 0 for models that have none.
@@ -66,7 +69,7 @@ class Recipe:
         decay, rather than the last ones. It starts faster: the decay is at most (1 + t) / (10 + t)
         at iteration t.
     on_nan
-        "stop" at the first step that is not finite, or "skip" it, its update taken back.
+        "stop" at the first step that is not finite, or "skip" it.
     """
 
     iterations: int
@@ -99,9 +102,10 @@ class TrainingStep:
     :meth:`sync` brings the model's own variables up to date. Vectors of that length stay where they
     are, on a GPU in its memory: a step brings scalars alone from there.
 
-    The step has two parts, compiled apart, which meet in one vector: :meth:`losses` makes the
-    gradient of a batch, :meth:`updates` what it changes. Several ranks work on a slice of the batch
-    each, and add their vectors up in between.
+    The step has three parts, compiled apart, which meet in one vector: :meth:`losses` makes the
+    gradient of a batch; what is found of its size says whether there is anything to learn from it;
+    :meth:`updates` is what it changes. Several ranks work on a slice of the batch each, and add
+    their vectors up after the first part.
     """
 
     def __init__(self, model: Model, recipe: Recipe):
@@ -109,48 +113,48 @@ class TrainingStep:
         self._variables = model.parameters.trained
         values = [v.get_value(borrow=True) for v in self._variables]
         self._packed = theano.shared(np.concatenate([v.ravel() for v in values]), name="packed")
+        self._size = self._packed.get_value(borrow=True).size
+        self._largest = float(np.finfo(theano.config.floatX).max)
+        self._evaluated = self._packed
+        if recipe.average_decay is not None:
+            self._evaluated = theano.shared(self._packed.get_value(), name="averaged")
         self._scalars = {name: T.scalar(name) for name in recipe.schedule(1)}
 
-        inputs, outputs, raw = self.losses()
+        inputs, outputs, gradients = self.losses()
         self.names = list(outputs)[1:]
         # What ranks add up: the gradient, cost and terms, and room for their votes.
-        means = [T.cast(mean, theano.config.floatX) for mean in outputs.values()]
-        message = T.concatenate([raw, T.stack(means), np.zeros(VOTES, theano.config.floatX)])
-        size = self._packed.get_value(borrow=True).size
-        first = np.zeros(size + len(means) + VOTES, theano.config.floatX)
+        means = T.stack([T.cast(mean, theano.config.floatX) for mean in outputs.values()])
+        first = np.zeros(self._size + len(outputs) + VOTES, theano.config.floatX)
         self._message = theano.shared(first, name="message")
+        if native():
+            message = Pack()(self._message, *gradients, means)
+        else:
+            message = T.concatenate([g.flatten() for g in gradients] + [means, first[-VOTES:]])
         self._losses = theano.function(
             [*inputs, *self._scalars.values()],
-            updates={self._message: message},
+            updates=[(self._message, message)],
             givens=self._views(),
             on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
+            accept_inplace=True,
         )
-
-        gradient = self._message[:size]
-        updates = self.updates(gradient)
-        self._before = {name: _value(v).copy() for name, v in self._state.items()}
-        self._on_gpu = device.active()
-        vectors = (gradient, updates[self._packed]) if self._on_gpu else ()
-        self._update = theano.function(
-            list(self._scalars.values()),
-            [
-                *(self._message[size + i] for i in range(len(means))),
-                *(T.sqr(v).sum() for v in vectors),
-            ],
-            updates=updates,
-            on_unused_input="ignore",
-        )
+        gradient = self._message[: self._size]
+        squares = [SumOfSquares()(v)[0] for v in (gradient, self._packed)]
+        means = [self._message[self._size + i] for i in range(len(outputs))]
+        self._sizes = theano.function([], [*means, *squares])
+        rate, factor = T.scalar("learning_rate"), T.scalar("factor")
+        updates = self.updates(gradient, rate, factor)
+        self._update = theano.function([rate, factor], updates=list(updates.items()), accept_inplace=True)
 
     @property
     def functions(self) -> tuple:
         """The compiled parts, for those who look at their graphs."""
-        return self._losses, self._update
+        return self._losses, self._sizes, self._update
 
-    def losses(self) -> tuple[list, dict[str, Any], Any]:
-        """The inputs of a step (images and noise), cost and terms by name, and the gradient.
+    def losses(self) -> tuple[list, dict[str, Any], list]:
+        """The inputs of a step (images and noise), cost and terms by name, and the gradients.
 
-        All symbolic. The terms are means over the batch in nats; the gradient is one vector over
-        all trained parameters, before clipping.
+        All symbolic. The terms are means over the batch in nats; the gradients are those of all
+        trained parameters, before clipping.
         """
         images = T.tensor4("images", dtype="uint8")
         noise = noise_variables(self._model)
@@ -159,35 +163,51 @@ class TrainingStep:
         gradients = theano.grad(cost, self._variables)
         means = {"cost": cost, "reconstruction": terms.reconstruction.mean()}
         means.update({name: kl.mean() for name, kl in terms.kls.items()})
-        return [images, *noise.values()], means, T.concatenate([g.flatten() for g in gradients])
+        return [images, *noise.values()], means, gradients
 
-    def updates(self, gradient) -> dict[Any, Any]:
+    def updates(self, gradient, rate, factor) -> dict[Any, Any]:
         """What a gradient, one symbolic vector, makes of parameters, moments and average.
 
-        Clipped as the recipe says, then Adam (Kingma & Ba 2015) with β₁ = 0.9, β₂ = 0.999.
+        It is multiplied by ``factor``, its entries are bounded as the recipe says, then comes Adam
+        (Kingma & Ba 2015) with this learning rate.
         """
-        recipe = self._recipe
-        if recipe.clip_entry is not None:
-            gradient = T.clip(gradient, -recipe.clip_entry, recipe.clip_entry)
-        if recipe.clip_norm is not None:
-            norm = T.sqrt(T.sum(T.sqr(gradient)))
-            gradient *= recipe.clip_norm / T.maximum(norm, recipe.clip_norm)
-        updates = lasagne.updates.adam(
-            [gradient], [self._packed], self._scalars["learning_rate"], 0.9, 0.999, 1e-8
-        )
-        # Adam's own state, in the order Lasagne makes it: the moments, then the step.
-        adam = [v for v in updates if v is not self._packed]
-        self._state = {"packed": self._packed, **{f"adam.{i}": v for i, v in enumerate(adam)}}
-        self._evaluated = self._packed
-        if recipe.average_decay is not None:
-            self._evaluated = theano.shared(self._packed.get_value(), name="averaged")
+        adam = self._in_place if native() else self._by_lasagne
+        updates, moments = adam(gradient, rate, factor)
+        self._state = {"packed": self._packed}
+        self._state.update({f"adam.{i}": variable for i, variable in enumerate(moments)})
+        if self._evaluated is not self._packed:
             self._state["averaged"] = self._evaluated
-            weight = average_weight(recipe.average_decay, updates[adam[-1]])
-            newest = T.cast(weight, theano.config.floatX) * (
-                updates[self._packed] - self._evaluated
-            )
-            updates[self._evaluated] = self._evaluated + newest
         return updates
+
+    def _in_place(self, gradient, rate, factor) -> tuple[dict[Any, Any], list]:
+        """The updates in one pass over all vectors; and moments and count, in Lasagne's order."""
+        zero = np.zeros_like(self._packed.get_value(borrow=True))
+        m, v, count = (theano.shared(x) for x in (zero, zero.copy(), zero.dtype.type(0)))
+        t = count + 1
+        size = rate * T.sqrt(1 - BETA_2**t) / (1 - BETA_1**t)
+        bound = self._recipe.clip_entry or np.inf
+        vectors, op, weight = [self._packed, m, v], Adam(), 0.0
+        if self._recipe.average_decay is not None:
+            vectors, op = [*vectors, self._evaluated], AveragedAdam()
+            weight = average_weight(self._recipe.average_decay, t)
+        numbers = T.cast(T.stack([size, factor, bound, weight]), theano.config.floatX)
+        updates = dict(zip(vectors, op(gradient, numbers, *vectors)))
+        return {**updates, count: t}, [m, v, count]
+
+    def _by_lasagne(self, gradient, rate, factor) -> tuple[dict[Any, Any], list]:
+        """The same in Theano's own operations."""
+        gradient, bound = gradient * factor, self._recipe.clip_entry
+        if bound is not None:
+            gradient = T.clip(gradient, -bound, bound)
+        updates = lasagne.updates.adam([gradient], [self._packed], rate, BETA_1, BETA_2, 1e-8)
+        moments = [v for v in updates if v is not self._packed]
+        if self._recipe.average_decay is not None:
+            weight = average_weight(self._recipe.average_decay, updates[moments[-1]])
+            newest = updates[self._packed] - self._evaluated
+            updates[self._evaluated] = (
+                self._evaluated + T.cast(weight, theano.config.floatX) * newest
+            )
+        return updates, moments
 
     def _parts(self, vector) -> Iterator[tuple]:
         """Each of the model's variables with its part of a packed vector, in its shape."""
@@ -216,32 +236,25 @@ class TrainingStep:
         Raises
         ------
         NotFinite
-            Cost, a term, the gradient or the new parameters are not finite (or their squares too
-            large for float32); nothing is changed then.
+            Cost, a term or the gradient are not finite, or the new parameters might not be (their
+            squares' sums as float32 included); nothing is changed then.
         """
         given = [np.asarray(scalars[name], theano.config.floatX) for name in self._scalars]
-        for name, variable in self._state.items():
-            self._before[name][...] = _value(variable)
         mine = world().slice_of(len(images))
         if mine.start < mine.stop:
             self._losses(images[mine], *(n[mine] for n in noise), *given)
         if world().size > 1:
             self._add((mine.stop - mine.start) / len(images), votes)
-        outputs = self._update(*given)
-        values = np.array(outputs[: 1 + len(self.names)], "float64")
-        # A sum of squares is finite only if every entry is, and a dot product is faster than isfinite.
-        # On a CPU it is not in the graph, whose C code may be compiled to take all for finite.
-        if self._on_gpu:
-            squares = outputs[len(values) :]
-        else:
-            gradient = _value(self._message)[: _value(self._packed).size]
-            with np.errstate(all="ignore"):
-                squares = [v @ v for v in (gradient, _value(self._packed))]
-        if not np.isfinite([*values, *squares]).all():
-            for name, variable in self._state.items():
-                variable.set_value(self._before[name])
+        *values, gradient, parameters = np.array(self._sizes(), "float64")
+        rate = float(scalars["learning_rate"])
+        # Adam moves no entry by more than 7.3 times the learning rate (Cauchy-Schwarz on its moments).
+        furthest = parameters**0.5 + 8 * rate * self._size**0.5
+        if not np.isfinite([*values, gradient]).all() or not furthest < self._largest**0.5:
             raise NotFinite(dict(zip(["cost", *self.names], values)), self.gradients())
-        return values
+        norm, most = gradient**0.5, self._recipe.clip_norm
+        factor = most / norm if most is not None and norm > most else 1.0
+        self._update(*np.array([rate, factor], theano.config.floatX))
+        return np.array(values)
 
     def _add(self, weight: float, votes: np.ndarray | None) -> None:
         """Sum the ranks' messages, each weighted by its part of the batch."""
@@ -287,8 +300,3 @@ class TrainingStep:
         for name, variable in self._state.items():
             variable.set_value(arrays[name].astype(variable.dtype))
         self.sync()
-
-
-def _value(variable):
-    """What a shared variable holds, not a copy: an array of NumPy's or of the device's."""
-    return variable.get_value(borrow=True, return_internal_type=True)

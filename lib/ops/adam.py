@@ -1,0 +1,94 @@
+"""Adam (Kingma & Ba 2015) on packed vectors, in place and in one pass, and what comes before it.
+
+Lasagne's, which `lib/training/step.py` takes where no C++ runs, reads and writes each vector several times.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import theano.tensor as T
+from theano import gof
+
+from lib.ops._examples import example
+from lib.ops._native import NativeOp
+
+
+class Pack(gof.Op):
+    """Arrays written one after another over the beginning of a vector, in place.
+
+    Inputs: the vector and the arrays, all of its type. Output: the vector. ``theano.function`` has
+    to be told ``accept_inplace=True``. Joining them anew took a fifth of a large model's step.
+    """
+
+    __props__ = ()
+    destroy_map = {0: [0]}
+
+    def make_node(self, vector, *arrays):
+        if any(a.dtype != vector.dtype for a in arrays):
+            raise TypeError("Pack: the arrays' types differ")
+        return gof.Apply(self, [vector, *arrays], [vector.type()])
+
+    def perform(self, node, inputs, outputs):
+        vector, *arrays = inputs
+        flat = [a.ravel() for a in arrays]
+        np.concatenate(flat, out=vector[: sum(len(a) for a in flat)])
+        outputs[0][0] = vector
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0]]
+
+
+class SumOfSquares(NativeOp):
+    """Of a vector x (P,): one number, (1,), which does not depend on the number of threads."""
+
+    header = "adam.h"
+    takes = {"x": "P"}
+    gives = {"squares": "1"}
+    call = "sum_of_squares(x, squares, P)"
+
+    def reference(self, x):
+        return np.square(x, dtype="float64").sum(keepdims=True)
+
+    def meaning(self, x):
+        return T.sqr(x).sum(keepdims=True)
+
+    def grad(self, inputs, output_gradients):
+        return [2 * inputs[0] * output_gradients[0][0]]
+
+
+class Adam(NativeOp):
+    """One update with β₁ = 0.9, β₂ = 0.999 and ε = 1e-8, written over its inputs.
+
+    Inputs: the gradient (P,); numbers (4,), namely the size of the step (the learning rate with both
+    corrections of the moments' bias), a factor of the gradient, the bound of its entries after that,
+    and the weight of the new parameters in their average; parameters, first and second moments (P,).
+    Outputs: the last three, updated.
+    """
+
+    header = "adam.h"
+    takes = {"gradient": "P", "numbers": "4", "p": "P", "m": "P", "v": "P"}
+    gives = {"new_p": "P", "new_m": "P", "new_v": "P"}
+    in_place = {"new_p": "p", "new_m": "m", "new_v": "v"}
+    call = "adam(gradient, numbers, p, m, v, (Real *)0, P)"
+
+    def reference(self, gradient, numbers, p, m, v):
+        step, factor, bound, _ = numbers
+        g = np.clip(factor * gradient, -bound, bound)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        return [p - step * m / (np.sqrt(v) + 1e-8), m, v]
+
+
+class AveragedAdam(Adam):
+    """The same with a moving average (P,) of the parameters, the last of inputs and outputs."""
+
+    takes = {**Adam.takes, "average": "P"}
+    gives = {**Adam.gives, "new_average": "P"}
+    in_place = {**Adam.in_place, "new_average": "average"}
+    call = "adam(gradient, numbers, p, m, v, average, P)"
+
+    def reference(self, gradient, numbers, p, m, v, average):
+        p, m, v = super().reference(gradient, numbers, p, m, v)
+        return [p, m, v, average + numbers[3] * (p - average)]
+
+
+example("sum of squares", SumOfSquares(), (1000,))
