@@ -109,7 +109,7 @@ def alternate(
     turn_seconds: float,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[list[list[float]], float]:
-    """Lets two workers (or one) do their jobs by turns: seconds of each repetition, for both; and idle CPU.
+    """Lets workers do their jobs by turns: seconds of each repetition, for each of them; and idle CPU.
 
     A turn lasts about ``turn_seconds``, one repetition at least; two before the first do not count.
     Idle CPU is the share of a core that a worker used while it was not its turn: next to nothing,
@@ -117,11 +117,11 @@ def alternate(
     """
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(command, environment)) for command in commands]
-        seconds: list[list[float]] = [[], []]
-        times = [1, 1]
-        for n, (worker, job) in enumerate(zip(workers, jobs)):
+        seconds: list[list[float]] = [[] for _ in workers]
+        times = []
+        for worker, job in zip(workers, jobs):
             worker.ask(**job)
-            times[n] = max(1, round(turn_seconds / min(worker.repeat(2))))
+            times.append(max(1, round(turn_seconds / min(worker.repeat(2)))))
         idle_cpu = elapsed = 0.0
         for _ in range(turns):
             for n, worker in enumerate(workers):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness import ROOT, torch_python
 from benchmarks.rows import Result
@@ -87,12 +88,19 @@ def _yes(met: bool) -> str:
     return "yes" if met else "**no**"
 
 
-def write(machine: Mapping[str, str], results: Sequence[Result]) -> None:
+def as_json(machine: Mapping[str, str], results: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
+    """The machine, and each row's results under its name."""
+    rows = {name: [asdict(r) for r in row] for name, row in results.items()}
+    return {"machine": machine, "rows": rows}
+
+
+def write(machine: Mapping[str, str], results: Mapping[str, Sequence[Result]]) -> None:
     """Puts the numbers into the JSON file, and between the marks of the page."""
-    write_json(NUMBERS, {"machine": machine, "results": [asdict(r) for r in results]})
+    write_json(NUMBERS, as_json(machine, results))
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
+    lines = [result for row in results.values() for result in row]
     described = "\n".join(f"* {name}: {value}" for name, value in machine.items())
-    page = f"{before}{BEGIN}\n{table(results)}\n{described}\n\n{END}{after}"
+    page = f"{before}{BEGIN}\n{table(lines)}\n{described}\n\n{END}{after}"
     with atomic_write(PAGE) as file:
         file.write(page.encode())

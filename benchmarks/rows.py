@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from models.mnist import MnistModel, Settings
 from models.presets import SETTINGS, TRAINING
 
 BATCH = 100
+COMPILED = "PyTorch, compiled"
 PIXELS = 28 * 28
 
 
@@ -60,6 +60,48 @@ class Result:
     details: dict = field(default_factory=dict)
 
 
+def training_step(
+    what: str,
+    job: str,
+    make_files: Callable,
+    peers: Sequence[str] = ("PyTorch", COMPILED),
+    *,
+    effort: Effort,
+) -> list[Result]:
+    """Our step, PyTorch's, and PyTorch's compiled, by turns: medians of all repetitions."""
+    with make_files() as files:
+        message = {"job": job, **files}
+        told = [message, *({**message, "compiled": peer == COMPILED} for peer in peers)]
+        commands = [ours(), *(pytorch() for _ in peers)]
+        seconds, idle = _by_turns(what, commands, told, effort)
+    own, *others = map(median, seconds)
+    return [
+        Result(
+            f"training step, {what}", "s", own, theirs, peer, theirs / own, 1.2,
+            details={"seconds": [seconds[0], s], "idle CPU": idle},
+        )
+        for peer, theirs, s in zip(peers, others, seconds[1:])
+    ]  # fmt: skip
+
+
+def preset_step(name: str, batches: Sequence[int], *more, effort: Effort) -> list[Result]:
+    """A larger model's step, at each of these batch sizes."""
+    return [
+        result
+        for batch in batches
+        for result in training_step(
+            f"`{name}`, batch {batch}", "preset_step", partial(preset_files, name, batch), *more, effort=effort
+        )
+    ]  # fmt: skip
+
+
+def _by_turns(what: str, commands, messages, effort: Effort) -> tuple[list[list[float]], float]:
+    seconds, idle = alternate(commands, messages, effort.turns, effort.turn_seconds)
+    if idle > 0.02:
+        say(f"{what}: a worker that waited used {idle:.0%} of a core, which spoils the numbers")
+    return seconds, round(idle, 4)
+
+
 def side_by_side(
     what: str,
     settings: Settings,
@@ -82,11 +124,9 @@ def side_by_side(
     told, parts = zip(*(sizes.get(name, ({}, 1)) for name in names))
     with batch_files(settings) as files:
         messages = [{"job": name, **files, **more} for name, more in zip(names, told)]
-        seconds, idle = alternate(commands, messages, effort.turns, effort.turn_seconds)
-    if idle > 0.02:
-        say(f"{what}: the worker that waited used {idle:.0%} of a core, which spoils the numbers")
+        seconds, idle = _by_turns(what, commands, messages, effort)
     own, other = (median(s) / part for s, part in zip(seconds, parts))
-    details = {"seconds": seconds, "parts": parts, "idle CPU": round(idle, 4)}
+    details = {"seconds": seconds, "parts": parts, "idle CPU": idle}
     if job == "importance":
         values = ("passes/s", 1 / own, 1 / other)
     else:
@@ -172,15 +212,15 @@ _PAPER = _noup(12, 32, latent_dim=64)
 _SMALL = Settings("gated-pixelvae-noup", layers=1, dim_pix=4, latent_dim=4, filter_size=3)
 
 _STEP = "training_step"
-_STEPS: dict[str, Any] = {
+_MNIST = {
     "L0-D16": ("L = 0, D = 16", _noup(0, 16)),
     "L0-D32": ("L = 0, D = 32", _noup(0, 32)),
-    "L4-D16": ("L = 4, D = 16", _noup(4, 16), 1),
+    "L4-D16": ("L = 4, D = 16", _noup(4, 16)),
     "L4-D32": ("L = 4, D = 32", _noup(4, 32)),
     "L12-D16": ("L = 12, D = 16", _noup(12, 16)),
-    "L12-D32": ("L = 12, D = 32", _noup(12, 32), 1),
+    "L12-D32": ("L = 12, D = 32", _noup(12, 32)),
     "gated-pixelvae": ("`gated-pixelvae`, L = 4, D = 16", _UP),
-    "conv-vae": ("`conv-vae`", _VAE, 1),
+    "conv-vae": ("`conv-vae`", _VAE),
 }
 _PASSES = "importance weighting, decoder passes"
 _CACHED = ("100 samples, cached", _PAPER, "cached_sampling")
@@ -188,9 +228,14 @@ _CACHED = ("100 samples, cached", _PAPER, "cached_sampling")
 #: The functions that measure, by the names that the command line knows; each takes the effort.
 ROWS = {
     **{
-        f"step-{name}": partial(side_by_side, f"training step, {what}", model, _STEP, *more)
-        for name, (what, model, *more) in _STEPS.items()
+        f"step-{name}": partial(training_step, what, _STEP, partial(batch_files, model))
+        for name, (what, model) in _MNIST.items()
     },
+    "step-tiny": partial(preset_step, "tiny", (2, 8)),
+    "step-32px_small": partial(preset_step, "32px_small", (2, 16)),
+    "step-64px_small": partial(preset_step, "64px_small", (2, 8)),
+    # Its compiled twin would have to fit into the memory beside these two.
+    "step-64px_big": partial(preset_step, "64px_big", (2,), ("PyTorch",)),
     "bound": partial(side_by_side, "bound of 100 images", _PAPER, "bound", 1),
     "importance": partial(side_by_side, _PASSES, _PAPER, "importance"),
     "sampling": partial(side_by_side, *_CACHED, 100, "here, naive", "naive_sampling"),

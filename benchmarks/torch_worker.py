@@ -24,14 +24,20 @@ def _open(weights: str, inputs: str):
     return Twin.load(weights).to(DEVICE), images, noise
 
 
-def training_step(weights: str, inputs: str):
+def training_step(weights: str, inputs: str, compiled: bool = False):
+    """One step on binary images; ``compiled``: the loss and its gradients by torch.compile."""
     twin, images, noise = _open(weights, inputs)
     optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
 
+    def loss_of(x, e):
+        reconstruction, kl = twin.terms(x, e)
+        return (reconstruction + 1e-4 * kl).mean()
+
+    loss_of = torch.compile(loss_of) if compiled else loss_of
+
     def repeat() -> None:
         optimizer.zero_grad()
-        reconstruction, kl = twin.terms(images.float(), torch.randn_like(noise))
-        loss = (reconstruction + 1e-4 * kl).mean()
+        loss = loss_of(images.float(), torch.randn_like(noise))
         loss.backward()
         torch.nn.utils.clip_grad_value_(twin.parameters(), 1.0)
         optimizer.step()
@@ -40,14 +46,20 @@ def training_step(weights: str, inputs: str):
     return repeat
 
 
-def preset_step(weights: str, inputs: str):
+def preset_step(weights: str, inputs: str, compiled: bool = False):
+    """One step of a larger model; ``compiled``: the loss and its gradients by torch.compile."""
     model = Hierarchical.load(weights).to(DEVICE)
     images, noise, scalars = read_batch(inputs, DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
+    def cost_of(x, noise):
+        return model.objective(x, noise, **scalars)[0]
+
+    cost_of = torch.compile(cost_of) if compiled else cost_of
+
     def repeat() -> None:
         optimizer.zero_grad()
-        cost, *_ = model.objective(images.long(), [torch.randn_like(e) for e in noise], **scalars)
+        cost = cost_of(images.long(), [torch.randn_like(e) for e in noise])
         cost.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()

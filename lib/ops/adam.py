@@ -71,11 +71,12 @@ class Adam(NativeOp):
     in_place = {"new_p": "p", "new_m": "m", "new_v": "v"}
     call = "adam(gradient, numbers, p, m, v, (Real *)0, P)"
 
-    def reference(self, gradient, numbers, p, m, v):
-        step, factor, bound, _ = numbers
+    def reference(self, *arrays):
+        gradient, (step, factor, bound, weight), p, m, v, *average = arrays
         g = np.clip(factor * gradient, -bound, bound)
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-        return [p - step * m / (np.sqrt(v) + 1e-8), m, v]
+        p = p - step * m / (np.sqrt(v) + 1e-8)
+        return [p, m, v, *(a + weight * (p - a) for a in average)]
 
 
 class AveragedAdam(Adam):
@@ -85,10 +86,6 @@ class AveragedAdam(Adam):
     gives = {**Adam.gives, "new_average": "P"}
     in_place = {**Adam.in_place, "new_average": "average"}
     call = "adam(gradient, numbers, p, m, v, average, P)"
-
-    def reference(self, gradient, numbers, p, m, v, average):
-        p, m, v = super().reference(gradient, numbers, p, m, v)
-        return [p, m, v, average + numbers[3] * (p - average)]
 
 
 example("sum of squares", SumOfSquares(), (1000,))

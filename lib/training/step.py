@@ -11,7 +11,6 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from lib.backend import device
 from lib.errors import UserError
 from lib.model import Model, noise_variables
 from lib.ops._native import native
@@ -143,7 +142,9 @@ class TrainingStep:
         self._sizes = theano.function([], [*means, *squares])
         rate, factor = T.scalar("learning_rate"), T.scalar("factor")
         updates = self.updates(gradient, rate, factor)
-        self._update = theano.function([rate, factor], updates=list(updates.items()), accept_inplace=True)
+        self._update = theano.function(
+            [rate, factor], updates=list(updates.items()), accept_inplace=True
+        )
 
     @property
     def functions(self) -> tuple:
