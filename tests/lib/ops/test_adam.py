@@ -1,0 +1,120 @@
+"""Adam in place against Lasagne's, sums of squares against exact ones, and packing against NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import lasagne
+import numpy as np
+import pytest
+import theano
+import theano.tensor as T
+from compiled import BOTH, PYTHON, C, apply, guarded, threads
+
+from lib.ops.adam import Adam, AveragedAdam, Pack, SumOfSquares
+
+SIZE = 40_003  # three blocks of those that are summed apart, the last one not whole
+in_both = pytest.mark.parametrize("mode", BOTH, ids=["C", "NumPy"])
+
+
+def in_place(op, arrays, others, mode=C):
+    """Shared variables of the arrays, and a function that updates them."""
+    variables = [theano.shared(a) for a in arrays]
+    updates = list(zip(variables, op(*others, *variables)))
+    return variables, theano.function([], updates=updates, accept_inplace=True, mode=mode)
+
+
+@in_both
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("float64", 1e-14)])
+def test_five_updates_are_lasagnes(dtype, tolerance, mode):
+    rng = np.random.RandomState(0)
+    start, g = rng.standard_normal((2, SIZE)).astype(dtype)
+    rate, factor, bound = 0.03, 0.5, 0.8
+    packed, gradient = theano.shared(start), theano.shared(g)
+    with theano.configparser.change_flags(floatX=dtype):
+        clipped = T.clip(gradient * factor, -bound, bound)
+        updates = lasagne.updates.adam([clipped], [packed], np.array(rate, dtype))
+    lasagnes = theano.function([], updates=updates, mode=PYTHON)
+
+    numbers = theano.shared(np.zeros(4, dtype))
+    zero, weight = np.zeros(SIZE, dtype), 0.25
+    vectors, ours = in_place(
+        AveragedAdam(), [start, zero, zero, start], [gradient, numbers], mode=mode
+    )
+    average = start.astype("float64")
+    for t in range(1, 6):
+        gradient.set_value(gradient.get_value() * np.array(-1.1, dtype))
+        size = rate * math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        numbers.set_value(np.array([size, factor, bound, weight], dtype))
+        lasagnes(), ours()
+        average += weight * (packed.get_value() - average)
+    assert (abs(gradient.get_value() * factor) > bound).any()
+    m, v = list(updates)[:2]
+    for variable, truth in zip(
+        vectors, [packed.get_value(), m.get_value(), v.get_value(), average]
+    ):
+        np.testing.assert_allclose(variable.get_value(), truth, rtol=0, atol=10 * tolerance)
+
+
+def test_without_an_average_the_rest_is_the_same():
+    rng = np.random.RandomState(1)
+    arrays = abs(rng.standard_normal((4, SIZE)).astype("float32"))
+    others = [T.constant(arrays[0]), T.constant(np.array([0.1, 1, np.inf, 0.5], "float32"))]
+    plain, update = in_place(Adam(), arrays[1:], others)
+    averaged, update_too = in_place(AveragedAdam(), [*arrays[1:], arrays[1]], others)
+    update(), update_too()
+    for a, b in zip(plain, averaged):
+        np.testing.assert_array_equal(a.get_value(), b.get_value())
+
+
+def test_vectors_stay_where_they_are_and_nothing_is_written_beside_them():
+    memory = np.full(SIZE + 64, 7.0, "float32")
+    arrays = [memory[32:-32], *(np.zeros(SIZE, "float32") for _ in range(2))]
+    gradient = T.constant(guarded(np.ones(SIZE, "float32")))
+    numbers = T.constant(np.array([0.1, 1, np.inf, 0], "float32"))
+    variables = [theano.shared(a, borrow=True) for a in arrays]
+    updates = list(zip(variables, Adam()(gradient, numbers, *variables)))
+    theano.function([], updates=updates, accept_inplace=True, mode=C)()
+    places = [v.get_value(borrow=True).ctypes.data for v in variables]
+    assert places == [a.ctypes.data for a in arrays]
+    assert (memory[:32] == 7).all() and (memory[-32:] == 7).all() and (memory[32:-32] < 7).all()
+
+
+@in_both
+def test_sums_of_squares_are_exact_to_the_last_bits(mode):
+    x = np.random.RandomState(2).standard_normal(SIZE).astype("float32")
+    truth = math.fsum(float(a) ** 2 for a in x)
+    (ours,) = apply(SumOfSquares(), guarded(x), mode=mode)
+    assert ours == np.float32(truth)
+    assert apply(SumOfSquares(), x[:0], mode=mode) == [0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e19])
+def test_sums_of_squares_show_what_float32_cannot_hold(value):
+    x = np.ones(SIZE, "float32")
+    x[SIZE // 2] = value
+    assert not np.isfinite(apply(SumOfSquares(), x)).any()
+
+
+def test_sums_of_squares_do_not_depend_on_the_number_of_threads():
+    x = np.random.RandomState(3).standard_normal(SIZE)
+    sums = set()
+    for count in (1, 2, 3):
+        with threads(count):
+            sums.add(apply(SumOfSquares(), x).tobytes())
+    assert len(sums) == 1
+
+
+def test_arrays_are_packed_over_a_vectors_beginning():
+    vector = theano.shared(np.full(12, -1.0))
+    arrays = [np.arange(6.0).reshape(2, 3).T, np.array(6.0), np.arange(7.0, 9.0)]
+    pack = Pack()(vector, *(T.constant(a) for a in arrays))
+    place = vector.get_value(borrow=True).ctypes.data
+    theano.function([], updates=[(vector, pack)], accept_inplace=True)()
+    assert vector.get_value().tolist() == [0, 3, 1, 4, 2, 5, 6, 7, 8, -1, -1, -1]
+    assert vector.get_value(borrow=True).ctypes.data == place
+
+
+def test_arrays_of_other_types_are_not_packed():
+    with pytest.raises(TypeError, match="types differ"):
+        Pack()(T.dvector(), T.fvector())
