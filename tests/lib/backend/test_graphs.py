@@ -10,7 +10,7 @@ import theano
 import theano.tensor as T
 from theano.compile.function_module import std_fgraph
 from theano.gof.opt import SeqOptimizer
-from tiny_training import SETTINGS, Images, recipe
+from tiny_training import SETTINGS, recipe
 
 from lib.backend import graphs
 from lib.model import draw_noise
@@ -58,15 +58,16 @@ def test_a_damaged_file_is_written_anew(passes, monkeypatch):
     path = graphs._path
     monkeypatch.setattr(graphs, "_path", lambda graph: paths.append(path(graph)) or paths[-1])
     updated(number)
-    whole = paths[0].read_bytes()
-    paths[0].write_bytes(whole[:50])
-    passes.clear()
-    updated(number)
-    assert passes and paths[0].read_bytes() == whole
+    paths[0].write_bytes(paths[0].read_bytes()[:50])
+    for found in (False, True):
+        passes.clear()
+        updated(number)
+        assert bool(passes) != found
 
 
 def test_a_training_step_computes_the_same_bits(passes):
-    model, images = MnistModel(SETTINGS), Images().images["train"][:3]
+    model = MnistModel(SETTINGS)
+    images = np.random.RandomState(0).randint(0, 2, (3, *model.image_shape)).astype("uint8")
     results = []
     for kept in (False, True, True):
         passes.clear()
@@ -91,7 +92,7 @@ def test_what_decides_changes_the_key(monkeypatch):
     first = key()
     assert key() == first
     others = [key(number=3.0), key(mutable=True), key(product=T.sub), key(dtype="float64")]
-    with theano.configparser.change_flags(optimizer_excluding="fusion"):
+    with theano.configparser.change_flags(**{"tensor.local_elemwise_fusion": False}):
         others.append(key())
     monkeypatch.setenv("PIXELVAE_NATIVE", "0")
     others.append(key())
