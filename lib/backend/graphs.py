@@ -14,13 +14,14 @@ import contextlib
 import hashlib
 import os
 import pickle
+import sys
 import tempfile
 import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Optional
 
-from lib.backend import imports
+from lib.backend import gpu, imports
 
 FOLDER = "graphs"  #: in Theano's compile folder
 _KEPT_S = 24 * 24 * 3600  # since it was last used, as long as Theano keeps compiled code
@@ -136,17 +137,16 @@ def _circumstances() -> tuple[Any, ...]:
     """What decides beside the graph what the optimiser makes of it."""
     import theano
 
-    from lib.backend import device
-
     sources = hashlib.sha256()
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         sources.update(path.read_bytes())
-    native = os.environ.get("PIXELVAE_NATIVE")
+    ours = [os.environ.get(name) for name in ("PIXELVAE_NATIVE", "PIXELVAE_TF32")]
+    on_gpu = getattr(sys.modules.get("theano.gpuarray"), "pygpu_activated", False)
     variables = theano.configparser._config_var_list
     settings = [(v.fullname, str(v.__get__(True, None))) for v in variables]
-    return (
-        theano.__version__, sources.hexdigest(), native, settings, device.describe(), _passes(theano.compile.optdb),
-    )  # fmt: skip
+    passes = _passes(theano.compile.optdb)
+    device = (on_gpu, str(gpu.loaded()))
+    return (theano.__version__, sources.hexdigest(), ours, settings, device, passes)
 
 
 def _passes(database: Any) -> list[Any]:
