@@ -2,6 +2,9 @@
 
 Theano compiles a function's operations one after the other, each when it comes to it. Here the first that is not in its
 cache starts g++ for all of the function that are not, so that they are there, or on their way, when Theano asks.
+
+Half of what g++ does is to read headers, which are the same for all operations. They are compiled once for each set of
+options that several modules share.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +22,20 @@ from types import ModuleType
 from typing import Any, Optional
 
 from lib.backend import imports
+
+_HEADERS = """
+#include <Python.h>
+#include <algorithm>
+#include <iostream>
+#include <math.h>
+#include <sstream>
+#include <string>
+#include <vector>
+#include "theano_mod_helper.h"
+#include <numpy/arrayobject.h>
+#include <numpy/arrayscalars.h>
+"""
+_WITHOUT = 3  # modules that share options, before it pays to compile the headers
 
 
 def repair() -> None:
@@ -42,8 +60,20 @@ class _Graph:
             self._made, self._folder = {}, tempfile.mkdtemp(prefix="pixelvae_")
             # Not the process's own, which this thread may change while another starts g++.
             environment = dict(os.environ)
+            alike: Counter[tuple[str, ...]] = Counter()
+            headers: dict[tuple[str, ...], Future[Optional[Path]]] = {}
             for module, command in plan(self._fgraph, self._folder):
-                self._made.setdefault(module, self._pool.submit(_run, command, environment))
+                if module in self._made:
+                    continue
+                options = _options(command)
+                alike[options] += 1
+                if alike[options] > _WITHOUT and options not in headers:
+                    place = Path(self._folder, f"headers_{len(headers)}")
+                    headers[options] = self._pool.submit(_precompile, options, environment, place)
+                # Whatever waits for headers comes behind them in the pool's queue, so that they are never stuck.
+                self._made[module] = self._pool.submit(
+                    _run, command, environment, headers.get(options)
+                )
         future = self._made.get(name)
         return future.result() if future else None
 
@@ -55,8 +85,32 @@ class _Graph:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _run(command: list[str], environment: dict[str, str]) -> Optional[Path]:
+def _options(command: list[str]) -> tuple[str, ...]:
+    """The compiler and those of its arguments that compiled headers have to share with what includes them."""
+    return tuple(word for word in command[: command.index("-o")] if word != "-shared")
+
+
+def _precompile(
+    options: tuple[str, ...], environment: dict[str, str], place: Path
+) -> Optional[Path]:
+    """The headers, compiled beside; None where that fails, or others are included already (lib.backend.glue)."""
+    if "-include" in options:
+        return None
+    place.mkdir()
+    header = place / "headers.h"
+    header.write_text(_HEADERS)
+    command = [*options, "-g0", "-x", "c++-header", str(header), "-o", f"{header}.gch"]
     done = subprocess.run(command, capture_output=True, env=environment)
+    return None if done.returncode else header
+
+
+def _run(
+    command: list[str], environment: dict[str, str], headers: Optional[Future[Optional[Path]]]
+) -> Optional[Path]:
+    header = headers.result() if headers else None
+    include = ["-include", str(header)] if header else []
+    # Theano asks for -g, which takes g++ longer and is of no use here.
+    done = subprocess.run([*command, "-g0", *include], capture_output=True, env=environment)
     return None if done.returncode else Path(command[command.index("-o") + 1])
 
 

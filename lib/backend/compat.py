@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NoReturn
 
-from lib.backend import ahead, cache, compiler, fuelrc, imports
+from lib.backend import ahead, cache, compiler, fuelrc, graphs, imports
 from lib.backend.environment import changed
 from lib.errors import UserError
 
@@ -39,6 +39,7 @@ def repair() -> None:
     cache.repair()
     compiler.repair()
     ahead.repair()
+    graphs.repair()
 
 
 def end(error: Exception | str) -> NoReturn:

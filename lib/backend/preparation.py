@@ -68,6 +68,7 @@ def prepare() -> Backend:
         {
             "floatX": "float32",
             "openmp": "True",
+            "cache_optimizations": "True",  # as lib.backend.graphs does
             "openmp_elemwise_minsize": "20000",
             "base_compiledir": folder,
             "compiledir_format": flags.compiledir_format(
