@@ -111,12 +111,13 @@ class TrainingStep:
         self._model, self._recipe = model, recipe
         self._variables = model.parameters.trained
         values = [v.get_value(borrow=True) for v in self._variables]
-        self._packed = theano.shared(np.concatenate([v.ravel() for v in values]), name="packed")
-        self._size = self._packed.get_value(borrow=True).size
+        packed = np.concatenate([v.ravel() for v in values])
+        self._packed = theano.shared(packed, name="packed", borrow=True)
+        self._size = packed.size
         self._largest = float(np.finfo(theano.config.floatX).max)
         self._evaluated = self._packed
         if recipe.average_decay is not None:
-            self._evaluated = theano.shared(self._packed.get_value(), name="averaged")
+            self._evaluated = theano.shared(packed.copy(), name="averaged", borrow=True)
         self._scalars = {name: T.scalar(name) for name in recipe.schedule(1)}
 
         inputs, outputs, gradients = self.losses()
@@ -124,7 +125,7 @@ class TrainingStep:
         # What ranks add up: the gradient, cost and terms, and room for their votes.
         means = T.stack([T.cast(mean, theano.config.floatX) for mean in outputs.values()])
         first = np.zeros(self._size + len(outputs) + VOTES, theano.config.floatX)
-        self._message = theano.shared(first, name="message")
+        self._message = theano.shared(first, name="message", borrow=True)
         if native():
             message = Pack()(self._message, *gradients, means)
         else:
@@ -145,6 +146,7 @@ class TrainingStep:
         self._update = theano.function(
             [rate, factor], updates=list(updates.items()), accept_inplace=True
         )
+        self.sync()
 
     @property
     def functions(self) -> tuple:
@@ -182,8 +184,8 @@ class TrainingStep:
 
     def _in_place(self, gradient, rate, factor) -> tuple[dict[Any, Any], list]:
         """The updates in one pass over all vectors; and moments and count, in Lasagne's order."""
-        zero = np.zeros_like(self._packed.get_value(borrow=True))
-        m, v, count = (theano.shared(x) for x in (zero, zero.copy(), zero.dtype.type(0)))
+        zeros = [np.zeros(shape, theano.config.floatX) for shape in (self._size, self._size, ())]
+        m, v, count = (theano.shared(zero, borrow=True) for zero in zeros)
         t = count + 1
         size = rate * T.sqrt(1 - BETA_2**t) / (1 - BETA_1**t)
         bound = self._recipe.clip_entry or np.inf
@@ -282,9 +284,13 @@ class TrainingStep:
         return self._by_name(self._message.get_value())
 
     def sync(self) -> None:
-        """Copy the packed vector, or its average if the recipe has one, into the model."""
-        for variable, part in self._parts(self._evaluated.get_value()):
-            variable.set_value(part)
+        """Let the model have the packed vector, or its average if the recipe has one.
+
+        On a CPU its variables are views of that vector, which saves the memory for a copy; they
+        change with the next steps.
+        """
+        for variable, part in self._parts(self._evaluated.get_value(borrow=True)):
+            variable.set_value(part, borrow=True)
 
     def state(self) -> dict[str, np.ndarray]:
         """All arrays a checkpoint needs."""

@@ -66,11 +66,11 @@ def test_a_damaged_file_is_written_anew(passes, monkeypatch):
 
 
 def test_a_training_step_computes_the_same_bits(passes):
-    model = MnistModel(SETTINGS)
-    images = np.random.RandomState(0).randint(0, 2, (3, *model.image_shape)).astype("uint8")
     results = []
     for kept in (False, True, True):
         passes.clear()
+        model = MnistModel(SETTINGS)
+        images = np.random.RandomState(0).randint(0, 2, (3, *model.image_shape)).astype("uint8")
         with theano.configparser.change_flags(cache_optimizations=kept):
             step = TrainingStep(model, recipe(1))
         noise = draw_noise(model, 0, "training", 1, len(images))
