@@ -21,6 +21,7 @@ from experiments.records import ROOT
 from experiments.results import write_pages
 from experiments.shipping import Shipped, ship_run
 from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
+from lib.data import SPLITS
 from lib.parallel.world import on_rank_0
 
 DATA = "photos64/photos64.zip"
@@ -82,10 +83,13 @@ def _name(weights) -> str:
     return f"photos-{weights.model.image_shape[1]}px"
 
 
-def _commands(weights, dataset, numbers) -> dict[str, Any]:
-    name = _name(weights)
-    bound = command(EXPERIMENT, "evaluate", name)
-    return {"commands": {"bound": bound, "valid": f"{bound} --split valid"}}
+def _more(weights, dataset, numbers) -> dict[str, Any]:
+    """The commands that print the bounds, and how many photographs each split has."""
+    bound = command(EXPERIMENT, "evaluate", _name(weights))
+    return {
+        "commands": {"bound": bound, "valid": f"{bound} --split valid"},
+        "photographs": {split: dataset.size(split) for split in SPLITS},
+    }
 
 
 def _draw(weights, dataset, folder: Path, prefix: str) -> None:
@@ -102,7 +106,7 @@ PHOTOGRAPHS = Shipped(
     folder="photographs",
     name=_name,
     size=("stages", "top_stages", "latents", "pixel_width", "latent_width"),
-    more=_commands,
+    more=_more,
     subset=64,
     draw=_draw,
 )

@@ -62,7 +62,8 @@ def photograph(record: Record, split: str = "test") -> str:
 
 def _model(name: str, r: Record, ablations: Record | None) -> Iterator[str]:
     training = r["training"]
-    batch, best = training["batch_size"], training["best_iteration"]
+    best = training["best_iteration"]
+    seen = best * training["batch_size"]
     yield f"## `{name}`"
     yield ""
     yield "```sh"
@@ -74,10 +75,10 @@ def _model(name: str, r: Record, ablations: Record | None) -> Iterator[str]:
     yield text(
         f"""
         The data's name is a path under `$PIXELVAE_DATA`, where the weights find them again; `--data` names another
-        place. {r["parameters"]:,} parameters, seed {training["seed"]}. The weights are those of iteration {best:,},
-        which had the best validation bound of {training["iterations"]:,} so far
-        ({training["iterations_asked"]:,} asked for): {best * batch:,} images seen, {best * batch / 40_000:.1f} times
-        each photograph. {_time(r, ablations)}
+        place. {r["parameters"]:,} parameters, seed {training["seed"]}. The weights are those of iteration {best:,}, the
+        best by validation bound of {training["iterations"]:,} so far ({training["iterations_asked"]:,} asked for). They
+        saw {seen:,} images: each photograph {seen / r["photographs"]["train"]:.1f} times.
+        {_time(r, ablations)}
         """
     )
     yield ""
