@@ -1,19 +1,22 @@
-"""What a finished training was and reached, for the records of figures 4 and 5."""
+"""What a finished training was and reached, for the records of comparisons."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.records import training_command
+from experiments.experiment import Experiment
+from experiments.invocations import training_command
 from lib.errors import UserError
 
 
-def finished_run(folder: Path) -> dict[str, Any]:
-    """What a finished run was and reached (nats an image): the fields of figures 4 and 5's records.
+def finished_run(folder: Path, experiment: Experiment, told: Sequence[str]) -> dict[str, Any]:
+    """What a finished run was and reached, in the model's unit, for records.
 
-    Raises UserError where its files are missing or make no sense.
+    ``told`` are the settings of the model that the record tells. Raises UserError where files are missing or make no
+    sense.
     """
     from lib.runs.metrics import read_metrics
 
@@ -22,8 +25,7 @@ def finished_run(folder: Path) -> dict[str, Any]:
         results = json.loads((folder / "results.json").read_text())
         settings = config["settings"]
         return {
-            "model": settings["model"]["model"],
-            "layers": settings["model"]["layers"],
+            **{name: settings["model"][name] for name in told},
             "iterations": settings["iterations"],
             "best_iteration": results["iteration"],
             "valid": results["valid"],
@@ -31,8 +33,11 @@ def finished_run(folder: Path) -> dict[str, Any]:
             "seconds": round(read_metrics(folder / "metrics.csv")[-1]["seconds"]),
             "seed": settings["seed"],
             "command": training_command(
-                settings, config["environment"]["preset"], f"{folder.parent.name}/{folder.name}"
+                experiment,
+                settings,
+                config["environment"]["preset"],
+                f"runs/{folder.parent.name}/{folder.name}",
             ),
         }
     except (OSError, ValueError, KeyError, IndexError) as problem:
-        raise UserError(f"{folder} is no finished run: {problem}") from problem
+        raise UserError(f"{folder} is not a finished run: {problem}") from problem

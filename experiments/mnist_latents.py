@@ -21,6 +21,7 @@ import numpy as np
 
 from experiments.finished import finished_run
 from experiments.jobs import run_all
+from experiments.mnist_pixelvae import EXPERIMENT
 from lib.console.command import ArgumentParser, main, positive_int
 from lib.console.progress import say
 from lib.errors import UserError
@@ -143,7 +144,7 @@ def record(arguments) -> None:
     arguments.into.mkdir(parents=True, exist_ok=True)
     for name in MODELS:
         folder = Path(arguments.out) / name
-        run = finished_run(folder)
+        run = finished_run(folder, EXPERIMENT, ("model", "layers"))
         model = load_plane(folder)
         latents = {split: latent_means(model, pair[0]) for split, pair in images.items()}
         run.update(neighbour_errors(latents, labels), bound=run["test"]["bound"])

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from experiments.finished import finished_run
 from experiments.jobs import run_all
+from experiments.mnist_pixelvae import EXPERIMENT
 from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
 from lib.errors import UserError
 from lib.parallel.world import on_rank_0
@@ -85,7 +86,7 @@ def record(arguments) -> None:
     folders = sorted(path.parent for path in Path(arguments.out).glob("*/results.json"))
     if not folders:
         raise UserError(f"{arguments.out} holds no finished run")
-    runs = [finished_run(folder) for folder in folders]
+    runs = [finished_run(folder, EXPERIMENT, ("model", "layers")) for folder in folders]
     for run in runs:
         run["autoregressive_layers"] = 0 if run["model"] == "conv-vae" else run["layers"] + 1
     runs.sort(key=lambda run: (run["model"] == "gated-pixelcnn", run["autoregressive_layers"]))

@@ -15,9 +15,8 @@ from pathlib import Path
 from experiments.jobs import run_all
 from experiments.report import Stages, checked_stages
 from experiments.results import write_pages
-from experiments.shipping import keep_checkpoint, measure_again, ship_run
+from experiments.shipping import keep_checkpoint, measure_again, ship_run, table1
 from lib.console.command import ArgumentParser, add_device_options, main, positive_int, use_device
-from lib.console.progress import say
 from models.registry import MNIST
 from models.table1 import VARIANTS
 
@@ -107,20 +106,15 @@ def ship(arguments) -> None:
     Raises UserError where a folder is no run of a model of table 1.
     """
     for run in arguments.runs:
-        ship_run(Path(run), arguments.into, _stages(arguments))
-    _write_pages(arguments.into)
+        ship_run(Path(run), arguments.into, table1(_stages(arguments)))
+    write_pages(arguments.into)
 
 
 def measure(arguments) -> None:
     """Evaluates shipped weights anew, and writes their records and pages."""
     for name in arguments.names:
-        measure_again(name, arguments.into, _stages(arguments))
-    _write_pages(arguments.into)
-
-
-def _write_pages(into: Path) -> None:
-    for path in write_pages(into):
-        say(f"wrote {path}")
+        measure_again(name, arguments.into, table1(_stages(arguments)))
+    write_pages(arguments.into)
 
 
 def keep_checkpoints(arguments) -> None:

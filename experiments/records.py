@@ -1,4 +1,4 @@
-"""The records of our MNIST numbers in ``results/``, and how they and the paper's are written."""
+"""The records of our numbers in ``results/``, and how they and the paper's are written."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def read_records(root: Path) -> dict[str, Record]:
     """The records of ``mnist_table1.py ship``, by model, in the order of table 1."""
     files = {name: root / "results" / "mnist" / f"{name}.json" for name in VARIANTS}
     return {name: read_json(file) for name, file in files.items() if file.exists()}
+
+
+def read_photographs(root: Path) -> dict[str, Record]:
+    """The records of ``natural_images.py ship``, by the name of the weights."""
+    files = sorted((root / "results" / "photographs").glob("*.json"))
+    records = {file.stem: read_json(file) for file in files}
+    return {name: record for name, record in records.items() if "weights" in record}
 
 
 def read_json(file: Path) -> Any:

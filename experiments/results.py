@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The paper's MNIST results beside ours: writes docs/results.md and the tables of trained weights from the records.
+"""The paper's results beside ours: writes their pages and the tables of trained weights from the records.
 
 python experiments/results.py
 
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from experiments.photographs_page import photograph, photographs_page
 from experiments.records import (
     ROOT,
     Record,
@@ -21,6 +22,7 @@ from experiments.records import (
     iterations,
     paper,
     read_json,
+    read_photographs,
     read_records,
     size,
     table,
@@ -31,6 +33,7 @@ from experiments.records import (
 )
 from experiments.results_page import results_page
 from lib.console.command import main
+from lib.console.progress import say
 from lib.parallel.world import on_rank_0
 
 BEGIN = "<!-- trained weights: experiments/results.py writes the lines up to the end mark -->"
@@ -39,36 +42,37 @@ END = "<!-- end of trained weights -->"
 
 def pages(root: Path) -> dict[Path, str]:
     """The text of every page that is made from records, by its path under ``root``."""
-    records = read_records(root)
+    records, photographs = read_records(root), read_photographs(root)
     texts = {
         Path("docs/results.md"): "\n".join(results_page(root, records)) + "\n",
-        Path("pretrained/README.md"): "\n".join(weights_page(root, records)) + "\n",
+        Path("docs/natural-images.md"): "\n".join(photographs_page(root)) + "\n",
+        Path("pretrained/README.md"): "\n".join(weights_page(root, records, photographs)) + "\n",
     }
     readme = root / "README.md"
     whole = readme.read_text(encoding="utf-8") if readme.exists() else ""
     if BEGIN in whole and END in whole:
         before, after = whole.split(BEGIN)[0], whole.split(END)[1]
-        section = "\n".join([BEGIN, *readme_section(records), END])
+        section = "\n".join([BEGIN, *readme_section(records, photographs), END])
         texts[Path("README.md")] = before + section + after
     return texts
 
 
 @on_rank_0
-def write_pages(root: Path) -> list[Path]:
-    """Writes all pages and gives their paths. Raises UserError where one cannot be written."""
+def write_pages(root: Path) -> None:
+    """Writes all pages and says which. Raises UserError where one cannot be written."""
     from lib.files.atomic import atomic_write, user_errors
 
-    written = []
     for path, page in pages(root).items():
         with user_errors(f"cannot write {root / path}"):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(root / path) as file:
             file.write(page.encode())
-        written.append(root / path)
-    return written
+        say(f"wrote {root / path}")
 
 
-def weights_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
+def weights_page(
+    root: Path, records: Mapping[str, Record], photographs: Mapping[str, Record]
+) -> Iterator[str]:
     """pretrained/README.md."""
     yield "# Trained weights"
     yield ""
@@ -117,12 +121,33 @@ def weights_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
             """
         )
     yield ""
+    if photographs:
+        yield "## Photographs"
+        yield ""
+        yield text(
+            """
+            All 2,500 test photographs, bits a dimension ([docs/natural-images.md](../docs/natural-images.md)).
+            """
+        )
+        yield ""
+        yield from table(
+            ["name", "parameters", "iterations", "validation bound", "test bound", "command"],
+            [
+                [f"`{name}`", f"{r['parameters']:,}", iterations(r), photograph(r, "valid"), photograph(r),
+                 f"`{r['commands']['bound']}`"]
+                for name, r in photographs.items()
+            ],
+        )  # fmt: skip
+        yield ""
     yield "## Made by"
     yield ""
     yield "```sh"
     for r in records.values():
         yield r["training"]["command"]
     yield "python experiments/mnist_table1.py ship runs/conv-vae runs/pixelvae ...   # weights, records, this page"
+    for name, r in photographs.items():
+        yield r["training"]["command"]
+        yield f"python experiments/natural_images.py ship runs/{name}"
     yield "```"
     yield ""
     yield text(
@@ -150,8 +175,10 @@ def weights_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
     yield "```"
 
 
-def readme_section(records: Mapping[str, Record]) -> Iterator[str]:
-    """The table in README.md."""
+def readme_section(
+    records: Mapping[str, Record], photographs: Mapping[str, Record]
+) -> Iterator[str]:
+    """The tables in README.md."""
     if not records:
         yield "No weights are shipped yet."
         return
@@ -159,13 +186,16 @@ def readme_section(records: Mapping[str, Record]) -> Iterator[str]:
         ["name", "size", "test bound, nats", "importance-weighted", "paper"],
         [[f"`{name}`", size(r), bound(r), estimate(r), paper(name)] for name, r in records.items()],
     )
-
-
-def command() -> None:
-    """Writes the pages into this repository."""
-    for path in write_pages(ROOT):
-        print(path.relative_to(ROOT))
+    if photographs:
+        yield ""
+        yield from table(
+            ["name", "parameters", "test bound, bits/dim"],
+            [
+                [f"`{name}`", f"{r['parameters']:,}", photograph(r)]
+                for name, r in photographs.items()
+            ],
+        )
 
 
 if __name__ == "__main__":
-    sys.exit(main(command))
+    sys.exit(main(write_pages, ROOT))

@@ -7,31 +7,77 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments import figures
-from experiments.experiment import check_fits, trained_on
-from experiments.records import read_json, training_command
+from experiments.experiment import Experiment, check_fits, trained_on
+from experiments.invocations import training_command
+from experiments.mnist_pixelvae import EXPERIMENT
+from experiments.records import read_json
 from experiments.report import Stages, describe, describe_stages, is_known, report
 from lib.console.progress import say
 from lib.errors import UserError
 from lib.parallel.world import on_rank_0, world
-from models.registry import MNIST
 from models.table1 import VARIANTS, Row
 
-SUBSET = 1_000  # test images, evenly spaced, on which the tests look a number up that is quickly computed
 CHECKPOINT = ("checkpoint.npz", "config.json", "metrics.csv")  # what a training needs to go on
 LARGEST_CHECKPOINT = 10_000_000  # bytes, that one may commit
 
 
-def ship_run(run: Path, into: Path, stages: Stages) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Shipped:
+    """What is shipped of an experiment's models, and where.
+
+    Parameters
+    ----------
+    folder
+        Of ``results/``, for records and pictures.
+    name
+        What weights are called.
+    size
+        The model's settings that a record tells.
+    more
+        What a record holds beside the bounds, made of weights, their data set and those bounds.
+    subset
+        Test images, evenly spaced, on which the tests look a number up that is quickly computed.
+    draw
+        Draws the pictures (:func:`experiments.figures.draw_all`).
+    """
+
+    experiment: Experiment
+    folder: str
+    name: Callable[[Any], str]
+    size: Sequence[str]
+    more: Callable[[Any, Any, Mapping[str, Any]], dict[str, Any]]
+    subset: int = 1_000
+    draw: Callable[..., None] = figures.draw_all
+
+    def record(self, weights, dataset) -> dict[str, Any]:
+        """The numbers of a record: bounds on all validation and test images and on a part of the test images.
+
+        All in the model's unit.
+        """
+        from lib.evaluation import Bound
+
+        bound = Bound(weights.model, seed=0, batch_size=self.experiment.family.evaluation_batch)
+        numbers: dict[str, Any] = {}
+        for split in ("valid", "test"):
+            values = bound(dataset, split)
+            numbers[split] = report(weights, split, values, remarks=dataset.remarks)
+            say(describe(numbers[split]))
+        few = min(self.subset, dataset.size("test"))
+        numbers["subset"] = report(weights, "test", bound(dataset, "test", few))
+        return {**numbers, **self.more(weights, dataset, numbers)}
+
+
+def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
     """One run: weights, pictures and record, which is returned; the record is the last to be written.
 
     Ranks share the evaluation.
     """
-    from datasets import open_dataset
     from lib.runs.metrics import read_metrics
     from models.weights import load, read
 
@@ -42,52 +88,60 @@ def ship_run(run: Path, into: Path, stages: Stages) -> dict[str, Any]:
         copy = shutil.copy(run / "best.npz", folder)
         rows = world().on_first(read_metrics, run / "metrics.csv")
         rows = [row for row in rows if row["split"] == "valid"]
-        weights = load(copy, MNIST)
+        weights = load(copy, shipped.experiment.family)
         arrays, header = read(copy)
-    name = weights.model.name
+    name = shipped.name(weights)
     say(f"{run}: {name}, weights of iteration {header['iteration']:,}")
-    dataset = open_dataset(trained_on(weights))
-    check_fits(dataset, weights)
+    dataset = _data_of(weights)
     record = {
-        **describe_run(header, rows),
+        "model": name,
+        **describe_run(shipped, name, header, rows),
         "parameters": int(weights.model.parameters.count()),
-        **evaluated(weights, dataset, stages),
+        **shipped.record(weights, dataset),
     }
-    pictures = into / "results" / "mnist"
+    pictures = into / "results" / shipped.folder
     pictures.mkdir(parents=True, exist_ok=True)
-    figures.draw_all(weights, dataset, pictures, f"{name}-")
+    shipped.draw(weights, dataset, pictures, f"{name}-")
     record["evaluation_seconds"] = round(time.monotonic() - start)
-    return _write(into, name, record, arrays, header)
+    return _write(into, shipped, name, record, arrays, header)
 
 
-def measure_again(name: str, into: Path, stages: Stages) -> dict[str, Any]:
+def measure_again(name: str, into: Path, shipped: Shipped) -> dict[str, Any]:
     """The record of shipped weights with its numbers measured anew, after the evaluation has changed.
 
     Weights and pictures stay. Raises UserError if there is no record, or it is of other weights.
     """
-    from datasets import open_dataset
     from lib.files.atomic import write_json
     from models.weights import load
 
     start = time.monotonic()
-    path = into / "results" / "mnist" / f"{name}.json"
+    path = into / "results" / shipped.folder / f"{name}.json"
     record = world().on_first(read_json, path)
     if record is None:
         raise UserError(f"there is no {path}: ship the weights first")
     file = into / record["weights"]["file"]
-    weights = load(str(file), MNIST)
+    weights = load(str(file), shipped.experiment.family)
     if hashlib.sha256(file.read_bytes()).hexdigest() != record["weights"]["sha256"]:
         raise UserError(f"{file} holds other weights than those of {path}: ship them")
-    dataset = open_dataset(trained_on(weights))
-    check_fits(dataset, weights)
-    record.update(evaluated(weights, dataset, stages))
+    record.update(shipped.record(weights, _data_of(weights)))
     record["evaluation_seconds"] = round(time.monotonic() - start)
     world().on_first(write_json, path, record)
     return record
 
 
+def _data_of(weights):
+    """What weights were trained on."""
+    from datasets import open_dataset
+
+    dataset = open_dataset(trained_on(weights), image_size=weights.model.image_shape[1])
+    check_fits(dataset, weights)
+    return dataset
+
+
 @on_rank_0
-def _write(into: Path, name: str, record: dict[str, Any], arrays, header) -> dict[str, Any]:
+def _write(
+    into: Path, shipped: Shipped, name: str, record: dict[str, Any], arrays, header
+) -> dict[str, Any]:
     from lib.files.arrays import save_arrays
     from lib.files.atomic import write_json
 
@@ -99,11 +153,13 @@ def _write(into: Path, name: str, record: dict[str, Any], arrays, header) -> dic
         "bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
     }
-    write_json(into / "results" / "mnist" / f"{name}.json", record)
+    write_json(into / "results" / shipped.folder / f"{name}.json", record)
     return record
 
 
-def describe_run(header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def describe_run(
+    shipped: Shipped, name: str, header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """What was trained, and how: from the header of the weights and the validation rows of ``metrics.csv``.
 
     Raises UserError where there are no rows.
@@ -111,19 +167,16 @@ def describe_run(header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
     if not rows:
         raise UserError("the run has no evaluation in its metrics.csv yet")
     settings, environment = header["config"]["settings"], header["config"]["environment"]
-    size = {
-        key: settings["model"][key] for key in ("layers", "dim_pix", "latent_dim", "filter_size")
-    }
+    preset, experiment = environment["preset"], shipped.experiment
     few = [*rows[:: math.ceil(len(rows) / 10)], rows[-1]]
     return {
-        "model": settings["model"]["model"],
-        "preset": environment["preset"],
-        "size": size,
+        "preset": preset,
+        "size": {key: settings["model"][key] for key in shipped.size},
         "data": settings["data"],
         "training": {
-            "command": training_command(settings, environment["preset"]),
+            "command": training_command(experiment, settings, preset, f"runs/{name}"),
             "seed": settings["seed"],
-            "batch_size": settings["batch_size"],
+            "batch_size": experiment.family.recipe(settings).batch_size,
             "iterations_asked": settings["iterations"],
             "iterations": rows[-1]["iteration"],
             "best_iteration": header["iteration"],
@@ -131,7 +184,7 @@ def describe_run(header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
             "backend": environment["backend"],
             "cpu_count": environment["cpu_count"],
             "git_commit": environment["git_commit"],
-            "valid_bounds": {str(row["iteration"]): round(row["bound"], 2) for row in few},
+            "valid_bounds": {str(row["iteration"]): round(row["bound"], 4) for row in few},
         },
     }  # fmt: skip
 
@@ -148,37 +201,26 @@ def evaluation_commands(name: str, stages: Stages) -> dict[str, str]:
     return commands
 
 
-def evaluated(weights, dataset, stages: Stages) -> dict[str, Any]:
-    """What a record says of weights: their numbers, the commands that print them, and the paper's."""
-    name = weights.model.name
-    stages = stages._replace(images=min(stages.images, dataset.size("test")))
-    numbers = measure(weights, dataset, stages)
-    commands = evaluation_commands(name, stages)
-    paper = VARIANTS[name].paper
-    gap = {} if paper is None else {"paper": paper_gap(paper, numbers["test"]["bound"])}
-    return {**numbers, "commands": commands, **gap}
+def table1(stages: Stages) -> Shipped:
+    """The models of table 1, with importance-weighted estimates in two stages."""
 
+    def more(weights, dataset, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        from lib.evaluation import ImportanceWeighted
 
-def measure(weights, dataset, stages: Stages) -> dict[str, Any]:
-    """Bounds on all validation and test images and on a part of the test images, and the importance-weighted estimate.
+        model, few = weights.model, stages._replace(images=min(stages.images, dataset.size("test")))
+        record: dict[str, Any] = {}
+        if model.latent_dim:
+            weigh = ImportanceWeighted(model, seed=0).in_two_stages
+            record["weighted"] = weigh(dataset, "test", *few).summary()
+            say(describe_stages(record["weighted"], model.unit.name))
+        record["commands"] = evaluation_commands(model.name, few)
+        paper = VARIANTS[model.name].paper
+        if paper is not None:
+            record["paper"] = paper_gap(paper, numbers["test"]["bound"])
+        return record
 
-    All in nats an image.
-    """
-    from lib.evaluation import Bound, ImportanceWeighted
-
-    model: Any = weights.model
-    bound = Bound(model, seed=0)
-    numbers: dict[str, Any] = {}
-    for split in ("valid", "test"):
-        numbers[split] = report(weights, split, bound(dataset, split))
-        say(describe(numbers[split]))
-    size = dataset.size("test")
-    numbers["subset"] = report(weights, "test", bound(dataset, "test", min(SUBSET, size)))
-    if model.latent_dim:
-        weigh = ImportanceWeighted(model, seed=0).in_two_stages
-        numbers["weighted"] = weigh(dataset, "test", *stages).summary()
-        say(describe_stages(numbers["weighted"], model.unit.name))
-    return numbers
+    size = ("layers", "dim_pix", "latent_dim", "filter_size")
+    return Shipped(EXPERIMENT, "mnist", lambda weights: weights.model.name, size, more)
 
 
 def paper_gap(paper: Row, bound: Mapping[str, float]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from experiments import mnist_latents, mnist_layers
 from experiments.finished import finished_run
+from experiments.mnist_pixelvae import EXPERIMENT
 from lib.errors import UserError
 
 
@@ -72,5 +73,5 @@ def test_no_finished_run_is_one_line(tmp_path):
     arguments = mnist_layers.parse(["record", str(tmp_path), "--into", str(tmp_path)])
     with pytest.raises(UserError, match="no finished run"):
         mnist_layers.record(arguments)
-    with pytest.raises(UserError, match="no finished run"):
-        finished_run(tmp_path)
+    with pytest.raises(UserError, match="not a finished run"):
+        finished_run(tmp_path, EXPERIMENT, [])

@@ -20,6 +20,7 @@ from experiments.jobs import run_all
 from experiments.mnist_pixelvae import EXPERIMENT
 from experiments.mnist_table1 import parse
 from experiments.records import PAPER, ROOT, read_records
+from experiments.report import Stages
 from experiments.results import BEGIN, END, pages
 from lib.errors import UserError
 from lib.files.arrays import load_arrays
@@ -96,7 +97,12 @@ def test_shipping_writes_the_pages_and_leaves_the_rest_of_the_readme(shipped):
     assert readme.startswith(f"before\n{BEGIN}\n| name") and readme.endswith(f"{END}\nafter\n")
     assert {str(p): t for p, t in pages(shipped).items()} == {
         name: (shipped / name).read_text()
-        for name in ("README.md", "docs/results.md", "pretrained/README.md")
+        for name in (
+            "README.md",
+            "docs/natural-images.md",
+            "docs/results.md",
+            "pretrained/README.md",
+        )
     }
     for name in ("docs/results.md", "pretrained/README.md"):
         assert "gated-pixelcnn" in (shipped / name).read_text()
@@ -177,7 +183,7 @@ def test_what_is_no_run_is_not_shipped(tmp_path):
     with pytest.raises(UserError, match="holds no best.npz"):
         run_table("ship", tmp_path, "--into", tmp_path)
     with pytest.raises(UserError, match="no evaluation"):
-        shipping.describe_run({}, [])
+        shipping.describe_run(shipping.table1(Stages()), "", {}, [])
 
 
 @pytest.mark.parametrize("bound, gap, band", [(81.0, 0.36, 0.8), (80.0, -0.64, -0.2)])
@@ -231,11 +237,16 @@ def test_the_whole_table_is_trained_by_the_command_for_one_model(monkeypatch):
 
 def test_pages_say_what_has_no_record(tmp_path):
     made = {str(path): page for path, page in pages(tmp_path).items()}
-    assert set(made) == {"docs/results.md", "pretrained/README.md"}
+    assert set(made) == {"docs/natural-images.md", "docs/results.md", "pretrained/README.md"}
     assert made["docs/results.md"].count("not trained yet") == len(VARIANTS)
     for name in ("figure4", "figure5"):
         assert f"no record of it yet (`results/{name}/{name}.json`)" in made["docs/results.md"]
-    assert "No weights" in made["pretrained/README.md"]
+    for name in ("docs/natural-images.md", "pretrained/README.md"):
+        assert "No weights" in made[name]
+    assert (
+        "no record of it yet (`results/photographs/ablations.json`)"
+        in made["docs/natural-images.md"]
+    )
 
 
 def test_figures_are_made_from_their_records(tmp_path):

@@ -1,17 +1,24 @@
-"""``experiments/pictures.py``: a folder of pictures, through the words, at the size asked for."""
+"""A folder of pictures through the words of pictures.py, and from there through natural_images.py."""
 
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 
 import numpy as np
 import pytest
 import theano
+from command_lines import error
 from PIL import Image
 
-from experiments import pictures
-from experiments.command_line import main
+from experiments import equal_cost, natural_images, pictures
+from experiments.command_line import main, parse
+from experiments.photographs_page import ABLATIONS, PICTURES, photographs_page
+from experiments.results import pages
+from lib.console import command
 from lib.files.arrays import load_arrays
+from models import weights
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,14 +48,22 @@ def call(*arguments):
         return stop.code
 
 
-def test_a_folder_is_trained_on_and_evaluated(photographs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("FUEL_DATA_PATH", str(tmp_path / "fuel"))
-    run = tmp_path / "run"
-    train = ["train", "--preset", "tiny", "--image-size", 16, "--batch-size", 3, "--iterations", 2,
-             "--eval-every", 2, "--statistics-batches", 2, "--out", run]  # fmt: skip
-    assert call(*train, "--data", photographs) == 2
-    assert "torn.png" in capsys.readouterr().err
-    assert call(*train, "--data", photographs, "--skip-damaged") == 0
+TINY = ["--preset", "tiny", "--image-size", 16, "--batch-size", 3, "--eval-every", 2]
+TINY += ["--statistics-batches", 2, "--skip-damaged"]
+
+
+@pytest.fixture(scope="module")
+def run(photographs, tmp_path_factory):
+    """A tiny training on them, whose data are found again wherever this is asked for."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FUEL_DATA_PATH", str(folder / "fuel"))
+        words = [*TINY, "--iterations", 2, "--data", photographs, "--out", folder / "run"]
+        assert call("train", *words) == 0
+        yield folder / "run"
+
+
+def test_a_folder_is_trained_on_and_evaluated(run, capsys):
     _, header = load_arrays(run / "best.npz")
     assert (header["model"]["height"], header["model"]["width"]) == (16, 16)
     results = json.loads((run / "results.json").read_text())
@@ -59,6 +74,136 @@ def test_a_folder_is_trained_on_and_evaluated(photographs, tmp_path, monkeypatch
     again = json.loads(capsys.readouterr().out.splitlines()[-1])
     # In other batches, so equal but for rounding.
     assert again["bound"] == pytest.approx(results["test"]["bound"], rel=1e-5)
+
+
+def test_damaged_pictures_are_named(photographs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FUEL_DATA_PATH", str(tmp_path / "fuel"))
+    words = [word for word in TINY if word != "--skip-damaged"]
+    assert call("train", *words, "--data", photographs, "--out", tmp_path / "run") == 2
+    assert "torn.png" in capsys.readouterr().err
+
+
+def section(*words):
+    """The exit status of natural_images.py."""
+    try:
+        options = natural_images.parse([str(word) for word in words])
+        return command.main(options.function, options)
+    except SystemExit as stop:
+        return stop.code
+
+
+def test_a_model_of_photographs_is_shipped_and_works_by_name(run, tmp_path, monkeypatch, capsys):
+    into = tmp_path / "repository"
+    assert section("ship", run, "--into", into) == 0
+    record = json.loads((into / "results/photographs/photos-16px.json").read_text())
+    results = json.loads((run / "results.json").read_text())
+    for split in ("valid", "test"):
+        for part in ("bound", "kl1", "kl2"):
+            assert record[split][part] == pytest.approx(results[split][part], rel=1e-4)
+    assert record["training"]["batch_size"] == 3 and record["training"]["best_iteration"] == 2
+    folder = into / "results/photographs"
+    assert {p.stem for p in folder.glob("*.png")} == {f"photos-16px-{n}" for n in PICTURES}
+    page = (into / "docs/natural-images.md").read_text()
+    assert {str(p): t for p, t in pages(into).items()}["docs/natural-images.md"] == page
+    assert all(f"photos-16px-{name}.png" in page for name in PICTURES)
+    assert f"{results['test']['bound']['mean']:.4f} ± " in page and "Looked at" not in page
+    # What was seen in pictures of other weights is said to be of those.
+    seen = {"iteration": 1, "samples": "noise."}
+    (folder / "photos-16px-seen.json").write_text(json.dumps(seen))
+    assert "Looked at, at iteration 1: noise." in "\n".join(photographs_page(into))
+    # By name, in another folder; its command is one that can be typed.
+    monkeypatch.setattr(weights, "PRETRAINED", into / "pretrained")
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    words = shlex.split(record["commands"]["bound"])
+    assert words[:2] == ["python", "experiments/pictures.py"]
+    assert call(*words[2:], "--skip-damaged", "--json") == 0
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["bound"] == pytest.approx(record["test"]["bound"], rel=1e-6)
+
+
+@pytest.fixture
+def trained(run, tmp_path, monkeypatch):
+    """The trainings of the ablations, as they were asked for; each of them is the tiny one in a copy."""
+    asked = []
+
+    def run_all(commands, jobs):
+        asked.extend(parse(pictures.EXPERIMENT, line[2:]) for line in commands)
+        for options in asked:
+            shutil.copytree(run, options.out, dirs_exist_ok=True)
+        return 0
+
+    costs = iter([0.5, 0.125, 0.25, 1.0])
+    monkeypatch.setattr(equal_cost, "run_all", run_all)
+    monkeypatch.setattr(equal_cost, "processor_seconds_a_step", lambda *words: next(costs))
+    return asked
+
+
+def test_ablations_are_trained_at_equal_cost(trained, photographs, tmp_path):
+    words = ["ablations", "--out", tmp_path / "runs", "--minutes", 2, "--seeds", 0, 1]
+    words += ["--preset", "tiny", "--data", photographs, "--into", tmp_path / "into"]
+    assert section(*words, "--", "--batch-size", 5) == 0
+    assert [o.iterations for o in trained[:4]] == [240, 960, 480, 120]
+    assert [o.seed for o in trained] == [0] * 4 + [1] * 4
+    assert {(o.preset, o.data, o.batch_size) for o in trained} == {("tiny", str(photographs), 5)}
+    kinds = [(o.chosen.settings.pixel_decoder, o.chosen.settings.top_decoder,
+              len(o.chosen.settings.latents)) for o in trained[:4]]  # fmt: skip
+    assert kinds == [
+        ("pixelcnn", "pixelcnn", 2),
+        ("gaussian", "gaussian", 2),
+        ("pixelcnn", "pixelcnn", 1),
+        ("pixelcnn", "gaussian", 2),
+    ]
+    record = json.loads((tmp_path / "into" / ABLATIONS).read_text())
+    assert [r["ablation"] for r in record["runs"]] == 2 * list(equal_cost.MODELS)
+    told = natural_images.parse(shlex.split(record["command"])[2:])
+    assert (told.minutes, told.seeds, told.options) == (2, [0, 1], ["--batch-size", "5"])
+    # Costs are not measured again, or the trainings would have other ends.
+    assert section(*words, "--", "--batch-size", 5) == 0
+    assert [o.iterations for o in trained[8:12]] == [240, 960, 480, 120]
+
+
+def test_the_cost_of_a_step_is_that_of_real_ones(run, photographs, monkeypatch):
+    monkeypatch.setattr(equal_cost, "WARM", 1)
+    monkeypatch.setattr(equal_cost, "TIMED", 2)
+    clock = iter([0.0, 9.0, 10.0, 10.5, 20.0, 21.5])
+    monkeypatch.setattr(equal_cost.time, "process_time", lambda: next(clock))
+    words = [str(w) for w in ["train", *TINY, "--data", photographs]]
+    assert equal_cost.processor_seconds_a_step(pictures.EXPERIMENT, words) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("mean", "says"),
+    [(5.0, "+1.000 ± 0.141 | worse"), (3.9, "-0.100 ± 0.141 | no clear"), (3.0, "| better")],
+)
+def test_the_page_says_what_the_errors_allow(tmp_path, mean, says):
+    def ablation(name, mean):
+        bound = {"mean": mean, "se": 0.1}
+        numbers = {"bound": bound, "nats/image": {"kl": bound}}
+        return {"ablation": name, "seed": 0, "batch": 16, "iterations": 7, "command": "python x",
+                "processor_seconds_a_step": 0.3, "valid": numbers, "test": numbers}  # fmt: skip
+
+    runs = [ablation("two-level-pixelvae", 4.0), ablation("two-level-vae", mean)]
+    record = {"minutes": 3, "command": "python y", "preset": "32px_few_cores", "runs": runs}
+    (tmp_path / ABLATIONS).parent.mkdir(parents=True)
+    (tmp_path / ABLATIONS).write_text(json.dumps(record))
+    assert says in "\n".join(photographs_page(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["ship", "RUNS"], "holds no best.npz"),
+        (["ablations", "--out", "RUNS", "--minutes", 0], "--minutes"),
+        (["ablations", "--minutes", 1], "--out"),
+        (["ablations", "--out", "RUNS", "--minutes", 1, "--data", "nowhere.zip"], "nowhere.zip"),
+        (["ablations", "--out", "RUNS", "--minutes", 1, "--preset", "unknown"], "unknown"),
+    ],
+)
+def test_what_cannot_be_shipped_or_compared_is_one_line(tmp_path, capsys, words, says):
+    given = [tmp_path if word == "RUNS" else word for word in words]
+    assert section(*given, "--into", tmp_path) == 2
+    assert says in error(capsys)
 
 
 @pytest.mark.parametrize(

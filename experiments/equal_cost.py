@@ -1,0 +1,124 @@
+"""The comparison of section 4.2: four models on the same pictures, trained for the same processor time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from experiments.command_line import parse
+from experiments.commands.train import fitted
+from experiments.experiment import Experiment
+from experiments.finished import finished_run
+from experiments.jobs import run_all
+from experiments.records import ROOT, read_json
+from lib.console.progress import say
+from lib.parallel.world import world
+
+#: The options that make each of the four out of a preset of two levels; the others are compared with the first.
+MODELS: Mapping[str, Sequence[str]] = {
+    "two-level-pixelvae": (),
+    "two-level-vae": ("--pixel-decoder", "gaussian", "--top-decoder", "gaussian"),
+    "one-level-pixelvae": ("--one-level",),
+    "gaussian-top-decoder": ("--top-decoder", "gaussian"),
+}
+WARM, TIMED = 3, 20  # steps before the clock starts, and steps on it
+
+
+def processor_seconds_a_step(experiment: Experiment, words: Sequence[str]) -> float:
+    """Processor time of a training step, in seconds: the median of a few real ones.
+
+    ``words`` are those of a training, as typed. All threads count.
+    """
+    from lib.model import draw_noise
+    from lib.training.step import TrainingStep
+
+    options = parse(experiment, words)
+    preset = options.chosen
+    dataset = experiment.open_data(options, "", preset.settings.image_shape)
+    recipe = preset.training.recipe(options.seed)
+    model = experiment.family.build(fitted(experiment, preset, dataset), seed=options.seed)
+    step = TrainingStep(model, recipe)
+    stream = dataset.training_stream(recipe.batch_size, recipe.seed, 0)
+    seconds = []
+    for t in range(1, WARM + TIMED + 1):
+        images = next(stream)
+        noise = draw_noise(model, recipe.seed, "training", t, len(images))
+        start = time.process_time()
+        step(images, noise, recipe.schedule(t))
+        seconds.append(time.process_time() - start)
+    return median(seconds[WARM:])
+
+
+@dataclass(frozen=True)
+class EqualCost:
+    """Trainings of the four models, each as long as so many minutes of processor time let it be.
+
+    Parameters
+    ----------
+    words
+        Of every training: its preset, its data, and more options.
+    out
+        A folder with one run a model and seed, and ``costs.json``.
+    minutes
+        Of the training steps alone: compiling and evaluating come on top.
+    """
+
+    experiment: Experiment
+    words: Sequence[str]
+    out: Path
+    minutes: int
+    seeds: Sequence[int]
+
+    def train(self) -> int:
+        """Trains one after another, each resumed where it stopped; gives the exit status.
+
+        Costs are measured before the first training and kept, so that a training that goes on has the same end.
+        """
+        costs = world().on_first(self._costs)
+        for name, seconds in costs["seconds_a_step"].items():
+            say(f"{name}: {seconds:.3f} s of processor time a step")
+        script = str(ROOT / "experiments" / self.experiment.prog)
+        commands = []
+        for name, seed, folder in self._runs():
+            steps = max(1, round(60 * self.minutes / costs["seconds_a_step"][name]))
+            end = ["--seed", str(seed), "--iterations", str(steps), "--out", str(folder)]
+            commands.append([sys.executable, script, "train", *self.words, *MODELS[name], *end])
+        return run_all(commands, jobs=1)
+
+    def record(self) -> dict[str, Any]:
+        """What the trainings were and reached. Raises UserError if one is not finished."""
+        costs = self._costs()
+        runs = []
+        for name, _seed, folder in self._runs():
+            seconds = round(costs["seconds_a_step"][name], 4)
+            run = finished_run(folder, self.experiment, ["batch"])
+            runs.append({"ablation": name, "processor_seconds_a_step": seconds, **run})
+        return {"minutes": self.minutes, "backend": costs["backend"], "runs": runs}
+
+    def _runs(self) -> Iterator[tuple[str, int, Path]]:
+        for seed in self.seeds:
+            for name in MODELS:
+                yield name, seed, self.out / f"{name}-{seed}"
+
+    def _costs(self) -> dict[str, Any]:
+        """Processor time of a step of each model in seconds, from ``costs.json`` if it is there."""
+        from lib.backend.summary import summary
+        from lib.files.atomic import user_errors, write_json
+
+        file = self.out / "costs.json"
+        costs = read_json(file)
+        if costs is None:
+            seconds = {
+                name: processor_seconds_a_step(self.experiment, ["train", *self.words, *options])
+                for name, options in MODELS.items()
+            }
+            costs = {"backend": summary(), "seconds_a_step": seconds}
+            with user_errors(f"cannot write {file}"):
+                self.out.mkdir(parents=True, exist_ok=True)
+            write_json(file, costs)
+        return costs

@@ -1,0 +1,143 @@
+#!/usr/bin/env python
+"""Section 4.2 on photographs: ships a trained model with its record, and compares it with the ablations at equal cost.
+
+python experiments/natural_images.py ship runs/photos
+python experiments/natural_images.py ablations --out runs/ablations --minutes 8
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments import figures
+from experiments.equal_cost import EqualCost
+from experiments.invocations import command
+from experiments.photographs_page import ABLATIONS
+from experiments.pictures import EXPERIMENT
+from experiments.records import ROOT
+from experiments.results import write_pages
+from experiments.shipping import Shipped, ship_run
+from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
+from lib.data import SPLITS
+from lib.parallel.world import on_rank_0
+
+DATA = "photos64/photos64.zip"
+
+
+def parse(argv: list[str]):
+    """The command line."""
+    parser = ArgumentParser(prog="natural_images.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    p = commands.add_parser("ship", help="best weights into pretrained/, record, pictures, page")
+    p.add_argument("run", type=Path, metavar="RUN")
+    _into_option(p)
+    p.set_defaults(function=ship)
+
+    p = commands.add_parser(
+        "ablations", help="train the four models of section 4.2 and record what they reach"
+    )
+    p.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="FOLDER",
+        help="a folder with one run a model and seed",
+    )
+    p.add_argument(
+        "--minutes",
+        required=True,
+        type=positive_int,
+        metavar="M",
+        help="processor time of each training",
+    )
+    p.add_argument("--seeds", type=non_negative_int, nargs="+", default=[0], metavar="N")
+    p.add_argument(
+        "--preset", choices=list(EXPERIMENT.presets), default="32px_few_cores", help="of two levels"
+    )
+    p.add_argument("--data", default=DATA, help="a folder or zip of pictures")
+    _into_option(p)
+    p.add_argument("options", nargs="*", help="after --: more options for each training")
+    p.set_defaults(function=ablations)
+    return parser.parse_args(argv)
+
+
+def _into_option(parser) -> None:
+    parser.add_argument("--into", default=ROOT, type=Path, metavar="FOLDER",
+                        help="where pretrained/ and results/ are (default: this repository)")  # fmt: skip
+
+
+def ship(arguments) -> None:
+    """Copies a run's best weights to ``pretrained/photos-SIZEpx.npz``, and writes record, pictures and pages.
+
+    Raises UserError where the folder is not a run of a model for larger images.
+    """
+    ship_run(arguments.run, arguments.into, PHOTOGRAPHS)
+    write_pages(arguments.into)
+
+
+def _name(weights) -> str:
+    return f"photos-{weights.model.image_shape[1]}px"
+
+
+def _more(weights, dataset, numbers) -> dict[str, Any]:
+    """The commands that print the bounds, and how many photographs each split has."""
+    bound = command(EXPERIMENT, "evaluate", _name(weights))
+    return {
+        "commands": {"bound": bound, "valid": f"{bound} --split valid"},
+        "photographs": {split: dataset.size(split) for split in SPLITS},
+    }
+
+
+def _draw(weights, dataset, folder: Path, prefix: str) -> None:
+    """The pictures of a finished run, and reconstructions from z₁ beside those from z₂."""
+    figures.draw_all(weights, dataset, folder, prefix)
+    drawer = figures.of(weights)
+    originals = figures.evenly_spaced(dataset, "test", min(6, dataset.size("test")))
+    again = drawer.reconstructions(originals, seed=0, level="bottom")
+    again.save(folder / f"{prefix}reconstructions-z1.png", weights)
+
+
+PHOTOGRAPHS = Shipped(
+    EXPERIMENT,
+    folder="photographs",
+    name=_name,
+    size=("stages", "top_stages", "latents", "pixel_width", "latent_width"),
+    more=_more,
+    subset=64,
+    draw=_draw,
+)
+
+
+def ablations(arguments) -> int:
+    """Trains the four models, each resumed where it stopped, then writes record and pages."""
+    words = ["--preset", arguments.preset, "--data", arguments.data, *arguments.options]
+    four = EqualCost(EXPERIMENT, words, arguments.out, arguments.minutes, arguments.seeds)
+    status = four.train()
+    if not status:
+        record_ablations(four, arguments)
+    return status
+
+
+@on_rank_0
+def record_ablations(four: EqualCost, arguments) -> None:
+    """Writes ``ablations.json`` and the pages. Raises UserError if a training is not finished."""
+    from lib.files.atomic import user_errors, write_json
+
+    line = ["--out", "runs/ablations", "--minutes", arguments.minutes, "--seeds", *arguments.seeds]
+    line += ["--preset", arguments.preset, "--data", arguments.data]
+    line += ["--", *arguments.options] if arguments.options else []
+    told = f"python experiments/natural_images.py ablations {shlex.join(map(str, line))}"
+    file = arguments.into / ABLATIONS
+    with user_errors(f"cannot write {file}"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"command": told, "preset": arguments.preset, **four.record()})
+    write_pages(arguments.into)
+
+
+if __name__ == "__main__":
+    options = parse(sys.argv[1:])
+    sys.exit(main(options.function, options))
