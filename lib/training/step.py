@@ -114,7 +114,7 @@ class TrainingStep:
         packed = np.concatenate([v.ravel() for v in values])
         self._packed = theano.shared(packed, name="packed", borrow=True)
         self._size = packed.size
-        self._largest = float(np.finfo(theano.config.floatX).max)
+        self._norm = np.inf  # of the parameters, at most
         self._evaluated = self._packed
         if recipe.average_decay is not None:
             self._evaluated = theano.shared(packed.copy(), name="averaged", borrow=True)
@@ -138,9 +138,8 @@ class TrainingStep:
             accept_inplace=True,
         )
         gradient = self._message[: self._size]
-        squares = [SumOfSquares()(v)[0] for v in (gradient, self._packed)]
         means = [self._message[self._size + i] for i in range(len(outputs))]
-        self._sizes = theano.function([], [*means, *squares])
+        self._sizes = theano.function([], [*means, SumOfSquares()(gradient)[0]])
         rate, factor = T.scalar("learning_rate"), T.scalar("factor")
         updates = self.updates(gradient, rate, factor)
         self._update = theano.function(
@@ -248,16 +247,24 @@ class TrainingStep:
             self._losses(images[mine], *(n[mine] for n in noise), *given)
         if world().size > 1:
             self._add((mine.stop - mine.start) / len(images), votes)
-        *values, gradient, parameters = np.array(self._sizes(), "float64")
+        *values, gradient = np.array(self._sizes(), "float64")
         rate = float(scalars["learning_rate"])
-        # Adam moves no entry by more than 7.3 times the learning rate (Cauchy-Schwarz on its moments).
-        furthest = parameters**0.5 + 8 * rate * self._size**0.5
-        if not np.isfinite([*values, gradient]).all() or not furthest < self._largest**0.5:
+        if not np.isfinite([*values, gradient]).all() or not self._stays_finite(rate):
             raise NotFinite(dict(zip(["cost", *self.names], values)), self.gradients())
         norm, most = gradient**0.5, self._recipe.clip_norm
         factor = most / norm if most is not None and norm > most else 1.0
         self._update(*np.array([rate, factor], theano.config.floatX))
         return np.array(values)
+
+    def _stays_finite(self, rate: float) -> bool:
+        """Whether the parameters' squares have a finite sum after one more update, whatever the gradient."""
+        # It moves none of them by more than 7.3 rates (Cauchy-Schwarz on Adam's moments). The norm
+        # is looked at only if all moves since then might have made it too large.
+        move, limit = 8 * rate * self._size**0.5, float(np.finfo(theano.config.floatX).max) ** 0.5
+        self._norm += move
+        if not self._norm < limit:
+            self._norm = float(np.linalg.norm(self._packed.get_value(borrow=True))) + move
+        return self._norm < limit
 
     def _add(self, weight: float, votes: np.ndarray | None) -> None:
         """Sum the ranks' messages, each weighted by its part of the batch."""
@@ -306,4 +313,5 @@ class TrainingStep:
                 raise UserError(f"this checkpoint holds NaN or infinity in {name}: take another")
         for name, variable in self._state.items():
             variable.set_value(arrays[name].astype(variable.dtype))
+        self._norm = np.inf
         self.sync()
