@@ -186,7 +186,9 @@ class Twin(nn.Module):
     def load(cls, path: str) -> Twin:
         """From a weights file of the project."""
         with np.load(path) as file:
-            twin = cls(**json.loads(file["header"].tobytes())["model"])
+            settings = json.loads(file["header"].tobytes())["model"]
+            settings.pop("family", None)
+            twin = cls(**settings)
             shapes = {name: value.shape for name, value in twin.state_dict().items()}
             twin.load_state_dict(
                 {n: torch.from_numpy(file[n]).view(shapes[n]) for n in file.files if n != "header"}
