@@ -14,8 +14,8 @@ import theano.tensor as T
 from lib.errors import UserError
 from lib.model import Model, noise_variables
 from lib.ops._native import native
-from lib.ops.adam import Adam, AveragedAdam, Pack, SumOfSquares
 from lib.parallel.world import world
+from lib.training.adam import Adam, AveragedAdam, Pack, SumOfSquares
 
 BETA_1, BETA_2 = 0.9, 0.999  # of Adam; lib/ops/c/adam.h has them too
 VOTES = 2  # numbers beside the gradient that ranks add up: who was told to stop (lib.console.stop)
@@ -187,7 +187,7 @@ class TrainingStep:
         m, v, count = (theano.shared(zero, borrow=True) for zero in zeros)
         t = count + 1
         size = rate * T.sqrt(1 - BETA_2**t) / (1 - BETA_1**t)
-        bound = self._recipe.clip_entry or np.inf
+        bound = np.inf if self._recipe.clip_entry is None else self._recipe.clip_entry
         vectors, op, weight = [self._packed, m, v], Adam(), 0.0
         if self._recipe.average_decay is not None:
             vectors, op = [*vectors, self._evaluated], AveragedAdam()

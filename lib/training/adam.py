@@ -1,6 +1,6 @@
 """Adam (Kingma & Ba 2015) on packed vectors, in place and in one pass, and what comes before it.
 
-Lasagne's, which `lib/training/step.py` takes where no C++ runs, reads and writes each vector several times.
+Lasagne's, which `step.py` takes where no C++ runs, reads and writes each vector several times.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import numpy as np
 import theano.tensor as T
 from theano import gof
 
-from lib.ops._examples import example
 from lib.ops._native import NativeOp
 
 
@@ -52,9 +51,6 @@ class SumOfSquares(NativeOp):
     def meaning(self, x):
         return T.sqr(x).sum(keepdims=True)
 
-    def grad(self, inputs, output_gradients):
-        return [2 * inputs[0] * output_gradients[0][0]]
-
 
 class Adam(NativeOp):
     """One update with β₁ = 0.9, β₂ = 0.999 and ε = 1e-8, written over its inputs.
@@ -86,6 +82,3 @@ class AveragedAdam(Adam):
     gives = {**Adam.gives, "new_average": "P"}
     in_place = {**Adam.in_place, "new_average": "average"}
     call = "adam(gradient, numbers, p, m, v, average, P)"
-
-
-example("sum of squares", SumOfSquares(), (1000,))
