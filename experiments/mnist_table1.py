@@ -15,7 +15,7 @@ from pathlib import Path
 from experiments.jobs import run_all
 from experiments.report import Stages, checked_stages
 from experiments.results import write_pages
-from experiments.shipping import keep_checkpoint, measure_again, ship_run, table1
+from experiments.shipping import add_into_option, keep_checkpoint, measure_again, ship_run, table1
 from lib.console.command import ArgumentParser, add_device_options, main, positive_int, use_device
 from models.registry import MNIST
 from models.table1 import VARIANTS
@@ -42,26 +42,21 @@ def parse(argv: list[str]):
 
     p = commands.add_parser("ship", help="best weights into pretrained/, records, tables")
     p.add_argument("runs", nargs="+", metavar="RUN")
-    _into_option(p)
+    add_into_option(p)
     _evaluation_options(p)
     p.set_defaults(function=ship)
 
     p = commands.add_parser("measure", help="numbers of shipped weights anew: records, tables")
     p.add_argument("names", nargs="+", metavar="NAME", choices=list(VARIANTS))
-    _into_option(p)
+    add_into_option(p)
     _evaluation_options(p)
     p.set_defaults(function=measure)
 
     p = commands.add_parser("checkpoint", help="unfinished runs into pretrained/checkpoints/")
     p.add_argument("runs", nargs="+", metavar="RUN")
-    _into_option(p)
+    add_into_option(p)
     p.set_defaults(function=keep_checkpoints)
     return parser.parse_args(argv)
-
-
-def _into_option(parser) -> None:
-    parser.add_argument("--into", default=ROOT, type=Path, metavar="FOLDER",
-                        help="where pretrained/ and results/ are (default: this repository)")  # fmt: skip
 
 
 def _evaluation_options(parser) -> None:

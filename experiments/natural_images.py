@@ -17,9 +17,8 @@ from experiments.equal_cost import EqualCost
 from experiments.invocations import command
 from experiments.photographs_page import ABLATIONS
 from experiments.pictures import EXPERIMENT
-from experiments.records import ROOT
 from experiments.results import write_pages
-from experiments.shipping import Shipped, ship_run
+from experiments.shipping import Shipped, add_into_option, ship_run
 from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
 from lib.data import SPLITS
 from lib.parallel.world import on_rank_0
@@ -34,7 +33,7 @@ def parse(argv: list[str]):
 
     p = commands.add_parser("ship", help="best weights into pretrained/, record, pictures, page")
     p.add_argument("run", type=Path, metavar="RUN")
-    _into_option(p)
+    add_into_option(p)
     p.set_defaults(function=ship)
 
     p = commands.add_parser(
@@ -59,15 +58,10 @@ def parse(argv: list[str]):
         "--preset", choices=list(EXPERIMENT.presets), default="32px_few_cores", help="of two levels"
     )
     p.add_argument("--data", default=DATA, help="a folder or zip of pictures")
-    _into_option(p)
+    add_into_option(p)
     p.add_argument("options", nargs="*", help="after --: more options for each training")
     p.set_defaults(function=ablations)
     return parser.parse_args(argv)
-
-
-def _into_option(parser) -> None:
-    parser.add_argument("--into", default=ROOT, type=Path, metavar="FOLDER",
-                        help="where pretrained/ and results/ are (default: this repository)")  # fmt: skip
 
 
 def ship(arguments) -> None:

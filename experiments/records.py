@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import invocations
-from experiments.mnist_pixelvae import EXPERIMENT
 from experiments.report import with_error
 from models.table1 import VARIANTS
 
@@ -102,12 +100,3 @@ def estimate(record: Record) -> str:
     if "weighted" not in record:
         return "exact" if record["test"]["bound"].get("exact") else "not measured"
     return "≈ " + value(record["weighted"]["importance_weighted"])
-
-
-def training_command(settings: Mapping[str, Any], preset: str, out: str | None = None) -> str:
-    """The command that trains with these settings; raises UserError if there is none.
-
-    ``out`` is the folder under runs/, the model's name by default.
-    """
-    folder = f"runs/{out or settings['model']['model']}"
-    return invocations.training_command(EXPERIMENT, settings, preset, folder)

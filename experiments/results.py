@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from experiments.invocations import training_command
+from experiments.mnist_pixelvae import EXPERIMENT
 from experiments.photographs_page import photograph, photographs_page
 from experiments.records import (
     ROOT,
@@ -27,7 +29,6 @@ from experiments.records import (
     size,
     table,
     text,
-    training_command,
     value,
     weighted,
 )
@@ -171,7 +172,8 @@ def weights_page(
         config = read_json(folder / "config.json")
         name = folder.name
         yield f"cp -r pretrained/checkpoints/{name} runs/ && cp pretrained/{name}.npz runs/{name}/best.npz"
-        yield training_command(config["settings"], config["environment"]["preset"])
+        settings, preset = config["settings"], config["environment"]["preset"]
+        yield training_command(EXPERIMENT, settings, preset, f"runs/{name}")
     yield "```"
 
 

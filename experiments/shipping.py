@@ -16,8 +16,9 @@ from experiments import figures
 from experiments.experiment import Experiment, check_fits, trained_on
 from experiments.invocations import training_command
 from experiments.mnist_pixelvae import EXPERIMENT
-from experiments.records import read_json
+from experiments.records import ROOT, read_json
 from experiments.report import Stages, describe, describe_stages, is_known, report
+from lib.console.command import ArgumentParser
 from lib.console.progress import say
 from lib.errors import UserError
 from lib.parallel.world import on_rank_0, world
@@ -71,6 +72,12 @@ class Shipped:
         few = min(self.subset, dataset.size("test"))
         numbers["subset"] = report(weights, "test", bound(dataset, "test", few))
         return {**numbers, **self.more(weights, dataset, numbers)}
+
+
+def add_into_option(parser: ArgumentParser) -> None:
+    """Add the folder that is shipped into."""
+    parser.add_argument("--into", default=ROOT, type=Path, metavar="FOLDER",
+                        help="where pretrained/ and results/ are (default: this repository)")  # fmt: skip
 
 
 def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pickle
 import sys
 import tempfile
 import time
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Optional
@@ -137,16 +138,22 @@ def _circumstances() -> tuple[Any, ...]:
     """What decides beside the graph what the optimiser makes of it."""
     import theano
 
-    sources = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        sources.update(path.read_bytes())
     ours = [os.environ.get(name) for name in ("PIXELVAE_NATIVE", "PIXELVAE_TF32")]
     on_gpu = getattr(sys.modules.get("theano.gpuarray"), "pygpu_activated", False)
     variables = theano.configparser._config_var_list
     settings = [(v.fullname, str(v.__get__(True, None))) for v in variables]
     passes = _passes(theano.compile.optdb)
     device = (on_gpu, str(gpu.loaded()))
-    return (theano.__version__, sources.hexdigest(), ours, settings, device, passes)
+    return (theano.__version__, _sources(), ours, settings, device, passes)
+
+
+@lru_cache(maxsize=None)
+def _sources() -> str:
+    """A hash of this library's files, which hardly change while they run."""
+    sources = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        sources.update(path.read_bytes())
+    return sources.hexdigest()
 
 
 def _passes(database: Any) -> list[Any]:
