@@ -57,6 +57,8 @@ def training_command(
             line += [flag(option.name), changes[option.field]]
     if settings["seed"]:
         line += ["--seed", settings["seed"]]
+    if "from" in settings:
+        line += ["--from", settings["from"]["weights"]]
     return command(experiment, "train", *line, "--out", out)
 
 

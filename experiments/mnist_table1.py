@@ -15,7 +15,7 @@ from pathlib import Path
 from experiments.jobs import run_all
 from experiments.report import Stages, checked_stages
 from experiments.results import write_pages
-from experiments.shipping import add_into_option, keep_checkpoint, measure_again, ship_run, table1
+from experiments.shipping import add_into_option, measure_again, ship_run, table1
 from lib.console.command import ArgumentParser, add_device_options, main, positive_int, use_device
 from models.registry import MNIST
 from models.table1 import VARIANTS
@@ -52,10 +52,6 @@ def parse(argv: list[str]):
     _evaluation_options(p)
     p.set_defaults(function=measure)
 
-    p = commands.add_parser("checkpoint", help="unfinished runs into pretrained/checkpoints/")
-    p.add_argument("runs", nargs="+", metavar="RUN")
-    add_into_option(p)
-    p.set_defaults(function=keep_checkpoints)
     return parser.parse_args(argv)
 
 
@@ -110,12 +106,6 @@ def measure(arguments) -> None:
     for name in arguments.names:
         measure_again(name, arguments.into, table1(_stages(arguments)))
     write_pages(arguments.into)
-
-
-def keep_checkpoints(arguments) -> None:
-    """Copies what trainings need to go on to ``pretrained/checkpoints/``."""
-    for run in arguments.runs:
-        keep_checkpoint(Path(run), arguments.into)
 
 
 if __name__ == "__main__":

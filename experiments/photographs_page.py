@@ -9,7 +9,7 @@ from typing import Any
 from experiments.equal_cost import TIMED
 from experiments.invocations import command
 from experiments.pictures import EXPERIMENT
-from experiments.records import Record, read_json, read_photographs, table, text
+from experiments.records import Record, read_json, read_photographs, table, text, training_commands
 from experiments.report import NATS, combined, duration, with_error
 
 ABLATIONS = Path("results/photographs/ablations.json")
@@ -67,7 +67,7 @@ def _model(name: str, r: Record, ablations: Record | None) -> Iterator[str]:
     yield f"## `{name}`"
     yield ""
     yield "```sh"
-    yield training["command"]
+    yield from training_commands(r)
     yield r["commands"]["bound"]
     yield r["commands"]["valid"]
     yield "```"

@@ -83,6 +83,16 @@ def iterations(record: Record) -> str:
     return best if done == asked else f"{best} (of {asked:,}, unfinished)"
 
 
+def training_commands(record: Record) -> list[str]:
+    """The trainings that made the weights, each but the first ``--from`` what the one before had shipped."""
+    training = record["training"]
+    commands = [training["command"]]
+    while "before" in training:
+        training = training["before"]
+        commands.insert(0, training["command"])
+    return commands
+
+
 def bound(record: Record) -> str:
     """On all test images."""
     exact = record["test"]["bound"].get("exact")

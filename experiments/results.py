@@ -12,8 +12,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from experiments.invocations import training_command
-from experiments.mnist_pixelvae import EXPERIMENT
 from experiments.photographs_page import photograph, photographs_page
 from experiments.records import (
     ROOT,
@@ -23,12 +21,12 @@ from experiments.records import (
     estimate,
     iterations,
     paper,
-    read_json,
     read_photographs,
     read_records,
     size,
     table,
     text,
+    training_commands,
     value,
     weighted,
 )
@@ -144,10 +142,10 @@ def weights_page(
     yield ""
     yield "```sh"
     for r in records.values():
-        yield r["training"]["command"]
+        yield from training_commands(r)
     yield "python experiments/mnist_table1.py ship runs/conv-vae runs/pixelvae ...   # weights, records, this page"
     for name, r in photographs.items():
-        yield r["training"]["command"]
+        yield from training_commands(r)
         yield f"python experiments/natural_images.py ship runs/{name}"
     yield "```"
     yield ""
@@ -158,23 +156,23 @@ def weights_page(
         """
     )
     yield ""
-    yield "## Unfinished trainings"
-    yield ""
-    yield text(
-        """
-        `python experiments/mnist_table1.py checkpoint RUN` keeps what a training needs to go on (parameters,
-        optimiser state, metrics; at most 10 MB) in `checkpoints/NAME/`. To go on, with the training's own command:
-        """
-    )
-    yield ""
-    yield "```sh"
-    for folder in sorted((root / "pretrained" / "checkpoints").glob("*/")):
-        config = read_json(folder / "config.json")
-        name = folder.name
-        yield f"cp -r pretrained/checkpoints/{name} runs/ && cp pretrained/{name}.npz runs/{name}/best.npz"
-        settings, preset = config["settings"], config["environment"]["preset"]
-        yield training_command(EXPERIMENT, settings, preset, f"runs/{name}")
-    yield "```"
+    if records:
+        yield "## Training them further"
+        yield ""
+        yield text(
+            """
+            `--from NAME` begins a training with these weights, at their iteration, rather than with random ones; Adam's
+            moments and the average begin anew. The record of what is shipped after that holds both trainings, as one
+            curve. The settings must be those of the weights, so the command is the one above:
+            """
+        )
+        yield ""
+        yield "```sh"
+        name, record = next(iter(records.items()))
+        command = record["training"]["command"].partition(" --out ")[0]
+        more = 2 * record["training"]["iterations_asked"]
+        yield f"{command} --from {name} --iterations {more} --out runs/further"
+        yield "```"
 
 
 def readme_section(

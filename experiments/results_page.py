@@ -14,6 +14,7 @@ from experiments.records import (
     size,
     table,
     text,
+    training_commands,
     value,
 )
 from experiments.report import combined, duration
@@ -148,7 +149,7 @@ def _runs(records: Mapping[str, Record]) -> Iterator[str]:
     yield ""
     yield "```sh"
     for r in records.values():
-        yield r["training"]["command"]
+        yield from training_commands(r)
     yield "```"
     yield ""
 

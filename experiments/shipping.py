@@ -24,9 +24,6 @@ from lib.errors import UserError
 from lib.parallel.world import on_rank_0, world
 from models.table1 import VARIANTS, Row
 
-CHECKPOINT = ("checkpoint.npz", "config.json", "metrics.csv")  # what a training needs to go on
-LARGEST_CHECKPOINT = 10_000_000  # bytes, that one may commit
-
 
 @dataclass(frozen=True)
 class Shipped:
@@ -100,9 +97,14 @@ def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
     name = shipped.name(weights)
     say(f"{run}: {name}, weights of iteration {header['iteration']:,}")
     dataset = _data_of(weights)
+    described = describe_run(shipped, name, header, rows)
+    begun = header["config"]["settings"].get("from")
+    if begun is not None:
+        earlier = world().on_first(read_json, into / "results" / shipped.folder / f"{name}.json")
+        described["training"] = joined(begun, earlier, described["training"])
     record = {
         "model": name,
-        **describe_run(shipped, name, header, rows),
+        **described,
         "parameters": int(weights.model.parameters.count()),
         **shipped.record(weights, dataset),
     }
@@ -196,6 +198,32 @@ def describe_run(
     }  # fmt: skip
 
 
+def joined(
+    begun: Mapping[str, Any], earlier: Mapping[str, Any] | None, training: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is recorded of a training that began with weights shipped before: the whole curve and time.
+
+    ``begun`` is the run's setting ``from``, ``earlier`` the model's last record, of those weights or of others from the
+    same run, and ``before`` in the result what was recorded of the training before. Raises UserError if the record is
+    of neither.
+    """
+    before = (earlier or {}).get("training", {})
+    if before.get("best_iteration") != begun["iteration"]:
+        before = before.get("before", {})
+    if before.get("best_iteration") != begun["iteration"]:
+        raise UserError(
+            f"the run began with {begun['weights']} at iteration {begun['iteration']:,}, "
+            "and there is no record of their training to join its own to"
+        )
+    until = {t: v for t, v in before["valid_bounds"].items() if int(t) <= begun["iteration"]}
+    return {
+        **training,
+        "seconds": before["seconds"] + training["seconds"],
+        "valid_bounds": {**until, **training["valid_bounds"]},
+        "before": dict(before),
+    }
+
+
 def evaluation_commands(name: str, stages: Stages) -> dict[str, str]:
     """The commands that print the record's numbers; an exact likelihood needs no importance weighting."""
     command = f"python experiments/mnist_pixelvae.py evaluate {name}"
@@ -242,24 +270,3 @@ def paper_gap(paper: Row, bound: Mapping[str, float]) -> dict[str, float]:
         "gap": round(gap, 2),
         "band": math.ceil(10 * (gap + 2 * se)) / 10,
     }
-
-
-@on_rank_0
-def keep_checkpoint(run: Path, into: Path) -> None:
-    """Copies what a training needs to go on to ``pretrained/checkpoints/NAME``; raises UserError beyond 10 MB."""
-    from lib.files.arrays import load_arrays
-    from lib.files.atomic import user_errors
-
-    _, header = load_arrays(run / "checkpoint.npz", kind="checkpoint")
-    size = sum((run / name).stat().st_size for name in CHECKPOINT)
-    if size > LARGEST_CHECKPOINT:
-        raise UserError(
-            f"{run}: {size:,} bytes are more than the {LARGEST_CHECKPOINT:,} that may be committed"
-        )
-    folder = into / "pretrained" / "checkpoints" / header["config"]["settings"]["model"]["model"]
-    with user_errors(f"cannot write {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-        # The checkpoint first: rows after it are taken back when the training goes on.
-        for name in CHECKPOINT:
-            shutil.copyfile(run / name, folder / name)
-    say(f"{folder}: iteration {header['iteration']:,}, {size:,} bytes")

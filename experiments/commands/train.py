@@ -12,11 +12,13 @@ from experiments.invocations import flag
 from lib.console.command import missing_package, non_negative_int
 from lib.console.progress import say
 from lib.errors import UserError
-from lib.parallel.world import on_rank_0
+from lib.parallel.world import on_rank_0, world
+from lib.runs.settings import differences
 from models.checked import Choice
 from models.family import Preset
 
 if TYPE_CHECKING:
+    from lib.model import Model
     from models.weights import Weights
 
 
@@ -44,6 +46,10 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     parser.add_argument("--seed", type=non_negative_int, default=0)
     parser.add_argument("--resume", dest="resume", action="store_true", default=True)
     parser.add_argument("--no-resume", dest="resume", action="store_false")
+    parser.add_argument(
+        "--from", dest="start", metavar="WEIGHTS",
+        help="begin a new run with these weights at their iteration: NAME, RUN or FILE",
+    )  # fmt: skip
     parser.add_argument("--tensorboard", action="store_true", help="write event files too")
     parser.add_argument(
         "--on-nan", choices=("stop", "skip"), default="stop",
@@ -81,8 +87,9 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     from experiments import figures
     from lib.backend.summary import summary
     from lib.runs.environment import environment_record
-    from lib.runs.folder import Run
+    from lib.runs.folder import Run, is_begun
     from lib.training.loop import Trainer
+    from models.weights import load
 
     family, preset = experiment.family, options.chosen
     name = "" if options.data else experiment.data_for(preset)
@@ -97,9 +104,18 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
         },
         "environment": {**environment_record(), "backend": summary(), "preset": options.preset},
     }
+    start, first = None, 0
+    if options.start is not None and not world().on_first(is_begun, options.out):
+        start = load(options.start, family)
+        if start.iteration is None:
+            raise UserError(f"{options.start} does not say its iteration, to go on from")
+        first = start.iteration
+        config["settings"]["from"] = {"weights": options.start, "iteration": first}
     with Run.open(options.out, config, options.resume, family.columns, options.tensorboard) as run:
         say(summary())
         model = family.build(settings, seed=options.seed)
+        if start is not None:
+            begin_with(model, start, options.start)
         latents = ", ".join(f"{k} {shape}" for k, shape in model.noise_shapes.items()) or "none"
         say(
             f"{settings.name} on {dataset.name}: {model.parameters.count():,} parameters, "
@@ -107,10 +123,25 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
         )
         recipe = preset.training.recipe(options.seed, options.on_nan)
         draw = figures.while_training(family, model, dataset) if options.tensorboard else None
-        status = Trainer(model, dataset, recipe, run, draw).run()
+        status = Trainer(model, dataset, recipe, run, draw, first).run()
         if status == 0:
             finish(experiment, run, dataset, preset)
         return status
+
+
+def begin_with(model: Model, start: Weights, name: str) -> None:
+    """Give a model the weights that its training begins with.
+
+    Raises UserError if they are those of a model with other settings.
+    """
+    changes = differences(start.model.header(), model.header())
+    if changes:
+        raise UserError(
+            f"cannot begin with {name}, which has other settings ({', '.join(changes)})",
+            setting="from",
+        )
+    model.parameters.assign(start.model.parameters.arrays())
+    say(f"beginning with {name} at iteration {start.iteration:,}")
 
 
 def fitted(experiment: Experiment, preset: Preset, dataset) -> Any:

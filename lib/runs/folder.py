@@ -63,8 +63,8 @@ class Run:
         config
             `{"settings": {...}, "environment": {...}}`. The settings must be those of the
             checkpoint, but for `iterations`, which may grow, and the data's name, if its checksum
-            is the same (:mod:`lib.runs.settings`). The environment (:func:`environment_record`) is
-            only written down.
+            is the same (:mod:`lib.runs.settings`). Where the run began, `from`, is the
+            checkpoint's. The environment (:func:`environment_record`) is only written down.
         resume
             False refuses a folder that holds a checkpoint.
         columns
@@ -223,9 +223,14 @@ def best_weights(folder: PathLike) -> Path:
     raise UserError(f"{folder} holds no {BEST} any more: go on with its training, or train anew")
 
 
+def is_begun(folder: PathLike) -> bool:
+    """Whether a folder holds the checkpoint of a training, which a run there goes on from."""
+    return (Path(folder) / "checkpoint.npz").exists()
+
+
 def _refuse_foreign_files(folder: Path) -> None:
     """Overwrite nothing that did not come from a training that can be resumed here."""
-    if (folder / "checkpoint.npz").exists():
+    if is_begun(folder):
         return
     names = ["best.npz", "results.json"]
     if not (folder / "lock").exists():
@@ -261,7 +266,7 @@ def _acquire_lock(folder: Path) -> int:
 def _last_iteration(folder: Path, config: Mapping[str, Any], resume: bool) -> int | None:
     """Iteration of the folder's checkpoint if it may be gone on from; None if there is none."""
     path = folder / "checkpoint.npz"
-    if not path.exists():
+    if not is_begun(folder):
         return None
     if not resume:
         raise UserError(
@@ -271,6 +276,8 @@ def _last_iteration(folder: Path, config: Mapping[str, Any], resume: bool) -> in
     _, header = load_arrays(path, kind="checkpoint")
     try:
         saved, iteration = header["config"]["settings"], int(header["iteration"])
+        if "from" in saved:  # the weights that the run began with: they are not needed again
+            config["settings"]["from"] = saved["from"]
         changes = differences(saved, json.loads(to_json(config["settings"])))
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise UserError(

@@ -45,6 +45,9 @@ class Trainer:
     the run's folder then holds all that takes the step again. If saving fails, training goes on and
     the next save tries again.
 
+    A new run begins at iteration ``first`` with what the model holds: 0, or where its weights are
+    from. Adam's moments and the average begin there too.
+
     ``draw`` gives pictures of the model, PNG files by name, for TensorBoard (:mod:`lib.training.pictures`).
 
     Raises
@@ -60,6 +63,7 @@ class Trainer:
         recipe: Recipe,
         run: Run,
         draw: Callable[[], Mapping[str, bytes]] | None = None,
+        first: int = 0,
     ) -> None:
         self._model, self._dataset, self._recipe = model, dataset, recipe
         self._pictures = Pictures(draw) if draw else None
@@ -72,15 +76,15 @@ class Trainer:
         with compiling("the training step", len(model.parameters)):
             self._step = TrainingStep(model, recipe)
         self._saver = Saver(run)
-        self._state = self._begin()
+        self._state = self._begin(first)
         self._clock = Clock(self._state)
         self._skips = 0  # in a row
 
-    def _begin(self) -> State:
+    def _begin(self, first: int) -> State:
         terms = len(self._step.names)
         saved = self._saver.load()
         if saved is None:
-            state = State.first(terms)
+            state = State.first(terms, first)
             self._saver.start(self._step.state(), state.header())
             return state
         arrays, header = saved

@@ -22,9 +22,9 @@ class State:
     skipped: int = 0  # iterations since the last evaluation that were not finite
 
     @classmethod
-    def first(cls, terms: int) -> State:
-        """Before the first iteration, of a model with so many terms."""
-        return cls(iteration=0, seconds=0.0, best=None, count=0, sums=[0.0] * terms)
+    def first(cls, terms: int, iteration: int = 0) -> State:
+        """Before a run's first step, of a model with so many terms whose weights are of this iteration."""
+        return cls(iteration=iteration, seconds=0.0, best=None, count=0, sums=[0.0] * terms)
 
     @classmethod
     def of(cls, header: Mapping[str, Any], terms: int) -> State:

@@ -14,6 +14,7 @@ from PIL import Image
 
 import pixelvae
 from experiments.command_line import parse
+from experiments.invocations import training_command
 from experiments.mnist_pixelvae import EXPERIMENT
 from lib.console.command import main
 from lib.files.arrays import load_arrays, save_arrays
@@ -146,6 +147,45 @@ def test_a_finished_run_can_be_prolonged(run, tmp_path):
     assert call("train", *TINY, 4, "--out", folder) == 0
     _, header = load_arrays(folder / "checkpoint.npz", kind="checkpoint")
     assert header["iteration"] == 4
+
+
+def test_a_run_begins_with_the_weights_of_another_where_those_are(run, tmp_path, capsys):
+    folder = tmp_path / "further"
+    options = (
+        *TINY,
+        5,
+        "--out",
+        folder,
+        "--learning-rate",
+        1e-9,
+    )  # what it begins with stays as it is
+    assert call("train", *options, "--from", run) == 0
+    weights, header = load_arrays(run / "best.npz")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["settings"]["from"] == {"weights": str(run), "iteration": header["iteration"]}
+    further, _ = load_arrays(folder / "best.npz")
+    for name, array in weights.items():
+        assert np.allclose(further[name], array, rtol=0, atol=1e-6), name
+    first = header["iteration"] + 1
+    assert [row["iteration"] for row in read_metrics(folder / "metrics.csv")] == [
+        t for t in range(first, 6) if t in (2, 4, 5) for split in ("train", "valid")
+    ]
+    # It goes on without them, and remembers them.
+    assert call("train", *TINY, 6, *options[len(TINY) + 1 :]) == 0
+    assert (
+        json.loads((folder / "config.json").read_text())["settings"]["from"]
+        == config["settings"]["from"]
+    )
+    assert "--from" in shlex.split(
+        training_command(EXPERIMENT, config["settings"], EXPERIMENT.default, folder)
+    )
+
+
+def test_a_run_does_not_begin_with_the_weights_of_another_model(run, tmp_path, capsys):
+    arguments = (*TINY, 3, "--out", tmp_path / "other", "--from", run, "--dim-pix", 3)
+    assert call("train", *arguments) == 2
+    assert "dim_pix: 2 → 3" in error(capsys)
+    assert not (tmp_path / "other" / "best.npz").exists()
 
 
 def test_averages_side_by_side_go_on_as_the_run_would(run, tmp_path):

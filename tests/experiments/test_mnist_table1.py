@@ -25,6 +25,7 @@ from experiments.results import BEGIN, END, pages
 from lib.errors import UserError
 from lib.files.arrays import load_arrays
 from lib.files.atomic import write_json
+from lib.runs.metrics import read_metrics
 from models import weights
 from models.table1 import VARIANTS
 
@@ -125,6 +126,27 @@ def test_shipped_weights_are_measured_again(shipped, tmp_path):
         run_table("measure", "gated-pixelcnn", "--into", copy)
 
 
+def test_a_training_that_began_with_shipped_weights_is_recorded_as_one_with_theirs(
+    run, shipped, command, tmp_path
+):
+    copy = Path(shutil.copytree(shipped, tmp_path / "copy"))
+    path = copy / "results/mnist/gated-pixelcnn.json"
+    before = json.loads(path.read_text())["training"]
+    further = tmp_path / "further"
+    assert run_command(*command, 4, "--from", run, "--out", further) == 0
+    for _ in range(2):  # the second time, the record is the run's own
+        run_table("ship", further, "--into", copy)
+        training = json.loads(path.read_text())["training"]
+        assert training["before"] == before
+        assert training["iterations"] == 4 and f"--from {run}" in training["command"]
+        assert list(training["valid_bounds"])[0] == list(before["valid_bounds"])[0]
+        assert list(training["valid_bounds"])[-1] == "4"
+        own = read_metrics(further / "metrics.csv")[-1]["seconds"]
+        assert training["seconds"] == before["seconds"] + round(own)
+    with pytest.raises(UserError, match="no record of their training"):
+        run_table("ship", further, "--into", tmp_path / "empty")
+
+
 def test_the_recorded_command_trains_the_same_again(run, shipped):
     record = json.loads((shipped / "results/mnist/gated-pixelcnn.json").read_text())
     words = shlex.split(record["training"]["command"])
@@ -161,22 +183,6 @@ def test_weights_load_by_name_and_print_the_recorded_number(shipped, monkeypatch
     (tmp_path / "gated-pixelcnn").mkdir()  # a folder that is there comes before a name
     with pytest.raises(UserError, match="holds no best.npz"):
         weights.load("gated-pixelcnn")
-
-
-def test_an_unfinished_training_goes_on_from_its_checkpoint(
-    run, command, shipped, tmp_path, monkeypatch
-):
-    run_table("checkpoint", run, "--into", tmp_path)
-    copy = tmp_path / "pretrained/checkpoints/gated-pixelcnn"
-    assert sorted(p.name for p in copy.iterdir()) == sorted(shipping.CHECKPOINT)
-    for name in shipping.CHECKPOINT:
-        assert (copy / name).read_bytes() == (run / name).read_bytes()
-    (copy / "best.npz").write_bytes((shipped / "pretrained/gated-pixelcnn.npz").read_bytes())
-    assert run_command(*command, 3, "--out", copy) == 0
-    assert load_arrays(copy / "checkpoint.npz")[1]["iteration"] == 3
-    monkeypatch.setattr(shipping, "LARGEST_CHECKPOINT", 100)
-    with pytest.raises(UserError, match="more than the 100"):
-        shipping.keep_checkpoint(run, tmp_path)
 
 
 def test_what_is_no_run_is_not_shipped(tmp_path):

@@ -124,9 +124,3 @@ def test_it_stands_on_every_page(shipped):
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1] == "" and cells[2].startswith("≤ ") and cells[4] == ""
     assert page.count("not trained yet") == 5
-
-
-def test_its_checkpoint_is_kept(run, tmp_path):
-    options = mnist_table1.parse(["checkpoint", str(run), "--into", str(tmp_path)])
-    options.function(options)
-    assert (tmp_path / "pretrained" / "checkpoints" / NAME / "checkpoint.npz").exists()
