@@ -7,45 +7,22 @@ import io
 import json
 import os
 import pickle
-import resource
-import signal
 import struct
 import tracemalloc
 import zipfile
+from pathlib import Path
 
+import fresh_process
 import numpy as np
 import pytest
+import stopped_writes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stopped_writes import HEADER, NEW, OLD, in_child, same
 
 from lib.errors import UserError
 from lib.files import atomic
 from lib.files.arrays import MAX_HEADER_BYTES, load_arrays, save_arrays
-
-OLD = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "adam.step": np.array(7)}
-NEW = {"w": -np.arange(6, dtype=np.float32).reshape(2, 3), "adam.step": np.array(8)}
-HEADER = {"kind": "checkpoint", "iteration": 3}
-
-
-def in_child(function) -> int:
-    """Run `function` in a forked process; its wait status. A `UserError` ends it with status 2."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            function()
-            status = 0
-        except UserError:
-            status = 2
-        finally:
-            os._exit(status)
-    return os.waitpid(pid, 0)[1]
-
-
-def same(loaded, expected) -> bool:
-    return loaded.keys() == expected.keys() and all(
-        loaded[name].tobytes() == np.asarray(expected[name]).tobytes() for name in expected
-    )
 
 
 @pytest.fixture
@@ -113,29 +90,12 @@ def test_what_could_not_be_loaded_is_not_saved(saved, arrays, header):
     assert same(load_arrays(saved)[0], OLD)
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["write fails", "process is killed"])
-def test_writing_stopped_at_each_byte_leaves_the_old_file(saved, killed):
-    """The kernel itself stops the writer: past RLIMIT_FSIZE a write fails, or SIGXFSZ kills."""
-
-    def write_with_limit():
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL if killed else signal.SIG_IGN)
-        save_arrays(saved, NEW, HEADER)
-
-    temporary = saved.with_name(".checkpoint.npz.tmp")
+@pytest.mark.parametrize("how", ["fails", "killed"])
+def test_writing_stopped_at_each_byte_leaves_the_old_file(saved, how):
     size = saved.stat().st_size
-    for limit in range(size):
-        status = in_child(write_with_limit)
-        if killed:
-            assert os.WTERMSIG(status) == signal.SIGXFSZ and temporary.stat().st_size == limit
-        else:
-            assert os.WEXITSTATUS(status) == 2 and not temporary.exists()
-        assert same(load_arrays(saved)[0], OLD)
-    limit = size
-    assert in_child(write_with_limit) == 0
-    assert same(load_arrays(saved)[0], NEW)
-    assert os.listdir(saved.parent) == [saved.name]  # what the killed ones left is gone as well
+    script = str(Path(stopped_writes.__file__))
+    result = fresh_process.run(script, str(saved), how, PYTHONPATH=str(fresh_process.ROOT))
+    assert (result.returncode, result.stdout) == (0, f"{size}\n"), result.stderr
 
 
 @pytest.mark.parametrize("fault", ["raise", "exit"])
