@@ -37,7 +37,7 @@ def parse(argv: list[str]):
     p.set_defaults(function=ship)
 
     p = commands.add_parser(
-        "ablations", help="train the four models of section 4.2 and record what they reach"
+        "ablations", help="train the models of section 4.2 and record what they reach"
     )
     p.add_argument(
         "--out",
@@ -107,17 +107,17 @@ PHOTOGRAPHS = Shipped(
 
 
 def ablations(arguments) -> int:
-    """Trains the four models, each resumed where it stopped, then writes record and pages."""
+    """Trains the models, each resumed where it stopped, then writes record and pages."""
     words = ["--preset", arguments.preset, "--data", arguments.data, *arguments.options]
-    four = EqualCost(EXPERIMENT, words, arguments.out, arguments.minutes, arguments.seeds)
-    status = four.train()
+    comparison = EqualCost(EXPERIMENT, words, arguments.out, arguments.minutes, arguments.seeds)
+    status = comparison.train()
     if not status:
-        record_ablations(four, arguments)
+        record_ablations(comparison, arguments)
     return status
 
 
 @on_rank_0
-def record_ablations(four: EqualCost, arguments) -> None:
+def record_ablations(comparison: EqualCost, arguments) -> None:
     """Writes ``ablations.json`` and the pages. Raises UserError if a training is not finished."""
     from lib.files.atomic import user_errors, write_json
 
@@ -128,7 +128,7 @@ def record_ablations(four: EqualCost, arguments) -> None:
     file = arguments.into / ABLATIONS
     with user_errors(f"cannot write {file}"):
         file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, {"command": told, "preset": arguments.preset, **four.record()})
+    write_json(file, {"command": told, "preset": arguments.preset, **comparison.record()})
     write_pages(arguments.into)
 
 

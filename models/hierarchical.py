@@ -176,11 +176,16 @@ class HierarchicalModel:
         """Mean over the batch of −log p(x|z₁) + α₁ KL₁ + α₂ KL₂, in nats a dimension of the image.
 
         ``schedule`` has alpha1 and, for two levels, alpha2 and sigma_floor, which bounds the
-        prior's sigma from below.
+        prior's sigma from below. It may have free_bits: no image's KL of the highest latent counts
+        as less.
         """
         terms = self._terms(x, noise, BatchStatistics(), schedule.get("sigma_floor", 0))
         cost = terms.reconstruction
-        for name, value in terms.kls.items():
+        kls = dict(terms.kls)
+        if "free_bits" in schedule:
+            highest = list(kls)[-1]
+            kls[highest] = T.maximum(kls[highest], schedule["free_bits"])
+        for name, value in kls.items():
             cost += schedule[name.replace("kl", "alpha")] * value
         return cost.mean() / np.float32(np.prod(self.image_shape)), terms
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import UserError
-from models.checked import Checked, Number, Pair, Tuples, Whole, setting
+from models.checked import Checked, Maybe, Number, Pair, Tuples, Whole, setting
 from models.family import Preset
 from models.schedules import AVERAGE_DECAY, DECAY_AFTER, falling
 from models.settings import Settings
@@ -29,7 +29,9 @@ class Training(Checked):
     of the prior's sigma falls to 0. decay: factor, and after how many iterations each time.
     average_decay: of the moving average of the weights that is evaluated, None for the weights
     themselves. statistics: batches that batch norm's moving statistics are averaged over before
-    each evaluation.
+    each evaluation. free_bits: what the highest latent may say of an image without being charged
+    for it (Kingma et al. 2016, here for each image rather than the mean of a batch); not the
+    paper's.
     """
 
     batch: int = setting(Whole(), about="images in a training batch", option="batch_size")
@@ -45,6 +47,9 @@ class Training(Checked):
     eval_every: int = setting(Whole(), 5000, about="iterations from one evaluation to the next")
     decay_after: int | None = setting(default=None, **DECAY_AFTER)
     average_decay: float | None = setting(default=None, **AVERAGE_DECAY)
+    free_bits: float | None = setting(
+        Maybe(Number()), None, about="nats of an image's KL of the highest latent that cost nothing"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,6 +68,8 @@ class Training(Checked):
         if len(self.warmups) == 2:
             scalars["alpha2"] = min(1.0, t / self.warmups[1]) * scalars["alpha1"]
             scalars["sigma_floor"] = 1 - min(1.0, (t - 1) / self.floor)
+        if self.free_bits is not None:
+            scalars["free_bits"] = self.free_bits
         return scalars
 
     def recipe(self, seed: int, on_nan: str = "stop") -> Recipe:

@@ -47,7 +47,7 @@ HIERARCHICAL = Family(
     presets.PRESETS,
     levels=256,
     layered=True,
-    columns=("kl1", "kl2", "alpha1", "alpha2", "sigma_floor"),
+    columns=("kl1", "kl2", "alpha1", "alpha2", "sigma_floor", "free_bits"),
     variations=ABLATIONS,
     modes=(
         Mode(

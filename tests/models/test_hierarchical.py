@@ -312,16 +312,23 @@ def test_the_objective_weighs_the_kls_and_counts_nats_a_dimension():
     x, noise = T.tensor4(), {"z1": T.tensor4(), "z2": T.matrix()}
     names = ["alpha1", "alpha2", "sigma_floor"]
     scalars = {name: T.scalar(name) for name in names}
+    free = T.scalar("free_bits")
     cost, terms = model.objective(x, noise, scalars)
-    f = theano.function([x, *noise.values(), *scalars.values()], [cost, terms.reconstruction,
-                        *terms.kls.values()])  # fmt: skip
+    freed, _ = model.objective(x, noise, {**scalars, "free_bits": free})
+    given = [x, *noise.values(), *scalars.values(), free]
+    f = theano.function(given, [freed, cost, terms.reconstruction, *terms.kls.values()])
     rng = np.random.RandomState(7)
     images = rng.randint(0, 6, (4, 3, 4, 12)).astype("float32")
     eps = draw_noise(model, 0, "test", 0, 4)
-    cost, reconstruction, kl1, kl2 = f(images, *eps, 0.25, 0.125, 0)
+    freed, cost, reconstruction, kl1, kl2 = f(images, *eps, 0.25, 0.125, 0, 0)
+    assert freed == cost
     expected = (reconstruction + 0.25 * kl1 + 0.125 * kl2).mean() / (3 * 4 * 12)
     assert cost == pytest.approx(expected, rel=1e-5)
-    _, _, floored, again = f(images, *eps, 0.25, 0.125, 0.95)
+    middle = np.median(kl2)  # some images' KL is below it, some above
+    freed, *_ = f(images, *eps, 0.25, 0.125, 0, middle)
+    gain = 0.125 * np.maximum(middle - kl2, 0).mean() / (3 * 4 * 12)
+    assert freed == pytest.approx(cost + gain, rel=1e-6) and gain > 1e-4
+    *_, floored, again = f(images, *eps, 0.25, 0.125, 0.95, 0)
     assert abs(floored - kl1).max() > 0.1
     np.testing.assert_allclose(again, kl2, rtol=1e-6)
 

@@ -181,6 +181,12 @@ def test_schedules(name, t, expected):
     assert ("alpha2" in scalars) == (len(MAPS[name]) == 2)
 
 
+def test_free_bits_are_scheduled_where_they_are_asked_for():
+    training = TRAINING["32px_few_cores"]
+    assert "free_bits" not in training.schedule(1)
+    assert replace(training, free_bits=8.0).schedule(1)["free_bits"] == 8.0
+
+
 def test_few_cores_evaluate_averaged_weights_and_the_papers_presets_do_not():
     for name, training in TRAINING.items():
         expected = 0.995 if "few_cores" in name else None
