@@ -39,9 +39,8 @@ def photographs_page(root: Path) -> Iterator[str]:
     yield text(
         """
         Written by `make results` from the records in `results/photographs/`; no number here is typed by hand. The
-        paper trains on LSUN bedrooms; these are photographs of Tiny ImageNet (200 classes; 40,000 for training, 2,500
-        each for validation and test), which is neither that set nor the ImageNet of table 2, so that no number here
-        compares with one of the paper's. Bounds are with one posterior sample an image, ± the standard error over
+        paper trains on LSUN bedrooms; these are photographs of Tiny ImageNet (200 classes), which is neither that set
+        nor the ImageNet of table 2, so that no number here compares with one of the paper's. Bounds are with one posterior sample an image, ± the standard error over
         images, with batch norm's statistics blended ([hierarchical.md](hierarchical.md)).
         """
     )
@@ -78,7 +77,8 @@ def _model(name: str, r: Record, ablations: Record | None) -> Iterator[str]:
         The data's name is a path under `$PIXELVAE_DATA`, where the weights find them again; `--data` names another
         place. {r["parameters"]:,} parameters, seed {training["seed"]}. The weights are those of iteration {best:,}, the
         best by validation bound of {training["iterations"]:,} so far ({training["iterations_asked"]:,} asked for). They
-        saw {seen:,} images: each photograph {seen / r["photographs"]["train"]:.1f} times.
+        saw {seen:,} images: each of {r["photographs"]["train"]:,} photographs
+        {seen / r["photographs"]["train"]:.1f} times.
         {_time(r, ablations)}
         """
     )

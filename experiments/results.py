@@ -125,7 +125,7 @@ def weights_page(
         yield ""
         yield text(
             """
-            All 2,500 test photographs, bits a dimension ([docs/natural-images.md](../docs/natural-images.md)).
+            All test photographs, bits a dimension ([docs/natural-images.md](../docs/natural-images.md)).
             """
         )
         yield ""
