@@ -38,10 +38,11 @@ def photographs_page(root: Path) -> Iterator[str]:
     yield ""
     yield text(
         """
-        Written by `make results` from the records in `results/photographs/`; no number here is typed by hand. The
-        paper trains on LSUN bedrooms; these are photographs of Tiny ImageNet (200 classes), which is neither that set
-        nor the ImageNet of table 2, so that no number here compares with one of the paper's. Bounds are with one posterior sample an image, ± the standard error over
-        images, with batch norm's statistics blended ([hierarchical.md](hierarchical.md)).
+        Written by `make results` from the records in `results/photographs/`; no number here is typed by hand.
+        The paper trains on LSUN bedrooms; these are photographs of Tiny ImageNet (200 classes), which is
+        neither that set nor the ImageNet of table 2, so that no number here compares with one of the paper's.
+        Bounds are with one posterior sample an image, ± the standard error over images, with batch norm's
+        statistics blended ([hierarchical.md](hierarchical.md)).
         """
     )
     yield ""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import time
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 import theano
 
 from lib.console.progress import phase, say
+from lib.errors import UserError
+from lib.files.atomic import write_json
 from lib.parallel.disks import network_disk
 from lib.parallel.world import world
 
@@ -20,19 +25,47 @@ _PER_ARRAY_S = 0.06
 _MODULES_OF_A_MODEL = 60
 
 
+_TIMES = "seconds.json"  # in Theano's compile folder: what each compilation took the last time
+
+
 @contextlib.contextmanager
 def compiling(what: str, arrays: int) -> Iterator[None]:
     """Around compiling a function of a model with that many parameter arrays.
 
     One rank of each machine compiles, and the others then find what it compiled; all must enter.
     """
-    folder = theano.config.compiledir
-    _warn_of_network_disk(folder)
-    cached = len(os.listdir(folder)) if os.path.isdir(folder) else 0
+    folder = Path(theano.config.compiledir)
+    _warn_of_network_disk(str(folder))
+    name = f"{what}, {arrays} arrays"
+    with phase(
+        f"compiling {what}", _estimate(folder, name, arrays)
+    ), world().one_of_each_machine_first():
+        start = time.monotonic()
+        yield
+        seconds = time.monotonic() - start
+    if world().first:
+        _remember(folder, name, seconds)
+
+
+def _estimate(folder: Path, name: str, arrays: int) -> float:
+    cached = len(os.listdir(folder)) if folder.is_dir() else 0
     missing = max(0.0, 1 - cached / _MODULES_OF_A_MODEL)
     estimate = _EMPTY_CACHE_S * missing + 1 + _PER_ARRAY_S * arrays
-    with phase(f"compiling {what}", estimate), world().one_of_each_machine_first():
-        yield
+    # The last time may have been with an empty cache, and this one is not.
+    return min(estimate, _times(folder).get(name, estimate))
+
+
+def _times(folder: Path) -> dict[str, float]:
+    try:
+        times = json.loads((folder / _TIMES).read_text())
+        return {name: float(seconds) for name, seconds in times.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # only an estimate
+
+
+def _remember(folder: Path, name: str, seconds: float) -> None:
+    with contextlib.suppress(UserError):
+        write_json(folder / _TIMES, {**_times(folder), name: round(seconds, 1)})
 
 
 @lru_cache(maxsize=None)  # says it once

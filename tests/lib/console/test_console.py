@@ -6,16 +6,18 @@ import argparse
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
 import sys
 import termios
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from lib.console import command, progress
+from lib.console import command, compiling, progress
 from lib.console.command import main
 from lib.console.progress import Progress, phase
 from lib.console.stop import GracefulStop
@@ -174,6 +176,24 @@ def test_a_phase_that_fails_is_not_done(capsys):
     with pytest.raises(UserError), phase("compiling"):
         raise UserError("no compiler")
     assert capsys.readouterr() == ("", "compiling ...\n")
+
+
+def test_a_compilation_takes_about_what_it_took_the_last_time(clock, capsys, tmp_path, monkeypatch):
+    config = SimpleNamespace(compiledir=str(tmp_path))
+    monkeypatch.setattr(compiling.theano, "config", config)
+
+    def estimate(seconds):
+        with compiling.compiling("the bound", 100):
+            clock[0] += seconds
+        return re.findall("about (.*) \\.\\.\\.", capsys.readouterr().err)
+
+    assert estimate(40) == ["52 s"]
+    for n in range(60):
+        (tmp_path / f"module{n}").mkdir()
+    assert estimate(2) == ["7.0 s"]  # the compiled modules are there now
+    assert estimate(2) == ["2.0 s"]
+    (tmp_path / "seconds.json").write_text("[1]")  # what it cannot read, it does without
+    assert estimate(2) == ["7.0 s"]
 
 
 def test_progress_in_plain_lines(clock, capsys):
