@@ -3,12 +3,13 @@
 Theano compiles a function's operations one after the other, each when it comes to it. Here the first that is not in its
 cache starts g++ for all of the function that are not, so that they are there, or on their way, when Theano asks.
 
-Half of what g++ does is to read headers, which are the same for all operations. They are compiled once for each set of
-options that several modules share.
+Half of what g++ does is to read headers, which are the same for all operations. A process compiles them once for each
+set of options that several modules share, of one function or of many.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -43,11 +44,39 @@ def repair() -> None:
     imports.after("theano.gof.vm", _wrap)
 
 
+class _Headers:
+    """The headers that this process has compiled, by options; they go with it, for they are large."""
+
+    def __init__(self) -> None:
+        self._alike: Counter[tuple[str, ...]] = Counter()
+        self._made: dict[tuple[str, ...], Future[Optional[Path]]] = {}
+        self._folder: Optional[str] = None
+
+    def of_one_more(
+        self, command: list[str], environment: dict[str, str], pool: ThreadPoolExecutor
+    ) -> Optional[Future[Optional[Path]]]:
+        """The headers for one more command, as soon as they pay; compiled in the pool if they are not yet."""
+        options = _options(command)
+        self._alike[options] += 1
+        if self._alike[options] > _WITHOUT and options not in self._made:
+            if self._folder is None:
+                self._folder = tempfile.mkdtemp(prefix="pixelvae_")
+                atexit.register(_remove, self._folder, os.getpid())
+            place = Path(self._folder, str(len(self._made)))
+            self._made[options] = pool.submit(_precompile, options, environment, place)
+        return self._made.get(options)
+
+
+def _remove(folder: str, process: int) -> None:
+    if os.getpid() == process:  # and not one that was forked from it
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class _Graph:
     """A function that is being compiled, and what g++ makes of its operations meanwhile."""
 
-    def __init__(self, fgraph: Any):
-        self._fgraph = fgraph
+    def __init__(self, fgraph: Any, headers: _Headers):
+        self._fgraph, self._headers = fgraph, headers
         self._made: Optional[dict[str, Future[Optional[Path]]]] = None  # by the module's name
         self._folder: Optional[str] = None
         self._pool = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -60,20 +89,12 @@ class _Graph:
             self._made, self._folder = {}, tempfile.mkdtemp(prefix="pixelvae_")
             # Not the process's own, which this thread may change while another starts g++.
             environment = dict(os.environ)
-            alike: Counter[tuple[str, ...]] = Counter()
-            headers: dict[tuple[str, ...], Future[Optional[Path]]] = {}
             for module, command in plan(self._fgraph, self._folder):
                 if module in self._made:
                     continue
-                options = _options(command)
-                alike[options] += 1
-                if alike[options] > _WITHOUT and options not in headers:
-                    place = Path(self._folder, f"headers_{len(headers)}")
-                    headers[options] = self._pool.submit(_precompile, options, environment, place)
                 # Whatever waits for headers comes behind them in the pool's queue, so that they are never stuck.
-                self._made[module] = self._pool.submit(
-                    _run, command, environment, headers.get(options)
-                )
+                headers = self._headers.of_one_more(command, environment, self._pool)
+                self._made[module] = self._pool.submit(_run, command, environment, headers)
         future = self._made.get(name)
         return future.result() if future else None
 
@@ -119,12 +140,13 @@ def _wrap(vm: ModuleType) -> None:
     from theano.gof.fg import FunctionGraph
 
     make_all, compile_str = vm.VM_Linker.make_all, cmodule.GCC_compiler.compile_str
+    headers = _Headers()
     graphs: list[_Graph] = []  # functions are compiled within functions
     recorded: list[list[str]] = []
     recording = False
 
     def make_all_ahead(self: Any, *arguments: Any, **options: Any) -> Any:
-        graphs.append(_Graph(self.fgraph))
+        graphs.append(_Graph(self.fgraph, headers))
         try:
             return make_all(self, *arguments, **options)
         finally:
