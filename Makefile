@@ -22,7 +22,7 @@ fuzz: setup ## feed the parsers what is not theirs
 	$(python) tests/fuzzing.py
 
 bench: setup .venv-bench/ready ## measure speed beside PyTorch
-	$(python) -m benchmarks
+	$(python) -m benchmarks --keep
 
 results: setup ## write the results' pages from the records
 	$(python) experiments/results.py

@@ -6,42 +6,49 @@ import json
 import sys
 
 from benchmarks import report
-from benchmarks.rows import QUICK, ROWS, Effort, Result
+from benchmarks.rows import QUICK, ROWS, Effort
 from lib.console.command import ArgumentParser, main
 from lib.console.progress import say
 
 
 def benchmark(arguments) -> None:
-    """Measures what is asked for; only a whole run, at full length, is written to docs/."""
-    machine = report.machine()
-    results: dict[str, list[Result]] = {}
+    """Measures what is asked for; what is kept goes into docs/ as soon as it is measured."""
+    rows: dict[str, report.Row] = {}
     for name in arguments.rows or ROWS:
         say(f"measuring {name}")
-        new = ROWS[name](effort=QUICK if arguments.quick else Effort())
+        machine = report.machine()
+        results = ROWS[name](effort=QUICK if arguments.quick else Effort())
         if not arguments.json:
-            print(report.table(new, head=not results), end="", flush=True)
-        results[name] = new
+            print(report.table(results, head=not rows), end="", flush=True)
+        rows[name] = report.row(machine, results)
+        if arguments.keep:
+            report.write({name: rows[name]})
     if arguments.json:
-        print(json.dumps(report.as_json(machine, results), indent=1))
-    if not (arguments.rows or arguments.quick):
-        report.write(machine, results)
-        say(f"written: {report.PAGE} and {report.NUMBERS}")
+        print(json.dumps({"rows": rows}, indent=1))
 
 
 def parse(words: list[str]):
     """The command line."""
     parser = ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--rows", nargs="+", choices=tuple(ROWS), metavar="ROW",
-        help="only these, and write no file: " + ", ".join(ROWS),
+        "--rows",
+        nargs="+",
+        choices=tuple(ROWS),
+        metavar="ROW",
+        help=f"only these: {', '.join(ROWS)}",
+    )
+    parser.add_argument(
+        "--keep", action="store_true",
+        help="write what was measured to docs/, beside the other rows, which stay as they are",
     )  # fmt: skip
     parser.add_argument(
         "--json", action="store_true", help="print the numbers as JSON, not as a table"
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="for trying out: short runs, and write no file"
-    )
-    return parser.parse_args(words)
+    parser.add_argument("--quick", action="store_true", help="for trying out: short runs")
+    arguments = parser.parse_args(words)
+    if arguments.quick and arguments.keep:
+        parser.error("short runs are not for keeping (--quick and --keep)")
+    return arguments
 
 
 if __name__ == "__main__":

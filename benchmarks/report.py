@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -11,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROOT, torch_python
-from benchmarks.rows import Result
+from benchmarks.rows import ROWS, Result
 from lib.backend.summary import summary
 from lib.errors import UserError
-from lib.files.atomic import atomic_write, write_json
+from lib.files.atomic import atomic_write, user_errors, write_json
 from lib.runs.environment import environment_record
 
 PAGE = ROOT / "docs" / "performance.md"
 NUMBERS = ROOT / "docs" / "performance.json"
+LOAD = "load before"
 BEGIN, END = "<!-- begin: written by python -m benchmarks -->\n", "<!-- end -->\n"
 
 
@@ -35,7 +37,7 @@ def machine() -> dict[str, str]:
         "processor": f"{processor()}",
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
         "system": record["platform"],
-        "load before": f"{os.getloadavg()[0]:.2f}",
+        LOAD: f"{os.getloadavg()[0]:.2f}",
         "here": f"Python {versions['python']}, Theano {versions['theano']}; {summary()}",
         "peer": f"PyTorch {_torch()}",
     }
@@ -88,19 +90,41 @@ def _yes(met: bool) -> str:
     return "yes" if met else "**no**"
 
 
-def as_json(machine: Mapping[str, str], results: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
-    """The machine, and each row's results under its name."""
-    rows = {name: [asdict(r) for r in row] for name, row in results.items()}
-    return {"machine": machine, "rows": rows}
+#: What is kept of a row: the ``machine`` it was measured on, and its ``results``.
+Row = dict[str, Any]
 
 
-def write(machine: Mapping[str, str], results: Mapping[str, Sequence[Result]]) -> None:
-    """Puts the numbers into the JSON file, and between the marks of the page."""
-    write_json(NUMBERS, as_json(machine, results))
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    lines = [result for row in results.values() for result in row]
-    described = "\n".join(f"* {name}: {value}" for name, value in machine.items())
-    page = f"{before}{BEGIN}\n{table(lines)}\n{described}\n\n{END}{after}"
+def row(machine: Mapping[str, str], results: Sequence[Result]) -> Row:
+    """A row as it is kept."""
+    return {"machine": dict(machine), "results": [asdict(r) for r in results]}
+
+
+def write(new: Mapping[str, Row]) -> None:
+    """Puts rows into the JSON file, in place of earlier ones of these names, and all between the marks of the page.
+
+    Raises UserError if a file cannot be read or written.
+    """
+    with user_errors(f"cannot read {NUMBERS} and {PAGE}"):
+        rows = json.loads(NUMBERS.read_text())["rows"] if NUMBERS.exists() else {}
+        before, _, rest = PAGE.read_text().partition(BEGIN)
+    rows = {**rows, **new}
+    rows = {name: rows[name] for name in ROWS if name in rows}
+    write_json(NUMBERS, {"rows": rows})
+    page = f"{before}{BEGIN}\n{describe(rows)}\n{END}{rest.partition(END)[2]}"
     with atomic_write(PAGE) as file:
         file.write(page.encode())
+
+
+def describe(rows: Mapping[str, Row]) -> str:
+    """The table of all rows, and what they were measured on: Markdown."""
+    results = [Result(**r) for kept in rows.values() for r in kept["results"]]
+    lines = [table(results)]
+    machines: dict[tuple, list[tuple[str, str]]] = {}
+    for name, kept in rows.items():
+        same = tuple((key, value) for key, value in kept["machine"].items() if key != LOAD)
+        machines.setdefault(same, []).append((name, kept["machine"][LOAD]))
+    for same, measured in machines.items():
+        lines.append("Measured on: " + "; ".join(f"{key}: {value}" for key, value in same) + ".")
+        loads = ", ".join(f"`{name}` {load}" for name, load in measured)
+        lines.append(f"{LOAD.capitalize()}: {loads}.\n")
+    return "\n".join(lines)
