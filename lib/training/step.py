@@ -135,7 +135,6 @@ class TrainingStep:
             updates=[(self._message, message)],
             givens=self._views(),
             on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
-            accept_inplace=True,
         )
         gradient = self._message[: self._size]
         means = [self._message[self._size + i] for i in range(len(outputs))]

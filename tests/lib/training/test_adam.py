@@ -105,14 +105,23 @@ def test_sums_of_squares_do_not_depend_on_the_number_of_threads():
     assert len(sums) == 1
 
 
-def test_arrays_are_packed_over_a_vectors_beginning():
+@pytest.mark.parametrize("optimizer", ["fast_run", "fast_compile"])
+def test_arrays_are_packed_over_a_vectors_beginning(optimizer):
     vector = theano.shared(np.full(12, -1.0))
     arrays = [np.arange(6.0).reshape(2, 3).T, np.array(6.0), np.arange(7.0, 9.0)]
     pack = Pack()(vector, *(T.constant(a) for a in arrays))
     place = vector.get_value(borrow=True).ctypes.data
-    theano.function([], updates=[(vector, pack)], accept_inplace=True)()
+    theano.function([], updates=[(vector, pack)], mode=theano.Mode("py", optimizer))()
     assert vector.get_value().tolist() == [0, 3, 1, 4, 2, 5, 6, 7, 8, -1, -1, -1]
-    assert vector.get_value(borrow=True).ctypes.data == place
+    in_place = vector.get_value(borrow=True).ctypes.data == place
+    assert in_place == (optimizer == "fast_run")
+
+
+def test_a_vector_that_is_asked_for_itself_is_not_packed_over():
+    vector = theano.shared(np.full(2, -1.0))
+    pack = Pack()(vector, T.constant(np.ones(1)))
+    f = theano.function([], [vector * 2, pack])
+    assert [v.tolist() for v in f()] == [[-2, -2], [1, -1]] == [v.tolist() for v in f()]
 
 
 def test_arrays_of_other_types_are_not_packed():
