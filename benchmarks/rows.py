@@ -142,8 +142,8 @@ def first_step(what: str, settings: Settings, *, effort: Effort) -> list[Result]
         full = _first_step(ours(), files, flags)
         theirs = _first_step(pytorch(), files)
     return [
-        Result(f"{what}, compile cache empty", "s", empty, theirs, at_most=120),
-        Result(f"{what}, compile cache full", "s", full, theirs, at_most=30),
+        Result(f"{what}, compile cache empty", "s", empty, theirs, at_most=60),
+        Result(f"{what}, compile cache full", "s", full, theirs, at_most=6),
     ]
 
 

@@ -13,8 +13,6 @@ from pathlib import Path
 import theano
 
 from lib.console.progress import phase, say
-from lib.errors import UserError
-from lib.files.atomic import write_json
 from lib.parallel.disks import network_disk
 from lib.parallel.world import world
 
@@ -64,8 +62,8 @@ def _times(folder: Path) -> dict[str, float]:
 
 
 def _remember(folder: Path, name: str, seconds: float) -> None:
-    with contextlib.suppress(UserError):
-        write_json(folder / _TIMES, {**_times(folder), name: round(seconds, 1)})
+    with contextlib.suppress(OSError):
+        (folder / _TIMES).write_text(json.dumps({**_times(folder), name: round(seconds, 1)}))
 
 
 @lru_cache(maxsize=None)  # says it once
