@@ -1,7 +1,8 @@
-"""The comparison of section 4.2: models on the same pictures, trained for the same processor time."""
+"""Models that are compared: trainings on the same pictures, for the same processor time."""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +20,6 @@ from experiments.records import ROOT, read_json
 from lib.console.progress import say
 from lib.parallel.world import world
 
-#: The options that make each model out of a preset of two levels; the others are compared with the first. The last is
-#: not the paper's: what z₂ says when it is given more to say for nothing.
-MODELS: Mapping[str, Sequence[str]] = {
-    "two-level-pixelvae": (),
-    "two-level-vae": ("--pixel-decoder", "gaussian", "--top-decoder", "gaussian"),
-    "one-level-pixelvae": ("--one-level",),
-    "gaussian-top-decoder": ("--top-decoder", "gaussian"),
-    "free-bits": ("--free-bits", "16"),
-}
 WARM, TIMED = 3, 20  # steps before the clock starts, and steps on it
 
 
@@ -58,10 +50,12 @@ def processor_seconds_a_step(experiment: Experiment, words: Sequence[str]) -> fl
 
 @dataclass(frozen=True)
 class EqualCost:
-    """Trainings of the models, each as long as so many minutes of processor time let it be.
+    """Trainings that differ in some options, each as long as so many minutes of processor time let it be.
 
     Parameters
     ----------
+    options
+        What each training has beside the words of all, by name.
     words
         Of every training: its preset, its data, and more options.
     out
@@ -71,6 +65,7 @@ class EqualCost:
     """
 
     experiment: Experiment
+    options: Mapping[str, Sequence[str]]
     words: Sequence[str]
     out: Path
     minutes: int
@@ -89,7 +84,9 @@ class EqualCost:
         for name, seed, folder in self._runs():
             steps = max(1, round(60 * self.minutes / costs["seconds_a_step"][name]))
             end = ["--seed", str(seed), "--iterations", str(steps), "--out", str(folder)]
-            commands.append([sys.executable, script, "train", *self.words, *MODELS[name], *end])
+            commands.append(
+                [sys.executable, script, "train", *self.words, *self.options[name], *end]
+            )
         return run_all(commands, jobs=1)
 
     def record(self) -> dict[str, Any]:
@@ -99,13 +96,13 @@ class EqualCost:
         for name, _seed, folder in self._runs():
             seconds = round(costs["seconds_a_step"][name], 4)
             run = finished_run(folder, self.experiment, ["batch"])
-            runs.append({"ablation": name, "processor_seconds_a_step": seconds, **run})
+            runs.append({"name": name, "processor_seconds_a_step": seconds, **run})
         return {"minutes": self.minutes, "backend": costs["backend"], "runs": runs}
 
     def _runs(self) -> Iterator[tuple[str, int, Path]]:
         for seed in self.seeds:
-            for name in MODELS:
-                yield name, seed, self.out / f"{name}-{seed}"
+            for name in self.options:
+                yield name, seed, self.out / f"{re.sub('[^a-z0-9.]+', '-', name).strip('-')}-{seed}"
 
     def _costs(self) -> dict[str, Any]:
         """Processor time of a step of each model in seconds, from ``costs.json`` if it is there."""
@@ -117,7 +114,7 @@ class EqualCost:
         if costs is None:
             seconds = {
                 name: processor_seconds_a_step(self.experiment, ["train", *self.words, *options])
-                for name, options in MODELS.items()
+                for name, options in self.options.items()
             }
             costs = {"backend": summary(), "seconds_a_step": seconds}
             with user_errors(f"cannot write {file}"):

@@ -13,6 +13,7 @@ from experiments.records import Record, read_json, read_photographs, table, text
 from experiments.report import NATS, combined, duration, with_error
 
 ABLATIONS = Path("results/photographs/ablations.json")
+RACE = Path("results/photographs/race.json")
 
 #: What section 4.2 says of each model, which it compares without giving numbers.
 _PAPER = {
@@ -54,6 +55,7 @@ def photographs_page(root: Path) -> Iterator[str]:
         yield "No weights are shipped yet."
         yield ""
     yield from _ablations(ablations)
+    yield from _race(read_json(root / RACE))
 
 
 def photograph(record: Record, split: str = "test") -> str:
@@ -166,10 +168,10 @@ def _ablations(record: Record | None) -> Iterator[str]:
     yield record["command"]
     yield "```"
     yield ""
-    reference = {r["seed"]: r for r in record["runs"] if r["ablation"] == "two-level-pixelvae"}
+    reference = {r["seed"]: r for r in record["runs"] if r["name"] == "two-level-pixelvae"}
     rows = []
     for r in record["runs"]:
-        title, paper = _PAPER[r["ablation"]]
+        title, paper = _PAPER[r["name"]]
         nats = r["test"][NATS]
         kls = [f"{nats[part]['mean']:.1f}" for part in ("kl1", "kl2") if part in nats]
         rows.append(
@@ -195,6 +197,31 @@ def _ablations(record: Record | None) -> Iterator[str]:
     for r in record["runs"]:
         yield r["command"]
     yield "```"
+
+
+def _race(record: Record | None) -> Iterator[str]:
+    if record is None:
+        return
+    yield ""
+    yield "## A race of settings"
+    yield ""
+    yield text(
+        f"""
+        The preset `{record["preset"]}` as it is and with other settings, each for {record["minutes"]} minutes of
+        processor time; judged by the validation set alone. A start, not an end: what is ahead here need not stay so.
+        """
+    )
+    yield ""
+    yield "```sh"
+    yield record["command"]
+    yield "```"
+    yield ""
+    rows = [
+        [r["name"] if r["name"] == "as it is" else f"`{r['name']}`", str(r["seed"]),
+         f"{r['processor_seconds_a_step']:.3f} s", f"{r['iterations']:,}", with_error(r["valid"]["bound"], 3)]
+        for r in sorted(record["runs"], key=lambda r: r["valid"]["bound"]["mean"])
+    ]  # fmt: skip
+    yield from table(["settings", "seed", "a step", "iterations", "validation, bits/dim"], rows)
 
 
 def _against(run: Record, reference: Record) -> tuple[str, str]:

@@ -199,11 +199,11 @@ def test_two_levels_with_pixelcnns_are_ahead_where_the_errors_allow_it():
     record = read_json(ROOT / ABLATIONS)
     if record is None:
         pytest.skip("the ablations have not been recorded yet")
-    reference = {r["seed"]: r for r in record["runs"] if r["ablation"] == "two-level-pixelvae"}
+    reference = {r["seed"]: r for r in record["runs"] if r["name"] == "two-level-pixelvae"}
     for r in record["runs"]:
-        if r["ablation"] == "free-bits":
+        if r["name"] == "free-bits":
             continue
         mean, error = difference(r, reference[r["seed"]])
         assert mean > -2 * error
-        if r["ablation"] == "two-level-vae":
+        if r["name"] == "two-level-vae":
             assert mean > 3 * error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 
 from experiments import equal_cost, natural_images, pictures
 from experiments.command_line import main, parse
-from experiments.photographs_page import ABLATIONS, PICTURES, photographs_page
+from experiments.photographs_page import ABLATIONS, PICTURES, RACE, photographs_page
 from experiments.results import pages
 from lib.console import command
 from lib.files.arrays import load_arrays
@@ -157,12 +158,30 @@ def test_ablations_are_trained_at_equal_cost(trained, photographs, tmp_path):
     ]
     assert [o.chosen.training.free_bits for o in trained[:5]] == [None] * 4 + [16.0]
     record = json.loads((tmp_path / "into" / ABLATIONS).read_text())
-    assert [r["ablation"] for r in record["runs"]] == 2 * list(equal_cost.MODELS)
+    assert [r["name"] for r in record["runs"]] == 2 * list(natural_images.MODELS)
     told = natural_images.parse(shlex.split(record["command"])[2:])
     assert (told.minutes, told.seeds, told.options) == (2, [0, 1], ["--batch-size", "5"])
     # Costs are not measured again, or the trainings would have other ends.
     assert section(*words, "--", "--batch-size", 5) == 0
     assert [o.iterations for o in trained[10:15]] == [240, 960, 480, 120, 240]
+
+
+def test_a_race_tries_other_settings_and_is_judged_by_validation(trained, photographs, tmp_path):
+    words = ["race", "--out", tmp_path / "runs", "--minutes", 1, "--try=--learning-rate 1e-3"]
+    words += ["--preset", "tiny", "--data", photographs, "--into", tmp_path / "into"]
+    assert section(*words) == 0
+    assert [o.iterations for o in trained] == [120, 480]
+    assert [o.learning_rate for o in trained] == [3e-3, 1e-3]
+    assert [Path(o.out).name for o in trained] == ["as-it-is-0", "learning-rate-1e-3-0"]
+    record = json.loads((tmp_path / "into" / RACE).read_text())
+    assert [r["name"] for r in record["runs"]] == ["as it is", "--learning-rate 1e-3"]
+    told = natural_images.parse(shlex.split(record["command"])[2:])
+    assert (told.minutes, told.tries) == (1, ["--learning-rate 1e-3"])
+    page = (tmp_path / "into/docs/natural-images.md").read_text()
+    part = page.partition("## A race of settings")[2]
+    assert "| `--learning-rate 1e-3` | 0 | 0.125 s |" in part
+    test = record["runs"][0]["test"]["bound"]["mean"]
+    assert f"{test:.3f}" not in part
 
 
 def test_the_cost_of_a_step_is_that_of_real_ones(run, photographs, monkeypatch):
@@ -182,7 +201,7 @@ def test_the_page_says_what_the_errors_allow(tmp_path, mean, says):
     def ablation(name, mean):
         bound = {"mean": mean, "se": 0.1}
         numbers = {"bound": bound, "nats/image": {"kl": bound}}
-        return {"ablation": name, "seed": 0, "batch": 16, "iterations": 7, "command": "python x",
+        return {"name": name, "seed": 0, "batch": 16, "iterations": 7, "command": "python x",
                 "processor_seconds_a_step": 0.3, "valid": numbers, "test": numbers}  # fmt: skip
 
     runs = [ablation("two-level-pixelvae", 4.0), ablation("two-level-vae", mean)]
