@@ -22,6 +22,7 @@ from theano.tensor.nnet import abstract_conv
 
 from lib.ops._examples import MAPS, example
 from lib.ops._native import NativeOp
+from lib.ops.channel_sums import channel_sums
 
 _einsum = partial(np.einsum, optimize=True)  # by matrix products
 
@@ -195,7 +196,7 @@ class CorrelateWeights(_Correlation):
 
 def _gradients_of_terms(g, bias, acc) -> list:
     none = T.DisconnectedType()
-    return [none() if bias is None else g.sum(axis=(0, 2, 3)), none() if acc is None else g]
+    return [none() if bias is None else channel_sums(g), none() if acc is None else g]
 
 
 example("masked convolution", Correlate(5, 5, 15), MAPS, (6, 3, 15), (6,), (4, 6, 9, 8))

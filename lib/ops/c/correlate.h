@@ -70,8 +70,8 @@ struct Planes {
         idx bottom = (outputs_h > height ? outputs_h - height : 0) + (ymax > 0 ? ymax : 0);
         pitch = columns + (left > right ? left : right);
         lead = left;
-        // An image is read where it lies only if blocks of positions neither start before nor end behind it.
-        padded = top || bottom || pitch != width || pitch * height < slack() || pitch * height % 8;
+        // An image is read where it lies only if whole vectors of positions neither start before nor end behind it.
+        padded = top || bottom || pitch != width || pitch * height % (wide::BYTES / sizeof(float));
         // The slack lets the last block of positions read past the end.
         size = padded ? lead + (top + height + bottom + 1) * pitch + slack() : height * width;
     }
@@ -93,37 +93,15 @@ void fill_plane(const Planes &p, T *plane, const T *channel, idx H, idx W, idx s
     }
 }
 
-// C (ROWS x VECTORS vectors, rows ldc apart) = A (K x ROWS) times the rows that start at b + offset[k].
-template <class T>
-inline void block(idx K, const T *a, const T *b, const idx *offset, T *c, idx ldc) {
-    typedef typename Vector<T>::type V;
-    const idx w = Vector<T>::width;
-    V c00 = {}, c01 = {}, c02 = {}, c10 = {}, c11 = {}, c12 = {};
-    V c20 = {}, c21 = {}, c22 = {}, c30 = {}, c31 = {}, c32 = {};
-    for (idx k = 0; k < K; k++, a += ROWS) {
-        const T *row = b + offset[k];
-        const V b0 = *(const V *)row, b1 = *(const V *)(row + w), b2 = *(const V *)(row + 2 * w);
-        const T a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
-        c00 += a0 * b0; c01 += a0 * b1; c02 += a0 * b2;
-        c10 += a1 * b0; c11 += a1 * b1; c12 += a1 * b2;
-        c20 += a2 * b0; c21 += a2 * b1; c22 += a2 * b2;
-        c30 += a3 * b0; c31 += a3 * b1; c32 += a3 * b2;
-    }
-    V *r0 = (V *)c, *r1 = (V *)(c + ldc), *r2 = (V *)(c + 2 * ldc), *r3 = (V *)(c + 3 * ldc);
-    r0[0] = c00; r0[1] = c01; r0[2] = c02;
-    r1[0] = c10; r1[1] = c11; r1[2] = c12;
-    r2[0] = c20; r2[1] = c21; r2[2] = c22;
-    r3[0] = c30; r3[1] = c31; r3[2] = c32;
-}
-
-// out (rows x P, rows ld apart) = packed weights times the planes; rows is a multiple of ROWS, ld >= one block.
+// out (rows x P, rows ld apart) = packed weights times the planes; rows is a multiple of wide::ROWS.  Whole vectors are
+// written: ld >= P rounded up to them.
 template <class T>
 void multiply(idx rows, idx K, idx P, const T *packed, const T *planes, const idx *offset, T *out, idx ld) {
-    const idx step = VECTORS * Vector<T>::width;
-    for (idx start = 0; start < P; start += step) {
-        idx p = start + step <= P || P < step ? start : P - step;  // the last block overlaps the one before
-        for (idx r = 0; r < rows; r += ROWS)
-            block(K, packed + r * K, planes + p, offset, out + r * ld + p, ld);
+    const idx width = wide::Vector<T>::width;
+    for (idx p = 0, left = ceil_div(P, width), vectors; left > 0; left -= vectors, p += vectors * width) {
+        vectors = left == 4 ? 2 : wide::least(left, wide::VECTORS);  // a lone vector keeps the units half busy
+        for (idx r = 0; r < rows; r += wide::ROWS)
+            wide::block<T>(vectors, K, packed + r * K, planes + p, offset, out + r * ld + p, ld, false);
     }
 }
 
@@ -145,12 +123,13 @@ void unpad(const T *tile, idx pitch, idx h, idx w, T *out, idx W, idx stride, id
     }
 }
 
-// Weights (O, C, taps) as blocks of ROWS output rows: packed[row / ROWS][k][row % ROWS], zero rows at the end.
+// Weights (O, C, taps) in blocks of so many rows: packed[row / ROWS][k][row % ROWS], zero rows at the end.
 // Forward: row = o, k = (c, t).  Adjoint: row = c, k = (o, t) over the chosen taps.
 template <class T>
 void pack(T *packed, const T *w, idx O, idx C, idx taps, bool adjoint, const idx *chosen, idx n_chosen) {
     const idx rows = adjoint ? C : O, inner = adjoint ? O : C, K = inner * n_chosen;
     const idx row_step = adjoint ? taps : C * taps, inner_step = adjoint ? C * taps : taps;
+    const idx ROWS = wide::ROWS;
     for (idx first = 0; first < rows; first += ROWS)
         for (idx in = 0; in < inner; in++)
             for (idx k = 0; k < n_chosen; k++, packed += ROWS)
@@ -213,8 +192,8 @@ const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y,
     }
     Sources sources(C, H, W, taps, kh, stride, Ho, Wo);
     const Planes &planes = sources.planes;
-    const idx K = C * n_taps, rows = ceil_div(O, ROWS) * ROWS, P = Ho * planes.pitch;
-    const idx ld = P + VECTORS * Vector<T>::width;
+    const idx K = C * n_taps, rows = ceil_div(O, wide::ROWS) * wide::ROWS, P = Ho * planes.pitch;
+    const idx ld = P + wide::Vector<T>::width;
     Buffer<idx> chosen(n_taps);
     all_taps(chosen, n_taps);
     Buffer<T> packed(rows * K);
@@ -246,13 +225,13 @@ const char *correlate_inputs(const T *gy, const T *w, const T *bias, const T *ac
         return 0;
     }
     const Taps taps(kh, kw, n_taps);
-    const idx rows = ceil_div(C, ROWS) * ROWS;
+    const idx rows = ceil_div(C, wide::ROWS) * wide::ROWS;
     const idx hmax = ceil_div(H, stride), wmax = ceil_div(W, stride);
     // A tap that reads q places down, forward, is read q places up here.
     const Planes planes(Ho, Wo, -floor_div(taps.dy(n_taps - 1), stride), -floor_div(taps.dy(0), stride),
                         -floor_div(Sources::rightmost(taps), stride), -floor_div(Sources::leftmost(taps), stride),
                         hmax, wmax);
-    const idx P = hmax * planes.pitch, ld = P + VECTORS * Vector<T>::width, residues = stride * stride;
+    const idx P = hmax * planes.pitch, ld = P + wide::Vector<T>::width, residues = stride * stride;
     Buffer<T> packed(rows * O * n_taps);
     Buffer<idx> offsets(O * n_taps), chosen(n_taps), first(residues + 1);
     // Each residue of the output's coordinates has its own taps; they are packed one after the other.

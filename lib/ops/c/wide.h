@@ -49,10 +49,11 @@ inline idx parts(idx size, idx part) { return (size + part - 1) / part; }
 inline idx least(idx a, idx b) { return a < b ? a : b; }
 inline idx floor_div(idx a, idx b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
-// tile (ROWS x V vectors, rows `columns` apart) += A (K x ROWS) transposed, times the rows that start at b + at[k].
-template <class T, int V> __attribute__((noinline)) void block(idx K, const T *a, const T *b, const idx *at, T *tile) {
+// out (ROWS x V vectors, rows ld apart) = A (K x ROWS) transposed, times the rows that start at b + at[k]; or += that.
+template <class T, int V> __attribute__((noinline))
+void block(idx K, const T *a, const T *b, const idx *at, T *out, idx ld, bool add) {
     typedef typename Vector<T>::type Vec;
-    const int width = Vector<T>::width, columns = Vector<T>::columns;
+    const int width = Vector<T>::width;
     Vec sum[ROWS][V] = {};
     for (idx k = 0; k < K; k++, a += ROWS) {
         const T *row = b + at[k];
@@ -69,15 +70,19 @@ template <class T, int V> __attribute__((noinline)) void block(idx K, const T *a
     #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++)
         #pragma GCC unroll 3
-        for (int v = 0; v < V; v++) *(Vec *)(tile + r * columns + v * width) += sum[r][v];
+        for (int v = 0; v < V; v++) {
+            Vec *to = (Vec *)(out + r * ld + v * width);
+            *to = add ? *to + sum[r][v] : sum[r][v];
+        }
 }
 
-// The same for as many vectors as hold `columns` numbers.
-template <class T> inline void block(idx columns, idx K, const T *a, const T *b, const idx *at, T *tile) {
-    switch (parts(columns, Vector<T>::width)) {
-    case 1: return block<T, 1>(K, a, b, at, tile);
-    case 2: return block<T, 2>(K, a, b, at, tile);
-    default: return block<T, 3>(K, a, b, at, tile);
+// The same for 1 to VECTORS vectors.
+template <class T>
+inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, T *out, idx ld, bool add) {
+    switch (vectors) {
+    case 1: return block<T, 1>(K, a, b, at, out, ld, add);
+    case 2: return block<T, 2>(K, a, b, at, out, ld, add);
+    default: return block<T, 3>(K, a, b, at, out, ld, add);
     }
 }
 
@@ -268,9 +273,9 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
                     const idx start = panel * columns, count = least(columns, places - start);
                     const idx n_runs = runs_of(start, count, h, w, runs);
                     for (idx s = some; s < end; s++) {
-                        T tile[ROWS * columns] __attribute__((aligned(64))) = {};
-                        block<T>(count, K, a + (s - some) * depth * ROWS, packed + (panel - panel0) * depth * columns,
-                                 row_at, tile);
+                        T tile[ROWS * columns] __attribute__((aligned(64)));
+                        block<T>(parts(count, Vector<T>::width), K, a + (s - some) * depth * ROWS,
+                                 packed + (panel - panel0) * depth * columns, row_at, tile, columns, false);
                         for (idx n = 0; n < n_runs; n++) {
                             const Run &run = runs[n];
                             const idx begin = run.image * rows * target.area() +
@@ -342,7 +347,7 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
     Scratch<Tap> taps(n_taps);
     fill_taps(taps, kh, kw, n_taps);
     const idx width = Vector<T>::width, columns = Vector<T>::columns;
-    const idx wide = least(columns, parts(C, width) * width), blocks = parts(C, wide), strips = parts(O, ROWS);
+    const idx blocks = parts(C, columns), wide = parts(parts(C, blocks), width) * width, strips = parts(O, ROWS);
     const idx task_strips = strips * blocks < 32 ? 1 : STRIPS, groups = parts(strips, task_strips), area = Ho * Wo;
     const idx below = (Ho - 1) * stride + taps[n_taps - 1].dy + 1, beside = (Wo - 1) * stride + cx + 1;
     const idx height = cy + (H > below ? H : below), pitch = cx + (W > beside ? W : beside);
@@ -377,9 +382,9 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
                 for (idx p = 0; p < P; p += DEPTH)
                     for (idx s = strip0; s < strip1; s++)
                         for (idx t = 0; t < n_taps; t++)
-                            block<T>(c1 - c0, least(DEPTH, P - p), rows + (s * P + p) * ROWS,
+                            block<T>(parts(c1 - c0, width), least(DEPTH, P - p), rows + (s * P + p) * ROWS,
                                      b + (taps[t].dy * pitch + taps[t].dx) * wide, at + p,
-                                     sums + ((s - strip0) * n_taps + t) * ROWS * columns);
+                                     sums + ((s - strip0) * n_taps + t) * ROWS * columns, columns, true);
                 for (idx o = strip0 * ROWS; o < least(O, strip1 * ROWS); o++) {
                     T *to = gw + (o * C + c0) * n_taps;
                     const T *from = sums + ((o / ROWS - strip0) * tile) + o % ROWS * columns;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled import BOTH, C, apply, threads
+from compiled import BOTH, PYTHON, C, apply, threads
 from convolutions import (
     GEOMETRIES,
     Arrays,
@@ -34,6 +34,30 @@ def test_equal_to_loops(g, dtype, mode):
     close(y, by_loops(g, a.x, a.w), dtype)
     close(gx, inputs_by_loops(g, a.gy, a.w), dtype)
     close(gw, weights_by_loops(g, a.x, a.gy), dtype)
+
+
+@every_dtype
+@pytest.mark.parametrize(
+    "size", [(1, 1), (4, 4), (7, 7), (8, 8), (5, 13), (3, 27), (14, 14), (28, 28)]
+)
+@pytest.mark.parametrize("inputs, outputs", [(1, 9), (10, 17), (19, 1), (32, 8)])
+@pytest.mark.parametrize("name", ["3x3", "3x3, stride 2, odd", "stride 3", "vstack 5x5", "1x1"])
+def test_equal_to_numpy_whatever_the_blocks_leave(name, inputs, outputs, size, dtype):
+    """Sizes and channels around whole vectors and blocks of rows."""
+    g = GEOMETRIES[name]._replace(inputs=size)
+    g = g._replace(outputs=tuple((n + g.stride - 1) // g.stride for n in size))
+    a = Arrays(g, dtype, images=2, inputs=inputs, outputs=outputs)
+    for op, given in [
+        (Correlate(*arguments(g)), (a.x, a.w, a.b, a.acc)),
+        (CorrelateInputs(*arguments(g)), (a.gy, a.w, *g.inputs, a.b_in, a.acc_in)),
+        (CorrelateWeights(*arguments(g)), (a.x, a.gy)),
+    ]:
+        exact = [v.astype("float64") if isinstance(v, np.ndarray) else v for v in given]
+        truth = apply(op, *exact, mode=PYTHON)
+        ours = apply(op, *given)
+        assert ours.dtype == dtype
+        tolerance = {"float32": 3e-6, "float64": 1e-14}[dtype]
+        np.testing.assert_allclose(ours, truth, rtol=0, atol=tolerance * np.abs(truth).max())
 
 
 @in_both
