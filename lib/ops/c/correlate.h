@@ -80,17 +80,49 @@ struct Planes {
     idx offset(idx dy, idx dx) const { return origin() + dy * pitch + dx; }
 };
 
-// Copies every `stride`-th value of a channel, starting from (y0, x0), into a plane whose margins are zero.
+template <class T> struct Four {
+    typedef T type __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+};
+
+// to[r * apart + j] = from[stride * j + r], for `length` numbers.
+template <class T> inline void split(T *to, idx apart, const T *from, idx length, idx stride) {
+    if (stride == 1) return wide::copy(to, from, length);
+    typedef typename Four<T>::type V;
+    idx done = 0;
+    if (stride == 2 && length >= 8)
+        for (const idx even = length & ~1; done < even; done += 8) {
+            const idx at = wide::least(done, even - 8);  // the last eight overlap those before
+            const V a = *(const V *)(from + at), b = *(const V *)(from + at + 4);
+            *(V *)(to + at / 2) = __builtin_shufflevector(a, b, 0, 2, 4, 6);
+            *(V *)(to + apart + at / 2) = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+        }
+    for (idx i = done && length % 2 ? length - 1 : done; i < length; i++) to[i % stride * apart + i / stride] = from[i];
+}
+
+// to[stride * j + r] = from[r * apart + j] + bias + acc, for `length` numbers.
 template <class T>
-void fill_plane(const Planes &p, T *plane, const T *channel, idx H, idx W, idx stride, idx y0, idx x0) {
-    for (idx i = 0; i < p.height && i * stride + y0 < H; i++) {
-        T *to = plane + p.offset(i, 0);
-        const T *from = channel + (i * stride + y0) * W + x0;
-        if (stride == 1)
-            memcpy(to, from, sizeof(T) * W);
-        else
-            for (idx j = 0; j * stride + x0 < W; j++) to[j] = from[j * stride];
+inline void weave(T *to, const T *from, idx apart, idx length, idx stride, T bias, const T *acc) {
+    if (stride == 1) {
+        if (acc) for (idx i = 0; i < length; i++) to[i] = from[i] + bias + acc[i];
+        else for (idx i = 0; i < length; i++) to[i] = from[i] + bias;
+        return;
     }
+    typedef typename Four<T>::type V;
+    idx done = 0;
+    if (stride == 2 && length >= 8)
+        for (const idx even = length & ~1; done < even; done += 8) {
+            const idx at = wide::least(done, even - 8);  // as above
+            const V a = *(const V *)(from + at / 2) + bias, b = *(const V *)(from + apart + at / 2) + bias;
+            V low = __builtin_shufflevector(a, b, 0, 4, 1, 5), high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            if (acc) {
+                low += *(const V *)(acc + at);
+                high += *(const V *)(acc + at + 4);
+            }
+            *(V *)(to + at) = low;
+            *(V *)(to + at + 4) = high;
+        }
+    for (idx i = done && length % 2 ? length - 1 : done; i < length; i++)
+        to[i] = from[i % stride * apart + i / stride] + bias + (acc ? acc[i] : T(0));
 }
 
 // out (rows x P, rows ld apart) = packed weights times the planes; rows is a multiple of wide::ROWS.  Whole vectors are
@@ -99,28 +131,17 @@ template <class T>
 void multiply(idx rows, idx K, idx P, const T *packed, const T *planes, const idx *offset, T *out, idx ld) {
     const idx width = wide::Vector<T>::width;
     for (idx p = 0, left = ceil_div(P, width), vectors; left > 0; left -= vectors, p += vectors * width) {
-        vectors = left == 4 ? 2 : wide::least(left, wide::VECTORS);  // a lone vector keeps the units half busy
+        vectors = wide::next_vectors(left);
         for (idx r = 0; r < rows; r += wide::ROWS)
-            wide::block<T>(vectors, K, packed + r * K, planes + p, offset, out + r * ld + p, ld, false);
+            wide::block<T>(vectors, K, packed + r * K, planes + p, offset, out + r * ld + p, ld);
     }
 }
 
-// y[o,c-order] of one image: rows of `tile` (pitch apart) to dense rows `stride` apart, plus bias and acc.
+// Rows y0, y0 + stride, ... of a map from those of `stride` tiles, `apart` from each other, plus bias and acc.
 template <class T>
-void unpad(const T *tile, idx pitch, idx h, idx w, T *out, idx W, idx stride, idx y0, idx x0, T bias,
-           const T *acc) {
-    for (idx i = 0; i < h; i++) {
-        const T *from = tile + i * pitch;
-        const idx at = (i * stride + y0) * W + x0;
-        T *to = out + at;
-        const T *add = acc ? acc + at : 0;
-        if (stride == 1) {
-            if (add) for (idx j = 0; j < w; j++) to[j] = from[j] + bias + add[j];
-            else for (idx j = 0; j < w; j++) to[j] = from[j] + bias;
-        } else {
-            for (idx j = 0; j < w; j++) to[j * stride] = from[j] + bias + (add ? add[j * stride] : T(0));
-        }
-    }
+void unpad(T *map, const T *tile, idx apart, idx pitch, idx H, idx W, idx stride, idx y0, T bias, const T *acc) {
+    for (idx y = y0; y < H; y += stride, tile += pitch)
+        weave(map + y * W, tile, apart, W, stride, bias, acc ? acc + y * W : 0);
 }
 
 // Weights (O, C, taps) in blocks of so many rows: packed[row / ROWS][k][row % ROWS], zero rows at the end.
@@ -160,9 +181,9 @@ struct Sources {
     template <class T> const T *fill(T *buffer, const T *image, idx C, idx H, idx W) const {
         if (direct()) return image;
         for (idx c = 0; c < C; c++)
-            for (idx r = 0; r < residues; r++)
-                fill_plane(planes, buffer + (c * residues + r) * planes.size, image + c * H * W, H, W, stride,
-                           r / stride, r % stride);
+            for (idx y = 0; y < H; y++, image += W)
+                split(buffer + (c * residues + y % stride * stride) * planes.size + planes.offset(y / stride, 0),
+                      planes.size, image, W, stride);
         return buffer;
     }
 };
@@ -178,7 +199,7 @@ inline idx output_size(idx size, idx kernel, idx stride) { return (size + 2 * (k
 // an image gives the same bits in every batch.
 inline bool is_wide(idx sources, idx area, idx rows, idx own_area, idx taps) {
     const idx weights = sources * rows * taps;
-    return weights + sources * area > 150000 || (weights > 16000 && own_area < 64);
+    return weights + sources * area > 150000 || (weights > 16000 && own_area < 32);
 }
 
 template <class T>
@@ -209,7 +230,7 @@ const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y,
             multiply<T>(rows, K, P, packed, in, sources.offsets, tile, ld);
             for (idx o = 0; o < O; o++) {
                 const idx at = (n * O + o) * Ho * Wo;
-                unpad<T>(tile + o * ld, planes.pitch, Ho, Wo, y + at, Wo, 1, 0, 0, bias ? bias[o] : T(0),
+                unpad<T>(y + at, tile + o * ld, 0, planes.pitch, Ho, Wo, 1, 0, bias ? bias[o] : T(0),
                          acc ? acc + at : 0);
             }
         }
@@ -254,22 +275,26 @@ const char *correlate_inputs(const T *gy, const T *w, const T *bias, const T *ac
     #pragma omp parallel
     {
         Buffer<T> buffer(planes.padded ? O * planes.size : 0);
-        Buffer<T> tile(rows * ld);
+        Buffer<T> tiles(stride * rows * ld);
         #pragma omp for schedule(dynamic, chunk)
         for (idx n = 0; n < N; n++) {
             const T *in = gy + n * O * Ho * Wo;
             if (planes.padded) {
                 for (idx o = 0; o < O; o++)
-                    fill_plane<T>(planes, buffer + o * planes.size, in + o * Ho * Wo, Ho, Wo, 1, 0, 0);
+                    for (idx i = 0; i < Ho; i++)
+                        wide::copy(buffer + o * planes.size + planes.offset(i, 0), in + (o * Ho + i) * Wo, Wo);
                 in = buffer;
             }
-            for (idx r = 0; r < residues; r++) {
-                const idx y0 = r / stride, x0 = r % stride, K = O * (first[r + 1] - first[r]);
-                multiply<T>(rows, K, P, packed + rows * O * first[r], in, offsets + O * first[r], tile, ld);
+            for (idx y0 = 0; y0 < stride; y0++) {
+                for (idx x0 = 0; x0 < stride; x0++) {
+                    const idx r = y0 * stride + x0, K = O * (first[r + 1] - first[r]);
+                    multiply<T>(rows, K, P, packed + rows * O * first[r], in, offsets + O * first[r],
+                                tiles + x0 * rows * ld, ld);
+                }
                 for (idx c = 0; c < C; c++) {
                     const idx at = (n * C + c) * H * W;
-                    unpad<T>(tile + c * ld, planes.pitch, ceil_div(H - y0, stride), ceil_div(W - x0, stride),
-                             gx + at, W, stride, y0, x0, bias ? bias[c] : T(0), acc ? acc + at : 0);
+                    unpad<T>(gx + at, tiles + c * ld, rows * ld, planes.pitch, H, W, stride, y0, bias ? bias[c] : T(0),
+                             acc ? acc + at : 0);
                 }
             }
         }
@@ -314,7 +339,7 @@ inline void dot_block(idx P, idx images, const T *g, idx ld, idx g_step, const T
 template <class T>
 const char *correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo,
                               idx kh, idx kw, idx n_taps, idx stride) {
-    if (N && C * n_taps >= 256 && O * n_taps >= 256) {  // so many products for each number that has to be moved
+    if (N && C >= 8 && O >= 8 && C * n_taps >= 48) {
         wide::correlate_weights<T>(x, gy, gw, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
         return 0;
     }

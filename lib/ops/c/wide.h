@@ -49,17 +49,19 @@ inline idx parts(idx size, idx part) { return (size + part - 1) / part; }
 inline idx least(idx a, idx b) { return a < b ? a : b; }
 inline idx floor_div(idx a, idx b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
-// out (ROWS x V vectors, rows ld apart) = A (K x ROWS) transposed, times the rows that start at b + at[k]; or += that.
+// out (ROWS x V vectors, rows ld apart) = A (K x ROWS) transposed, times the vectors at b + at[k] + apart[v]; or += that.
 template <class T, int V> __attribute__((noinline))
-void block(idx K, const T *a, const T *b, const idx *at, T *out, idx ld, bool add) {
+void block(idx K, const T *a, const T *b, const idx *at, const idx *apart, T *out, idx ld, bool add) {
     typedef typename Vector<T>::type Vec;
     const int width = Vector<T>::width;
     Vec sum[ROWS][V] = {};
+    const T *from[V];
+    #pragma GCC unroll 3
+    for (int v = 0; v < V; v++) from[v] = b + apart[v];
     for (idx k = 0; k < K; k++, a += ROWS) {
-        const T *row = b + at[k];
         Vec x[V];
         #pragma GCC unroll 3
-        for (int v = 0; v < V; v++) x[v] = *(const Vec *)(row + v * width);
+        for (int v = 0; v < V; v++) x[v] = *(const Vec *)(from[v] + at[k]);
         #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) {
             const T factor = a[r];
@@ -78,13 +80,24 @@ void block(idx K, const T *a, const T *b, const idx *at, T *out, idx ld, bool ad
 
 // The same for 1 to VECTORS vectors.
 template <class T>
-inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, T *out, idx ld, bool add) {
+inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, const idx *apart, T *out, idx ld,
+                  bool add) {
     switch (vectors) {
-    case 1: return block<T, 1>(K, a, b, at, out, ld, add);
-    case 2: return block<T, 2>(K, a, b, at, out, ld, add);
-    default: return block<T, 3>(K, a, b, at, out, ld, add);
+    case 1: return block<T, 1>(K, a, b, at, apart, out, ld, add);
+    case 2: return block<T, 2>(K, a, b, at, apart, out, ld, add);
+    default: return block<T, 3>(K, a, b, at, apart, out, ld, add);
     }
 }
+
+// Vectors that lie side by side.
+template <class T>
+inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, T *out, idx ld) {
+    static const idx apart[VECTORS] = {0, Vector<T>::width, 2 * Vector<T>::width};
+    block<T>(vectors, K, a, b, at, apart, out, ld, false);
+}
+
+// How many of so many vectors the next block takes: one alone would keep the units half busy.
+inline idx next_vectors(idx left) { return left == VECTORS + 1 ? VECTORS - 1 : least(left, VECTORS); }
 
 // Copies exactly `length` numbers; short runs are what there is most of.
 template <class T> inline void copy(T *to, const T *from, idx length) {
@@ -275,7 +288,7 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
                     for (idx s = some; s < end; s++) {
                         T tile[ROWS * columns] __attribute__((aligned(64)));
                         block<T>(parts(count, Vector<T>::width), K, a + (s - some) * depth * ROWS,
-                                 packed + (panel - panel0) * depth * columns, row_at, tile, columns, false);
+                                 packed + (panel - panel0) * depth * columns, row_at, tile, columns);
                         for (idx n = 0; n < n_runs; n++) {
                             const Run &run = runs[n];
                             const idx begin = run.image * rows * target.area() +
@@ -329,14 +342,15 @@ void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *g
         }
 }
 
-// A batch with the channels last, in blocks of `block`, inside planes of rows x pitch: [c / block][n][y][x][c % block].
+// A batch with the channels last, in blocks of so many, each inside a plane with rows of `pitch` places.
 template <class T>
-void channels_last(T *to, const T *from, idx N, idx C, idx H, idx W, idx block, idx rows, idx pitch, idx top, idx left) {
+void channels_last(T *to, idx image_step, idx block_step, idx block, idx pitch, idx top, idx left, const T *from, idx N,
+                   idx C, idx H, idx W) {
     #pragma omp for collapse(2) schedule(static)
-    for (idx c = 0; c < C; c += block)
-        for (idx n = 0; n < N; n++)
+    for (idx n = 0; n < N; n++)
+        for (idx c = 0; c < C; c += block)
             for (idx y = 0; y < H; y++)
-                transpose(to + (((c / block * N + n) * rows + y + top) * pitch + left) * block, block,
+                transpose(to + n * image_step + c / block * block_step + ((y + top) * pitch + left) * block, block,
                           from + ((n * C + c) * H + y) * W, H * W, least(block, C - c), W);
 }
 
@@ -346,54 +360,57 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
     const idx cy = kh / 2, cx = kw / 2;
     Scratch<Tap> taps(n_taps);
     fill_taps(taps, kh, kw, n_taps);
-    const idx width = Vector<T>::width, columns = Vector<T>::columns;
-    const idx blocks = parts(C, columns), wide = parts(parts(C, blocks), width) * width, strips = parts(O, ROWS);
-    const idx task_strips = strips * blocks < 32 ? 1 : STRIPS, groups = parts(strips, task_strips), area = Ho * Wo;
+    const idx width = Vector<T>::width, blocks = parts(C, width), strips = parts(O, ROWS), area = Ho * Wo;
+    // A task is some rows and some blocks of channels, with all taps.
+    const idx sets = parts(blocks, VECTORS), set_blocks = parts(blocks, sets), vectors = set_blocks * n_taps;
+    const idx task_strips = strips * sets < 32 ? 1 : STRIPS, groups = parts(strips, task_strips);
     const idx below = (Ho - 1) * stride + taps[n_taps - 1].dy + 1, beside = (Wo - 1) * stride + cx + 1;
     const idx height = cy + (H > below ? H : below), pitch = cx + (W > beside ? W : beside);
-    const idx plane = height * pitch * wide;
+    const idx plane = height * pitch * width, map = blocks * plane;
     // So many images at a time that their copies fit in a cache; the more, the larger the sums that each set adds to.
-    const idx fitting = (SHARED + O * C * n_taps) / (blocks * plane + strips * ROWS * area), images = least(N, fitting > 1 ? fitting : 1);
+    const idx fitting = (SHARED + O * C * n_taps) / (map + strips * ROWS * area);
+    const idx images = least(N, fitting > 1 ? fitting : 1), strip = images * area * ROWS;
     const int threads = omp_get_max_threads();
-    const idx tile = n_taps * ROWS * columns;
-    Scratch<T> maps(blocks * images * plane), rows(strips * images * area * ROWS), own(threads * task_strips * tile);
-    Scratch<idx> at(images * area);
+    const idx ld = vectors * width, tile = ROWS * ld;
+    Scratch<T> maps(images * map), rows(strips * strip), own(threads * task_strips * tile);
+    Scratch<idx> at(images * area), apart(vectors);
     for (idx p = 0; p < images * area; p++)
-        at[p] = (p / area * height + p % area / Wo * stride + cy) * pitch * wide + (p % Wo * stride + cx) * wide;
+        at[p] = p / area * map + ((p % area / Wo * stride + cy) * pitch + p % Wo * stride + cx) * width;
+    for (idx v = 0; v < vectors; v++) {
+        const Tap &tap = taps[v % n_taps];
+        apart[v] = v / n_taps * plane + (tap.dy * pitch + tap.dx) * width;
+    }
     #pragma omp parallel num_threads(threads)
     {
         #pragma omp for schedule(static)
-        for (idx b = 0; b < blocks * images; b++) memset(maps + b * plane, 0, plane * sizeof(T));
+        for (idx n = 0; n < images; n++) memset(maps + n * map, 0, map * sizeof(T));
         if (O % ROWS) {
             #pragma omp single
-            memset(rows + (strips - 1) * images * area * ROWS, 0, images * area * ROWS * sizeof(T));
+            memset(rows + (strips - 1) * strip, 0, strip * sizeof(T));
         }
         for (idx n0 = 0; n0 < N; n0 += images) {
             const idx n = least(images, N - n0), P = n * area;
-            channels_last<T>(maps, x + n0 * C * H * W, n, C, H, W, wide, height, pitch, cy, cx);
-            channels_last<T>(rows, gy + n0 * O * area, n, O, 1, area, ROWS, 1, area, 0, 0);
+            channels_last<T>(maps, map, plane, width, pitch, cy, cx, x + n0 * C * H * W, n, C, H, W);
+            channels_last<T>(rows, area * ROWS, strip, ROWS, area, 0, 0, gy + n0 * O * area, n, O, 1, area);
             #pragma omp for schedule(dynamic)
-            for (idx task = 0; task < groups * blocks; task++) {
+            for (idx task = 0; task < groups * sets; task++) {
                 const idx strip0 = task % groups * task_strips, strip1 = least(strips, strip0 + task_strips);
-                const idx c0 = task / groups * wide, c1 = least(C, c0 + wide);
+                const idx block0 = task / groups * set_blocks, block1 = least(blocks, block0 + set_blocks);
+                const idx own_vectors = (block1 - block0) * n_taps;
                 T *sums = own + omp_get_thread_num() * task_strips * tile;
-                memset(sums, 0, task_strips * tile * sizeof(T));
-                const T *b = maps + c0 / wide * n * plane;
                 for (idx p = 0; p < P; p += DEPTH)
                     for (idx s = strip0; s < strip1; s++)
-                        for (idx t = 0; t < n_taps; t++)
-                            block<T>(parts(c1 - c0, width), least(DEPTH, P - p), rows + (s * P + p) * ROWS,
-                                     b + (taps[t].dy * pitch + taps[t].dx) * wide, at + p,
-                                     sums + ((s - strip0) * n_taps + t) * ROWS * columns, columns, true);
-                for (idx o = strip0 * ROWS; o < least(O, strip1 * ROWS); o++) {
-                    T *to = gw + (o * C + c0) * n_taps;
-                    const T *from = sums + ((o / ROWS - strip0) * tile) + o % ROWS * columns;
-                    for (idx c = 0; c < c1 - c0; c++)
-                        for (idx t = 0; t < n_taps; t++) {
-                            const T sum = from[t * ROWS * columns + c];
-                            to[c * n_taps + t] = n0 ? to[c * n_taps + t] + sum : sum;
+                        for (idx v = 0, some; v < own_vectors; v += some) {
+                            some = next_vectors(own_vectors - v);
+                            block<T>(some, least(DEPTH, P - p), rows + s * strip + p * ROWS, maps + block0 * plane,
+                                     at + p, apart + v, sums + (s - strip0) * tile + v * width, ld, p > 0);
                         }
-                }
+                for (idx o = strip0 * ROWS; o < least(O, strip1 * ROWS); o++)
+                    for (idx c = block0 * width; c < least(C, block1 * width); c++) {
+                        T *to = gw + (o * C + c) * n_taps;
+                        const T *from = sums + (o - strip0 * ROWS) * ld + (c / width - block0) * n_taps * width + c % width;
+                        for (idx t = 0; t < n_taps; t++) to[t] = n0 ? to[t] + from[t * width] : from[t * width];
+                    }
             }
         }
     }
