@@ -54,7 +54,7 @@ def layers_of(name: str, batch: int) -> Counter:
     function = theano.function(inputs, shapes, mode=python, on_unused_input="ignore")
     sizes = [(batch, *model.image_shape), *((batch, *model.noise_shapes[n]) for n in noise)]
     found = [tuple(map(int, shape)) for shape in function(*map(_zeros, sizes))]
-    geometries = [tuple(getattr(n.op, p) for p in n.op.__props__) for n in nodes]
+    geometries = [n.op.geometry for n in nodes]
     return Counter(zip(geometries, found[::2], found[1::2]))
 
 

@@ -44,6 +44,13 @@ GEOMETRIES = {
 N, C_IN, C_OUT = 3, 5, 6
 
 
+def of_size(name: str, size: tuple[int, int]) -> Geometry:
+    """The geometry of that name for images of that size."""
+    g = GEOMETRIES[name]
+    height, width = ((n + g.stride - 1) // g.stride for n in size)
+    return g._replace(inputs=size, outputs=(height, width))
+
+
 def mask_of(g: Geometry) -> np.ndarray:
     return np.array([[int(tap) for tap in row] for row in g.mask])
 

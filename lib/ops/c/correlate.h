@@ -6,7 +6,8 @@
 //   correlate          y[n,o,i,j]  = acc + bias + sum_{c,t} w[o,c,t] x[n,c, s*i+dy_t, s*j+dx_t]
 //   correlate_inputs   its adjoint in x (also the forward pass of a transposed convolution)
 //   correlate_weights  its adjoint in w
-// with (dy_t, dx_t) measured from the kernel's centre and zeros outside the image.
+// The first two write max(0, .) of it where `relu` says so; inside, that is a `floor`, else minus infinity.
+// (dy_t, dx_t) are measured from the kernel's centre; outside the image are zeros.
 //
 // How: every channel of an image is copied into a zero-padded plane (one plane for each residue of the
 // coordinates modulo the stride).  Planes are flat: the zeros at the end of a row serve as the left margin of
@@ -99,12 +100,12 @@ template <class T> inline void split(T *to, idx apart, const T *from, idx length
     for (idx i = done && length % 2 ? length - 1 : done; i < length; i++) to[i % stride * apart + i / stride] = from[i];
 }
 
-// to[stride * j + r] = from[r * apart + j] + bias + acc, for `length` numbers.
+// to[stride * j + r] = from[r * apart + j] + bias + acc, not below the floor, for `length` numbers.
 template <class T>
-inline void weave(T *to, const T *from, idx apart, idx length, idx stride, T bias, const T *acc) {
+inline void weave(T *to, const T *from, idx apart, idx length, idx stride, T bias, const T *acc, T floor) {
     if (stride == 1) {
-        if (acc) for (idx i = 0; i < length; i++) to[i] = from[i] + bias + acc[i];
-        else for (idx i = 0; i < length; i++) to[i] = from[i] + bias;
+        if (acc) for (idx i = 0; i < length; i++) to[i] = wide::at_least(floor, from[i] + bias + acc[i]);
+        else for (idx i = 0; i < length; i++) to[i] = wide::at_least(floor, from[i] + bias);
         return;
     }
     typedef typename Four<T>::type V;
@@ -118,11 +119,11 @@ inline void weave(T *to, const T *from, idx apart, idx length, idx stride, T bia
                 low += *(const V *)(acc + at);
                 high += *(const V *)(acc + at + 4);
             }
-            *(V *)(to + at) = low;
-            *(V *)(to + at + 4) = high;
+            *(V *)(to + at) = wide::at_least(V{} + floor, low);
+            *(V *)(to + at + 4) = wide::at_least(V{} + floor, high);
         }
     for (idx i = done && length % 2 ? length - 1 : done; i < length; i++)
-        to[i] = from[i % stride * apart + i / stride] + bias + (acc ? acc[i] : T(0));
+        to[i] = wide::at_least(floor, from[i % stride * apart + i / stride] + bias + (acc ? acc[i] : T(0)));
 }
 
 // out (rows x P, rows ld apart) = packed weights times the planes; rows is a multiple of wide::ROWS.  Whole vectors are
@@ -139,9 +140,10 @@ void multiply(idx rows, idx K, idx P, const T *packed, const T *planes, const id
 
 // Rows y0, y0 + stride, ... of a map from those of `stride` tiles, `apart` from each other, plus bias and acc.
 template <class T>
-void unpad(T *map, const T *tile, idx apart, idx pitch, idx H, idx W, idx stride, idx y0, T bias, const T *acc) {
+void unpad(T *map, const T *tile, idx apart, idx pitch, idx H, idx W, idx stride, idx y0, T bias, const T *acc,
+           T floor) {
     for (idx y = y0; y < H; y += stride, tile += pitch)
-        weave(map + y * W, tile, apart, W, stride, bias, acc ? acc + y * W : 0);
+        weave(map + y * W, tile, apart, W, stride, bias, acc ? acc + y * W : 0, floor);
 }
 
 // Weights (O, C, taps) in blocks of so many rows: packed[row / ROWS][k][row % ROWS], zero rows at the end.
@@ -204,11 +206,12 @@ inline bool is_wide(idx sources, idx area, idx rows, idx own_area, idx taps) {
 
 template <class T>
 const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N, idx C, idx H, idx W, idx O,
-                      idx kh, idx kw, idx n_taps, idx stride) {
+                      idx kh, idx kw, idx n_taps, idx stride, bool relu) {
     const Taps taps(kh, kw, n_taps);
+    const T floor = wide::floor_of<T>(relu);
     const idx Ho = output_size(H, kh, stride), Wo = output_size(W, kw, stride);
     if (is_wide(C, H * W, O, Ho * Wo, n_taps)) {
-        wide::correlate<T>(x, w, bias, acc, y, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
+        wide::correlate<T>(x, w, bias, acc, y, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride, floor);
         return 0;
     }
     Sources sources(C, H, W, taps, kh, stride, Ho, Wo);
@@ -231,7 +234,7 @@ const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y,
             for (idx o = 0; o < O; o++) {
                 const idx at = (n * O + o) * Ho * Wo;
                 unpad<T>(y + at, tile + o * ld, 0, planes.pitch, Ho, Wo, 1, 0, bias ? bias[o] : T(0),
-                         acc ? acc + at : 0);
+                         acc ? acc + at : 0, floor);
             }
         }
     }
@@ -240,9 +243,10 @@ const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y,
 
 template <class T>
 const char *correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W,
-                             idx O, idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+                             idx O, idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride, bool relu) {
+    const T floor = wide::floor_of<T>(relu);
     if (is_wide(O, Ho * Wo, C, Ho * Wo, n_taps)) {
-        wide::correlate_inputs<T>(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
+        wide::correlate_inputs<T>(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride, floor);
         return 0;
     }
     const Taps taps(kh, kw, n_taps);
@@ -294,7 +298,7 @@ const char *correlate_inputs(const T *gy, const T *w, const T *bias, const T *ac
                 for (idx c = 0; c < C; c++) {
                     const idx at = (n * C + c) * H * W;
                     unpad<T>(gx + at, tiles + c * ld, rows * ld, planes.pitch, H, W, stride, y0, bias ? bias[c] : T(0),
-                             acc ? acc + at : 0);
+                             acc ? acc + at : 0, floor);
                 }
             }
         }

@@ -8,6 +8,7 @@
 #include <omp.h>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <new>
 
 namespace pixelvae {
@@ -24,8 +25,10 @@ static const int BYTES = 32, ROWS = 4, VECTORS = 3;
 // Numbers summed in one go; blocks of rows and of columns that a thread packs for itself at a time, so that what it
 // reads lies in a cache of its own.
 static const idx DEPTH = 384, STRIPS = 4, PANELS = 8;
-// Numbers that the threads share in a cache.
-static const idx SHARED = 1 << 19;
+// Numbers that the threads share in a cache, and that one of them has in a cache of its own.
+static const idx SHARED = 1 << 20, OWN = 1 << 17;
+// Gradients of so few weights over so many places are summed in parts, each by one thread.
+static const idx PARTS = 16, FEW_WEIGHTS = 1 << 17, MANY_PLACES = 1 << 10;
 
 template <class T> struct Vector {
     typedef T type __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
@@ -47,6 +50,10 @@ public:
 
 inline idx parts(idx size, idx part) { return (size + part - 1) / part; }
 inline idx least(idx a, idx b) { return a < b ? a : b; }
+// The least number that a convolution writes, with or without rectified linear units behind it; NaN stays NaN.
+template <class T> inline T floor_of(bool relu) { return relu ? T(0) : -std::numeric_limits<T>::infinity(); }
+template <class V> inline V at_least(V floor, V x) { return x < floor ? floor : x; }
+
 inline idx floor_div(idx a, idx b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 // out (ROWS x V vectors, rows ld apart) = A (K x ROWS) transposed, times the vectors at b + at[k] + apart[v]; or += that.
@@ -226,23 +233,25 @@ void pack_rows(T *packed, const T *w, idx rows, idx row_step, idx channels, idx 
                 for (idx r = 0; r < rows; r++) packed[t * ROWS + r] = w[r * row_step + tap_at[t]];
 }
 
-// One row of a tile into the maps: added to what is there except at first; bias and acc (or 0) come last.
+// One row of a tile into the maps: added to what is there except at first; bias, acc (or 0) and floor come last.
 template <class T>
-inline void write_row(T *to, const T *sums, idx length, idx step, bool first, T bias, const T *acc) {
+inline void write_row(T *to, const T *sums, idx length, idx step, bool first, T bias, const T *acc, T floor) {
     if (step == 1) {
         if (first) for (idx p = 0; p < length; p++) to[p] = sums[p] + bias;
         else for (idx p = 0; p < length; p++) to[p] += sums[p] + bias;
         if (acc) for (idx p = 0; p < length; p++) to[p] += acc[p];
+        if (floor == T(0)) for (idx p = 0; p < length; p++) to[p] = at_least(floor, to[p]);
     } else
         for (idx p = 0; p < length; p++)
-            to[p * step] = (first ? T(0) : to[p * step]) + sums[p] + bias + (acc ? acc[p * step] : T(0));
+            to[p * step] = at_least(floor, (first ? T(0) : to[p * step]) + sums[p] + bias + (acc ? acc[p * step] : T(0)));
 }
 
 // out[n, row, place] = acc + bias + sum over channels c and taps of w[row * row_step + c * c_step + tap] times
 // in[n, c, place + tap], at h x w places of each image.
 template <class T>
 void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at, idx n_taps, const T *weights,
-             idx row_step, idx c_step, T *out, Maps target, idx h, idx w, const T *bias, const T *acc) {
+             idx row_step, idx c_step, T *out, Maps target, idx h, idx w, const T *bias, const T *acc,
+             T floor) {
     if (n_taps == 1 && source.step == 1 && target.step == 1 && !taps[0].dy && !taps[0].dx) {
         w *= h;  // 1x1: a map is one long line
         source.width = target.width = w;
@@ -298,7 +307,7 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
                                 const idx to = begin + r * target.area();
                                 write_row<T>(out + to, tile + (r - s * ROWS) * columns + run.column, run.length,
                                              target.step, first, last && bias ? bias[r] : T(0),
-                                             last && acc ? acc + to : 0);
+                                             last && acc ? acc + to : 0, last ? floor : floor_of<T>(false));
                             }
                         }
                     }
@@ -310,18 +319,19 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
 
 template <class T>
 void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N, idx C, idx H, idx W, idx O, idx Ho,
-               idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+               idx Wo, idx kh, idx kw, idx n_taps, idx stride, T floor) {
     Scratch<Tap> taps(n_taps);
     Scratch<idx> at(n_taps);
     fill_taps(taps, kh, kw, n_taps);
     for (idx t = 0; t < n_taps; t++) at[t] = t;
     const Maps source = {C, H, W, stride, 0, 0}, target = {O, Ho, Wo, 1, 0, 0};
-    product<T>(N, x, source, taps, at, n_taps, w, C * n_taps, n_taps, y, target, Ho, Wo, bias, acc);
+    product<T>(N, x, source, taps, at, n_taps, w, C * n_taps, n_taps, y, target, Ho, Wo, bias, acc,
+               floor);
 }
 
 template <class T>
 void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W, idx O,
-                      idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+                      idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride, T floor) {
     Scratch<Tap> taps(n_taps), own(n_taps);
     Scratch<idx> at(n_taps);
     fill_taps(taps, kh, kw, n_taps);
@@ -338,15 +348,16 @@ void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *g
             }
             const Maps source = {O, Ho, Wo, 1, 0, 0}, target = {C, H, W, stride, top, left};
             product<T>(N, gy, source, own, at, n, w, n_taps, C * n_taps, gx, target, parts(H - top, stride),
-                       parts(W - left, stride), bias, acc);
+                       parts(W - left, stride), bias, acc, floor);
         }
 }
 
-// A batch with the channels last, in blocks of so many, each inside a plane with rows of `pitch` places.
+// A batch with the channels last, in blocks of so many, each inside a plane with rows of `pitch` places.  Threads do not
+// wait for each other at its end.
 template <class T>
 void channels_last(T *to, idx image_step, idx block_step, idx block, idx pitch, idx top, idx left, const T *from, idx N,
                    idx C, idx H, idx W) {
-    #pragma omp for collapse(2) schedule(static)
+    #pragma omp for collapse(2) schedule(static) nowait
     for (idx n = 0; n < N; n++)
         for (idx c = 0; c < C; c += block)
             for (idx y = 0; y < H; y++)
@@ -354,9 +365,10 @@ void channels_last(T *to, idx image_step, idx block_step, idx block, idx pitch, 
                           from + ((n * C + c) * H + y) * W, H * W, least(block, C - c), W);
 }
 
+// The gradient of weights by a team of threads that shares a cache with room for `cached` numbers.
 template <class T>
-void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo, idx kh,
-                       idx kw, idx n_taps, idx stride) {
+void weights_by_team(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo, idx kh, idx kw,
+                     idx n_taps, idx stride, int threads, idx cached) {
     const idx cy = kh / 2, cx = kw / 2;
     Scratch<Tap> taps(n_taps);
     fill_taps(taps, kh, kw, n_taps);
@@ -368,9 +380,8 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
     const idx height = cy + (H > below ? H : below), pitch = cx + (W > beside ? W : beside);
     const idx plane = height * pitch * width, map = blocks * plane;
     // So many images at a time that their copies fit in a cache; the more, the larger the sums that each set adds to.
-    const idx fitting = (SHARED + O * C * n_taps) / (map + strips * ROWS * area);
+    const idx fitting = (cached + O * C * n_taps) / (map + strips * ROWS * area);
     const idx images = least(N, fitting > 1 ? fitting : 1), strip = images * area * ROWS;
-    const int threads = omp_get_max_threads();
     const idx ld = vectors * width, tile = ROWS * ld;
     Scratch<T> maps(images * map), rows(strips * strip), own(threads * task_strips * tile);
     Scratch<idx> at(images * area), apart(vectors);
@@ -392,6 +403,7 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
             const idx n = least(images, N - n0), P = n * area;
             channels_last<T>(maps, map, plane, width, pitch, cy, cx, x + n0 * C * H * W, n, C, H, W);
             channels_last<T>(rows, area * ROWS, strip, ROWS, area, 0, 0, gy + n0 * O * area, n, O, 1, area);
+            #pragma omp barrier
             #pragma omp for schedule(dynamic)
             for (idx task = 0; task < groups * sets; task++) {
                 const idx strip0 = task % groups * task_strips, strip1 = least(strips, strip0 + task_strips);
@@ -412,6 +424,32 @@ void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx 
                         for (idx t = 0; t < n_taps; t++) to[t] = n0 ? to[t] + from[t * width] : from[t * width];
                     }
             }
+        }
+    }
+}
+
+template <class T>
+void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo, idx kh,
+                       idx kw, idx n_taps, idx stride) {
+    const idx size = O * C * n_taps;
+    if (N < PARTS || size > FEW_WEIGHTS || N * Ho * Wo < PARTS * MANY_PLACES)
+        return weights_by_team<T>(x, gy, gw, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride, omp_get_max_threads(),
+                                  SHARED);
+    // As many parts whatever the number of threads, which would change the bits.
+    Scratch<T> sums(PARTS * size);
+    #pragma omp parallel
+    {
+        #pragma omp for schedule(dynamic)
+        for (idx part = 0; part < PARTS; part++) {
+            const idx n0 = part * N / PARTS, n1 = (part + 1) * N / PARTS;
+            weights_by_team<T>(x + n0 * C * H * W, gy + n0 * O * Ho * Wo, sums + part * size, n1 - n0, C, H, W, O, Ho,
+                               Wo, kh, kw, n_taps, stride, 1, OWN);
+        }
+        #pragma omp for schedule(static)
+        for (idx i = 0; i < size; i++) {
+            T total = 0;
+            for (idx part = 0; part < PARTS; part++) total += sums[part * size + i];
+            gw[i] = total;
         }
     }
 }
