@@ -1,9 +1,11 @@
-"""GFLOP/s of a preset's convolutions and of their gradients, shape by shape.
+"""GFLOP/s of a model's convolutions and of their gradients, shape by shape.
 
-    python -m benchmarks.convolutions 64px_small --batch-size 2
+    python -m benchmarks.convolutions 64px_small --batch-size 2    # a preset for larger images
+    python -m benchmarks.convolutions conv-vae --batch-size 100    # a model for MNIST, as in the benchmark's row
 
 Each shape is timed by itself, on random numbers: the least of several calls, so its weights and maps lie in caches as
-far as they fit. The last line sums over all layers: what the convolutions of a training step need at the least.
+far as they fit. A transposed convolution stands under the shapes of the convolution that it is the adjoint of. The last
+line sums over all layers: what the convolutions of a training step need at the least.
 """
 
 from __future__ import annotations
@@ -12,34 +14,47 @@ import sys
 import time
 from collections import Counter
 
+from benchmarks.rows import MNIST
 from lib.console.command import ArgumentParser, main, positive_int
-from models.presets import PRESETS
+from models.presets import SETTINGS
 
 SECONDS = 0.3  # for each operation of each shape
 
 
-def layers_of(preset: str, batch: int) -> Counter:
+def build(name: str):
+    """The model of that name, untrained."""
+    from models.hierarchical import HierarchicalModel
+    from models.mnist import MnistModel
+
+    if name in SETTINGS:
+        return HierarchicalModel(SETTINGS[name])
+    _, settings = MNIST[name]
+    return MnistModel(settings)
+
+
+def layers_of(name: str, batch: int) -> Counter:
     """How often each (geometry, shape of x, shape of w) comes in the loss; geometry is kh, kw, taps, stride."""
     import theano
     import theano.tensor as T
     from theano.gof.graph import io_toposort
 
     from lib.model import noise_variables
-    from lib.ops.conv import Correlate
-    from models.hierarchical import HierarchicalModel
+    from lib.ops.conv import Correlate, CorrelateInputs
 
-    model = HierarchicalModel(PRESETS[preset].settings)
+    model = build(name)
     x = T.tensor4("x")
     noise = noise_variables(model)
     bound = model.terms(x, noise).bound
     inputs = [x, *noise.values()]
-    nodes = [n for n in io_toposort(inputs, [bound]) if isinstance(n.op, Correlate)]
-    shapes = [variable.shape for node in nodes for variable in node.inputs[:2]]
+    kinds = Correlate, CorrelateInputs
+    nodes = [n for n in io_toposort(inputs, [bound]) if isinstance(n.op, kinds)]
+    xs = [n.inputs[0] if isinstance(n.op, Correlate) else n.outputs[0] for n in nodes]
+    shapes = [v.shape for n, x in zip(nodes, xs) for v in (x, n.inputs[1])]
     python = theano.Mode(linker="py", optimizer="fast_run")  # shapes alone: nothing to be compiled
     function = theano.function(inputs, shapes, mode=python, on_unused_input="ignore")
     sizes = [(batch, *model.image_shape), *((batch, *model.noise_shapes[n]) for n in noise)]
     found = [tuple(map(int, shape)) for shape in function(*map(_zeros, sizes))]
-    geometries = [tuple(getattr(n.op, p) for p in n.op.__props__) for n in nodes]
+    geometries = [n.op.geometry for n in nodes]
     return Counter(zip(geometries, found[::2], found[1::2]))
 
 
@@ -83,7 +98,7 @@ def measure(options) -> None:
         f"{'kernel, taps, stride':22}{'x':>20}{'w':>18}{'layers':>8}  GFLOP  GFLOP/s: forward inputs weights"
     )
     work, total = 0.0, [0.0] * 3
-    for (geometry, x, w), layers in layers_of(options.preset, options.batch_size).items():
+    for (geometry, x, w), layers in layers_of(options.model, options.batch_size).items():
         kh, kw, taps, stride = geometry
         places = x[0] * -(-x[2] // stride) * -(-x[3] // stride)
         gflop = 2e-9 * places * w[0] * w[1] * w[2]
@@ -111,7 +126,7 @@ def parse(words: list[str]):
     parser = ArgumentParser(
         prog="python -m benchmarks.convolutions", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("preset", choices=list(PRESETS))
+    parser.add_argument("model", choices=[*SETTINGS, *MNIST])
     parser.add_argument("--batch-size", type=positive_int, default=2)
     return parser.parse_args(words)
 

@@ -212,7 +212,8 @@ _PAPER = _noup(12, 32, latent_dim=64)
 _SMALL = Settings("gated-pixelvae-noup", layers=1, dim_pix=4, latent_dim=4, filter_size=3)
 
 _STEP = "training_step"
-_MNIST = {
+#: The models for MNIST whose step is measured: what the table calls them, and their sizes.
+MNIST = {
     "L0-D16": ("L = 0, D = 16", _noup(0, 16)),
     "L0-D32": ("L = 0, D = 32", _noup(0, 32)),
     "L4-D16": ("L = 4, D = 16", _noup(4, 16)),
@@ -229,7 +230,7 @@ _CACHED = ("100 samples, cached", _PAPER, "cached_sampling")
 ROWS = {
     **{
         f"step-{name}": partial(training_step, what, _STEP, partial(batch_files, model))
-        for name, (what, model) in _MNIST.items()
+        for name, (what, model) in MNIST.items()
     },
     "step-tiny": partial(preset_step, "tiny", (2, 8)),
     "step-32px_small": partial(preset_step, "32px_small", (2, 16)),

@@ -39,7 +39,7 @@ class Encoder:
         widths = [(1, 32, 1), (32, 32, 2), (32, 32, 1), (32, 64, 2)]
         widths += [(64, 64, 1), (64, 64, 2), (64, 64, 1), (64, 64, 1)]
         self.convs = [
-            Conv(p, f"encoder.conv{i + 1}", a, b, (3, 3), stride=s)
+            Conv(p, f"encoder.conv{i + 1}", a, b, (3, 3), stride=s, relu=True)
             for i, (a, b, s) in enumerate(widths)
         ]
         h, w = Decoder.start(height, width)
@@ -49,7 +49,7 @@ class Encoder:
         for i, conv in enumerate(self.convs):
             if i == 4:
                 x = pad_to_even(x)  # 7x7 -> 8x8
-            x = T.nnet.relu(conv(x))
+            x = conv(x)
         y = self.linear(x.flatten(2))
         return Gaussian(mean=y[:, ::2], log_sigma=y[:, 1::2])
 
@@ -82,10 +82,10 @@ class Decoder:
         self.linear = Linear(p, "decoder.linear", latent_dim, 64 * h * w)
 
         def conv(name, inputs, outputs):
-            return Conv(p, f"decoder.{name}", inputs, outputs, (3, 3))
+            return Conv(p, f"decoder.{name}", inputs, outputs, (3, 3), relu=True)
 
         def up(name, inputs, outputs):
-            return TransposedConv(p, f"decoder.{name}", inputs, outputs)
+            return TransposedConv(p, f"decoder.{name}", inputs, outputs, relu=True)
 
         self.first = [conv("conv1", 64, 64), conv("conv2", 64, 64)]
         self.stages = [
@@ -98,9 +98,9 @@ class Decoder:
         h, w = self.sizes[-1]
         x = T.nnet.relu(self.linear(z)).reshape((z.shape[0], 64, h, w))
         for conv in self.first:
-            x = T.nnet.relu(conv(x))
+            x = conv(x)
         for i, (up, conv) in enumerate(self.stages):
-            x = T.nnet.relu(conv(T.nnet.relu(up(x))))
+            x = conv(up(x))
             # The table crops 8x8 to 7x7 behind the first stage; sizes that divide by 8 need no crop at all.
             height, width = self.sizes[2 - i]
             if (2 * h, 2 * w) != (height, width):

@@ -44,6 +44,13 @@ GEOMETRIES = {
 N, C_IN, C_OUT = 3, 5, 6
 
 
+def of_size(name: str, size: tuple[int, int]) -> Geometry:
+    """The geometry of that name for images of that size."""
+    g = GEOMETRIES[name]
+    height, width = ((n + g.stride - 1) // g.stride for n in size)
+    return g._replace(inputs=size, outputs=(height, width))
+
+
 def mask_of(g: Geometry) -> np.ndarray:
     return np.array([[int(tap) for tap in row] for row in g.mask])
 
@@ -58,16 +65,16 @@ def arguments(g: Geometry) -> tuple[int, int, int, int]:
 class Arrays:
     """Random arrays for one geometry; the same ones, rounded, for every type."""
 
-    def __init__(self, g: Geometry, dtype="float64", images: int = N):
+    def __init__(self, g: Geometry, dtype="float64", images=N, inputs=C_IN, outputs=C_OUT):
         rng = np.random.RandomState(7)
 
         def draw(*shape):
             return guarded(rng.standard_normal(shape).astype(dtype))
 
         taps = int(mask_of(g).sum())
-        self.x, self.gy = draw(images, C_IN, *g.inputs), draw(images, C_OUT, *g.outputs)
-        self.w = draw(C_OUT, C_IN, taps)
-        self.b, self.b_in = draw(C_OUT), draw(C_IN)
+        self.x, self.gy = draw(images, inputs, *g.inputs), draw(images, outputs, *g.outputs)
+        self.w = draw(outputs, inputs, taps)
+        self.b, self.b_in = draw(outputs), draw(inputs)
         self.acc, self.acc_in = draw(*self.gy.shape), draw(*self.x.shape)
 
 

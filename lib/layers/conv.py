@@ -19,7 +19,7 @@ class Conv:
 
     ``kernel`` is (kh, kw). ``taps`` keeps the first taps of the kernel in raster order and makes it a masked
     convolution (see :mod:`lib.ops.conv`); ``reach`` is the kernel in which a smaller one is placed at the start:
-    a 1x1 kernel with reach (3, 1) reads the row above.
+    a 1x1 kernel with reach (3, 1) reads the row above. ``relu``: rectified linear units behind it.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Conv:
         taps: int | None = None,
         reach: tuple[int, int] | None = None,
         he: bool = True,
+        relu: bool = False,
     ):
         full = kernel[0] * kernel[1]
         taps = taps or full
@@ -42,7 +43,7 @@ class Conv:
         )
         self.b = p.new(f"{name}.b", (outputs,), 0)
         self._normed = WeightNorm(taps)
-        self._correlate = Correlate(*(reach or kernel), taps=taps, stride=stride)
+        self._correlate = Correlate(*(reach or kernel), taps=taps, stride=stride, relu=relu)
 
     def weights(self):
         """The normalised weights of the taps in use, (O, C, taps)."""
@@ -57,14 +58,25 @@ class Conv:
 
 
 class TransposedConv:
-    """Transposed convolution with stride 2: doubles height and width. No weight norm, as in the released code."""
+    """Transposed convolution with stride 2: doubles height and width. No weight norm, as in the released code.
 
-    def __init__(self, p: Parameters, name: str, inputs: int, outputs: int, kernel: int = 3):
+    ``relu``: rectified linear units behind it.
+    """
+
+    def __init__(
+        self,
+        p: Parameters,
+        name: str,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        relu: bool = False,
+    ):
         taps = kernel * kernel
         shape = (inputs, outputs, taps)
         self.w = p.new(f"{name}.w", shape, lambda rng: initial.transposed_convolution(rng, shape))
         self.b = p.new(f"{name}.b", (outputs,), 0)
-        self._transposed = CorrelateInputs(kernel, kernel, taps, stride=2)
+        self._transposed = CorrelateInputs(kernel, kernel, taps, stride=2, relu=relu)
 
     def __call__(self, x):
         return self._transposed(x, self.w, 2 * x.shape[2], 2 * x.shape[3], self.b)

@@ -10,6 +10,8 @@ A kernel of ``(kh, kw)`` taps is held by its first ``taps`` taps in raster order
 
 so a masked convolution computes and stores its non-zero taps alone. "Half" padding: the output is as
 large as the input, or half as large (rounded up) at stride 2. The C++ is in ``c/correlate.h``.
+
+With ``relu``, a convolution writes rectified linear units, max(0, y): a pass over the maps less.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from theano.tensor.nnet import abstract_conv
 
 from lib.ops._examples import MAPS, example
 from lib.ops._native import NativeOp
+from lib.ops.channel_sums import channel_sums
+from lib.ops.relu import relu_gradient
 
 _einsum = partial(np.einsum, optimize=True)  # by matrix products
 
@@ -29,7 +33,7 @@ _einsum = partial(np.einsum, optimize=True)  # by matrix products
 class _Correlation(NativeOp):
     """The geometry that the three operations share; not an operation itself."""
 
-    __props__ = ("kh", "kw", "taps", "stride")
+    __props__: tuple[str, ...] = ("kh", "kw", "taps", "stride")
     header = "correlate.h"
 
     def __init__(self, kh: int, kw: int, taps: int, stride: int = 1):
@@ -68,13 +72,6 @@ class _Correlation(NativeOp):
             w = T.concatenate([w, T.zeros((outputs, inputs, taps - self.taps), w.dtype)], axis=2)
         return w.reshape((outputs, inputs, self.kh, self.kw))
 
-    @staticmethod
-    def plus(y, bias, acc):
-        """y (N, O, H, W) + bias (O,) + acc (N, O, H, W); the latter may be None."""
-        if bias is not None:
-            y += bias.dimshuffle("x", 0, "x", "x")
-        return y if acc is None else y + acc
-
     def _theano(self, kind):
         """Theano's convolution, or an adjoint of it, of this geometry."""
         return kind(
@@ -85,7 +82,43 @@ class _Correlation(NativeOp):
         )
 
 
-class Correlate(_Correlation):
+class _WithTerms(_Correlation):
+    """What the two have in common that add a bias and a map, and may have rectified linear units behind them."""
+
+    __props__ = (*_Correlation.__props__, "relu")
+
+    def __init__(self, kh: int, kw: int, taps: int, stride: int = 1, relu: bool = False):
+        super().__init__(kh, kw, taps, stride)
+        self.relu = relu
+
+    def _plus(self, y: np.ndarray, bias, acc) -> np.ndarray:
+        if bias is not None:
+            y = y + bias[:, None, None]
+        if acc is not None:
+            y = y + acc
+        return np.maximum(y, 0) if self.relu else y
+
+    def plus(self, y, bias, acc):
+        """y (N, O, H, W) + bias (O,) + acc (N, O, H, W), which may be None, and the units: symbolically."""
+        if bias is not None:
+            y += bias.dimshuffle("x", 0, "x", "x")
+        if acc is not None:
+            y += acc
+        return T.maximum(y, 0) if self.relu else y
+
+    def _gradients(self, inputs, g):
+        """The gradient of the sum before the units, and those of bias and acc."""
+        bias, acc = self.given(inputs)[-2:]
+        sums = None
+        if self.relu:
+            g, sums = relu_gradient(self(*inputs), g)
+        elif bias is not None:
+            sums = channel_sums(g)
+        none = T.DisconnectedType()
+        return g, [none() if bias is None else sums, none() if acc is None else g]
+
+
+class Correlate(_WithTerms):
     """``y = acc + bias + sum over taps of w x``; see the module's docstring.
 
     Inputs: x (N, C, H, W), w (O, C, taps), bias (O,) or None, acc (N, O, Ho, Wo) or None.
@@ -95,7 +128,7 @@ class Correlate(_Correlation):
     takes = {"x": "N C H W", "w": "O C taps", "bias": "O?", "acc": "N O Ho Wo?"}
     gives = {"y": "N O Ho Wo"}
     sizes = {"Ho": ("output_size", "H", "kh", "stride"), "Wo": ("output_size", "W", "kw", "stride")}
-    call = "correlate(x, w, bias, acc, y, N, C, H, W, O, kh, kw, taps, stride)"
+    call = "correlate(x, w, bias, acc, y, N, C, H, W, O, kh, kw, taps, stride, relu)"
     cudnn = "correlate"
 
     def reference(self, x, w, bias, acc):
@@ -106,23 +139,21 @@ class Correlate(_Correlation):
         padded = self._pad(x)
         for t, dy, dx in self._offsets():
             y += _einsum("ncij,oc->noij", self._window(padded, dy, dx, h, width), w[:, :, t])
-        if bias is not None:
-            y += bias[None, :, None, None]
-        return y if acc is None else y + acc
+        return self._plus(y, bias, acc)
 
     def meaning(self, x, w, bias, acc):
         y = self._theano(abstract_conv.AbstractConv2d)(x, self.kernels(w))
         return self.plus(y, bias, acc)
 
     def grad(self, inputs, output_gradients):
-        x, w, bias, acc = self.given(inputs)
-        (gy,) = output_gradients
+        x, w, *_ = inputs
+        gy, of_terms = self._gradients(inputs, output_gradients[0])
         gx = CorrelateInputs(*self.geometry)(gy, w, x.shape[2], x.shape[3])
         gw = CorrelateWeights(*self.geometry)(x, gy)
-        return [gx, gw, *_gradients_of_terms(gy, bias, acc)]
+        return [gx, gw, *of_terms]
 
 
-class CorrelateInputs(_Correlation):
+class CorrelateInputs(_WithTerms):
     """The adjoint of :class:`Correlate` in x; forward, it is the transposed convolution.
 
     Inputs: gy (N, O, Ho, Wo), w (O, C, taps), the height and width of the result, bias (C,) or
@@ -139,7 +170,9 @@ class CorrelateInputs(_Correlation):
     }
     gives = {"gx": "N C H W"}
     sizes = Correlate.sizes
-    call = "correlate_inputs(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, taps, stride)"
+    call = (
+        "correlate_inputs(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, taps, stride, relu)"
+    )
     cudnn = "correlate_inputs"
 
     def reference(self, gy, w, height, width, bias, acc):
@@ -148,21 +181,18 @@ class CorrelateInputs(_Correlation):
             window = self._window(padded, dy, dx, *gy.shape[2:])
             window += _einsum("noij,oc->ncij", gy, w[:, :, t])
         ph, pw = self.kh // 2, self.kw // 2
-        x = padded[:, :, ph : ph + height, pw : pw + width]
-        if bias is not None:
-            x = x + bias[None, :, None, None]
-        return x if acc is None else x + acc
+        return self._plus(padded[:, :, ph : ph + height, pw : pw + width], bias, acc)
 
     def meaning(self, gy, w, height, width, bias, acc):
         adjoint = self._theano(abstract_conv.AbstractConv2d_gradInputs)
         return self.plus(adjoint(self.kernels(w), gy, [height, width]), bias, acc)
 
     def grad(self, inputs, output_gradients):
-        gy, w, _, _, bias, acc = self.given(inputs)
-        (gx,) = output_gradients
+        gy, w, *_ = inputs
+        gx, of_terms = self._gradients(inputs, output_gradients[0])
         ggy, gw = Correlate(*self.geometry)(gx, w), CorrelateWeights(*self.geometry)(gx, gy)
         none = T.DisconnectedType()
-        return [ggy, gw, none(), none(), *_gradients_of_terms(gx, bias, acc)]
+        return [ggy, gw, none(), none(), *of_terms]
 
 
 class CorrelateWeights(_Correlation):
@@ -193,17 +223,22 @@ class CorrelateWeights(_Correlation):
         return [gx, Correlate(*self.geometry)(x, gw)]
 
 
-def _gradients_of_terms(g, bias, acc) -> list:
-    none = T.DisconnectedType()
-    return [none() if bias is None else g.sum(axis=(0, 2, 3)), none() if acc is None else g]
-
-
 example("masked convolution", Correlate(5, 5, 15), MAPS, (6, 3, 15), (6,), (4, 6, 9, 8))
 example("strided convolution", Correlate(3, 3, 9, stride=2), MAPS, (6, 3, 9), (6,))
 example("convolution of the row above", Correlate(3, 1, 1), MAPS, (6, 3, 1))
 example(
     "transposed convolution",
     lambda gy, w, bias: CorrelateInputs(3, 3, 9, stride=2)(gy, w, 10, 8, bias),
+    (4, 5, 5, 4),
+    (5, 3, 9),
+    (3,),
+)
+example(
+    "convolution, rectified", Correlate(3, 3, 9, relu=True), MAPS, (6, 3, 9), (6,), (4, 6, 9, 8)
+)
+example(
+    "transposed convolution, rectified",
+    lambda gy, w, bias: CorrelateInputs(3, 3, 9, stride=2, relu=True)(gy, w, 10, 8, bias),
     (4, 5, 5, 4),
     (5, 3, 9),
     (3,),

@@ -27,7 +27,12 @@ def add_into_convolution(node):
         if convolution is None or not isinstance(convolution.op, (Correlate, CorrelateInputs)):
             continue
         *inputs, acc = convolution.op.given(convolution.inputs)
-        if acc is not None or len(term.clients) > 1 or term.type != node.outputs[0].type:
+        if (
+            convolution.op.relu
+            or acc is not None
+            or len(term.clients) > 1
+            or term.type != node.outputs[0].type
+        ):
             continue
         rest = [v for v in node.inputs if v is not term]
         # acc is as large as the result, which a bias that spreads over the maps is not. A map added to itself stays.

@@ -110,6 +110,9 @@ def _unknown(op, why: str = "") -> NotImplementedError:
 def _correlate(node, depends):
     op = node.op
     x, w, bias, acc = op.given(node.inputs)
+    if op.relu:
+        before = Correlate(*op.geometry)(x, w, bias, acc)
+        return Pointwise((before,), lambda y: np.maximum(y, 0), lambda connected: connected)
     if op.stride != 1 or depends(w) or (bias is not None and depends(bias)):
         raise _unknown(op, " with a stride, or with weights that depend on the image,")
     if not depends(x):

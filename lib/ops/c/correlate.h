@@ -6,7 +6,8 @@
 //   correlate          y[n,o,i,j]  = acc + bias + sum_{c,t} w[o,c,t] x[n,c, s*i+dy_t, s*j+dx_t]
 //   correlate_inputs   its adjoint in x (also the forward pass of a transposed convolution)
 //   correlate_weights  its adjoint in w
-// with (dy_t, dx_t) measured from the kernel's centre and zeros outside the image.
+// The first two write max(0, .) of it where `relu` says so; inside, that is a `floor`, else minus infinity.
+// (dy_t, dx_t) are measured from the kernel's centre; outside the image are zeros.
 //
 // How: every channel of an image is copied into a zero-padded plane (one plane for each residue of the
 // coordinates modulo the stride).  Planes are flat: the zeros at the end of a row serve as the left margin of
@@ -70,8 +71,8 @@ struct Planes {
         idx bottom = (outputs_h > height ? outputs_h - height : 0) + (ymax > 0 ? ymax : 0);
         pitch = columns + (left > right ? left : right);
         lead = left;
-        // An image is read where it lies only if blocks of positions neither start before nor end behind it.
-        padded = top || bottom || pitch != width || pitch * height < slack() || pitch * height % 8;
+        // An image is read where it lies only if whole vectors of positions neither start before nor end behind it.
+        padded = top || bottom || pitch != width || pitch * height % (wide::BYTES / sizeof(float));
         // The slack lets the last block of positions read past the end.
         size = padded ? lead + (top + height + bottom + 1) * pitch + slack() : height * width;
     }
@@ -80,77 +81,78 @@ struct Planes {
     idx offset(idx dy, idx dx) const { return origin() + dy * pitch + dx; }
 };
 
-// Copies every `stride`-th value of a channel, starting from (y0, x0), into a plane whose margins are zero.
-template <class T>
-void fill_plane(const Planes &p, T *plane, const T *channel, idx H, idx W, idx stride, idx y0, idx x0) {
-    for (idx i = 0; i < p.height && i * stride + y0 < H; i++) {
-        T *to = plane + p.offset(i, 0);
-        const T *from = channel + (i * stride + y0) * W + x0;
-        if (stride == 1)
-            memcpy(to, from, sizeof(T) * W);
-        else
-            for (idx j = 0; j * stride + x0 < W; j++) to[j] = from[j * stride];
-    }
+template <class T> struct Four {
+    typedef T type __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+};
+
+// to[r * apart + j] = from[stride * j + r], for `length` numbers.
+template <class T> inline void split(T *to, idx apart, const T *from, idx length, idx stride) {
+    if (stride == 1) return wide::copy(to, from, length);
+    typedef typename Four<T>::type V;
+    idx done = 0;
+    if (stride == 2 && length >= 8)
+        for (const idx even = length & ~1; done < even; done += 8) {
+            const idx at = wide::least(done, even - 8);  // the last eight overlap those before
+            const V a = *(const V *)(from + at), b = *(const V *)(from + at + 4);
+            *(V *)(to + at / 2) = __builtin_shufflevector(a, b, 0, 2, 4, 6);
+            *(V *)(to + apart + at / 2) = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+        }
+    for (idx i = done && length % 2 ? length - 1 : done; i < length; i++) to[i % stride * apart + i / stride] = from[i];
 }
 
-// C (ROWS x VECTORS vectors, rows ldc apart) = A (K x ROWS) times the rows that start at b + offset[k].
+// to[stride * j + r] = from[r * apart + j] + bias + acc, not below the floor, for `length` numbers.
 template <class T>
-inline void block(idx K, const T *a, const T *b, const idx *offset, T *c, idx ldc) {
-    typedef typename Vector<T>::type V;
-    const idx w = Vector<T>::width;
-    V c00 = {}, c01 = {}, c02 = {}, c10 = {}, c11 = {}, c12 = {};
-    V c20 = {}, c21 = {}, c22 = {}, c30 = {}, c31 = {}, c32 = {};
-    for (idx k = 0; k < K; k++, a += ROWS) {
-        const T *row = b + offset[k];
-        const V b0 = *(const V *)row, b1 = *(const V *)(row + w), b2 = *(const V *)(row + 2 * w);
-        const T a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
-        c00 += a0 * b0; c01 += a0 * b1; c02 += a0 * b2;
-        c10 += a1 * b0; c11 += a1 * b1; c12 += a1 * b2;
-        c20 += a2 * b0; c21 += a2 * b1; c22 += a2 * b2;
-        c30 += a3 * b0; c31 += a3 * b1; c32 += a3 * b2;
+inline void weave(T *to, const T *from, idx apart, idx length, idx stride, T bias, const T *acc, T floor) {
+    if (stride == 1) {
+        if (acc) for (idx i = 0; i < length; i++) to[i] = wide::at_least(floor, from[i] + bias + acc[i]);
+        else for (idx i = 0; i < length; i++) to[i] = wide::at_least(floor, from[i] + bias);
+        return;
     }
-    V *r0 = (V *)c, *r1 = (V *)(c + ldc), *r2 = (V *)(c + 2 * ldc), *r3 = (V *)(c + 3 * ldc);
-    r0[0] = c00; r0[1] = c01; r0[2] = c02;
-    r1[0] = c10; r1[1] = c11; r1[2] = c12;
-    r2[0] = c20; r2[1] = c21; r2[2] = c22;
-    r3[0] = c30; r3[1] = c31; r3[2] = c32;
+    typedef typename Four<T>::type V;
+    idx done = 0;
+    if (stride == 2 && length >= 8)
+        for (const idx even = length & ~1; done < even; done += 8) {
+            const idx at = wide::least(done, even - 8);  // as above
+            const V a = *(const V *)(from + at / 2) + bias, b = *(const V *)(from + apart + at / 2) + bias;
+            V low = __builtin_shufflevector(a, b, 0, 4, 1, 5), high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            if (acc) {
+                low += *(const V *)(acc + at);
+                high += *(const V *)(acc + at + 4);
+            }
+            *(V *)(to + at) = wide::at_least(V{} + floor, low);
+            *(V *)(to + at + 4) = wide::at_least(V{} + floor, high);
+        }
+    for (idx i = done && length % 2 ? length - 1 : done; i < length; i++)
+        to[i] = wide::at_least(floor, from[i % stride * apart + i / stride] + bias + (acc ? acc[i] : T(0)));
 }
 
-// out (rows x P, rows ld apart) = packed weights times the planes; rows is a multiple of ROWS, ld >= one block.
+// out (rows x P, rows ld apart) = packed weights times the planes; rows is a multiple of wide::ROWS.  Whole vectors are
+// written: ld >= P rounded up to them.
 template <class T>
 void multiply(idx rows, idx K, idx P, const T *packed, const T *planes, const idx *offset, T *out, idx ld) {
-    const idx step = VECTORS * Vector<T>::width;
-    for (idx start = 0; start < P; start += step) {
-        idx p = start + step <= P || P < step ? start : P - step;  // the last block overlaps the one before
-        for (idx r = 0; r < rows; r += ROWS)
-            block(K, packed + r * K, planes + p, offset, out + r * ld + p, ld);
+    const idx width = wide::Vector<T>::width;
+    for (idx p = 0, left = ceil_div(P, width), vectors; left > 0; left -= vectors, p += vectors * width) {
+        vectors = wide::next_vectors(left);
+        for (idx r = 0; r < rows; r += wide::ROWS)
+            wide::block<T>(vectors, K, packed + r * K, planes + p, offset, out + r * ld + p, ld);
     }
 }
 
-// y[o,c-order] of one image: rows of `tile` (pitch apart) to dense rows `stride` apart, plus bias and acc.
+// Rows y0, y0 + stride, ... of a map from those of `stride` tiles, `apart` from each other, plus bias and acc.
 template <class T>
-void unpad(const T *tile, idx pitch, idx h, idx w, T *out, idx W, idx stride, idx y0, idx x0, T bias,
-           const T *acc) {
-    for (idx i = 0; i < h; i++) {
-        const T *from = tile + i * pitch;
-        const idx at = (i * stride + y0) * W + x0;
-        T *to = out + at;
-        const T *add = acc ? acc + at : 0;
-        if (stride == 1) {
-            if (add) for (idx j = 0; j < w; j++) to[j] = from[j] + bias + add[j];
-            else for (idx j = 0; j < w; j++) to[j] = from[j] + bias;
-        } else {
-            for (idx j = 0; j < w; j++) to[j * stride] = from[j] + bias + (add ? add[j * stride] : T(0));
-        }
-    }
+void unpad(T *map, const T *tile, idx apart, idx pitch, idx H, idx W, idx stride, idx y0, T bias, const T *acc,
+           T floor) {
+    for (idx y = y0; y < H; y += stride, tile += pitch)
+        weave(map + y * W, tile, apart, W, stride, bias, acc ? acc + y * W : 0, floor);
 }
 
-// Weights (O, C, taps) as blocks of ROWS output rows: packed[row / ROWS][k][row % ROWS], zero rows at the end.
+// Weights (O, C, taps) in blocks of so many rows: packed[row / ROWS][k][row % ROWS], zero rows at the end.
 // Forward: row = o, k = (c, t).  Adjoint: row = c, k = (o, t) over the chosen taps.
 template <class T>
 void pack(T *packed, const T *w, idx O, idx C, idx taps, bool adjoint, const idx *chosen, idx n_chosen) {
     const idx rows = adjoint ? C : O, inner = adjoint ? O : C, K = inner * n_chosen;
     const idx row_step = adjoint ? taps : C * taps, inner_step = adjoint ? C * taps : taps;
+    const idx ROWS = wide::ROWS;
     for (idx first = 0; first < rows; first += ROWS)
         for (idx in = 0; in < inner; in++)
             for (idx k = 0; k < n_chosen; k++, packed += ROWS)
@@ -181,9 +183,9 @@ struct Sources {
     template <class T> const T *fill(T *buffer, const T *image, idx C, idx H, idx W) const {
         if (direct()) return image;
         for (idx c = 0; c < C; c++)
-            for (idx r = 0; r < residues; r++)
-                fill_plane(planes, buffer + (c * residues + r) * planes.size, image + c * H * W, H, W, stride,
-                           r / stride, r % stride);
+            for (idx y = 0; y < H; y++, image += W)
+                split(buffer + (c * residues + y % stride * stride) * planes.size + planes.offset(y / stride, 0),
+                      planes.size, image, W, stride);
         return buffer;
     }
 };
@@ -199,22 +201,23 @@ inline idx output_size(idx size, idx kernel, idx stride) { return (size + 2 * (k
 // an image gives the same bits in every batch.
 inline bool is_wide(idx sources, idx area, idx rows, idx own_area, idx taps) {
     const idx weights = sources * rows * taps;
-    return weights + sources * area > 150000 || (weights > 16000 && own_area < 64);
+    return weights + sources * area > 150000 || (weights > 16000 && own_area < 32);
 }
 
 template <class T>
 const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N, idx C, idx H, idx W, idx O,
-                      idx kh, idx kw, idx n_taps, idx stride) {
+                      idx kh, idx kw, idx n_taps, idx stride, bool relu) {
     const Taps taps(kh, kw, n_taps);
+    const T floor = wide::floor_of<T>(relu);
     const idx Ho = output_size(H, kh, stride), Wo = output_size(W, kw, stride);
     if (is_wide(C, H * W, O, Ho * Wo, n_taps)) {
-        wide::correlate<T>(x, w, bias, acc, y, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
+        wide::correlate<T>(x, w, bias, acc, y, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride, floor);
         return 0;
     }
     Sources sources(C, H, W, taps, kh, stride, Ho, Wo);
     const Planes &planes = sources.planes;
-    const idx K = C * n_taps, rows = ceil_div(O, ROWS) * ROWS, P = Ho * planes.pitch;
-    const idx ld = P + VECTORS * Vector<T>::width;
+    const idx K = C * n_taps, rows = ceil_div(O, wide::ROWS) * wide::ROWS, P = Ho * planes.pitch;
+    const idx ld = P + wide::Vector<T>::width;
     Buffer<idx> chosen(n_taps);
     all_taps(chosen, n_taps);
     Buffer<T> packed(rows * K);
@@ -230,8 +233,8 @@ const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y,
             multiply<T>(rows, K, P, packed, in, sources.offsets, tile, ld);
             for (idx o = 0; o < O; o++) {
                 const idx at = (n * O + o) * Ho * Wo;
-                unpad<T>(tile + o * ld, planes.pitch, Ho, Wo, y + at, Wo, 1, 0, 0, bias ? bias[o] : T(0),
-                         acc ? acc + at : 0);
+                unpad<T>(y + at, tile + o * ld, 0, planes.pitch, Ho, Wo, 1, 0, bias ? bias[o] : T(0),
+                         acc ? acc + at : 0, floor);
             }
         }
     }
@@ -240,19 +243,20 @@ const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y,
 
 template <class T>
 const char *correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W,
-                             idx O, idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+                             idx O, idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride, bool relu) {
+    const T floor = wide::floor_of<T>(relu);
     if (is_wide(O, Ho * Wo, C, Ho * Wo, n_taps)) {
-        wide::correlate_inputs<T>(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
+        wide::correlate_inputs<T>(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride, floor);
         return 0;
     }
     const Taps taps(kh, kw, n_taps);
-    const idx rows = ceil_div(C, ROWS) * ROWS;
+    const idx rows = ceil_div(C, wide::ROWS) * wide::ROWS;
     const idx hmax = ceil_div(H, stride), wmax = ceil_div(W, stride);
     // A tap that reads q places down, forward, is read q places up here.
     const Planes planes(Ho, Wo, -floor_div(taps.dy(n_taps - 1), stride), -floor_div(taps.dy(0), stride),
                         -floor_div(Sources::rightmost(taps), stride), -floor_div(Sources::leftmost(taps), stride),
                         hmax, wmax);
-    const idx P = hmax * planes.pitch, ld = P + VECTORS * Vector<T>::width, residues = stride * stride;
+    const idx P = hmax * planes.pitch, ld = P + wide::Vector<T>::width, residues = stride * stride;
     Buffer<T> packed(rows * O * n_taps);
     Buffer<idx> offsets(O * n_taps), chosen(n_taps), first(residues + 1);
     // Each residue of the output's coordinates has its own taps; they are packed one after the other.
@@ -275,22 +279,26 @@ const char *correlate_inputs(const T *gy, const T *w, const T *bias, const T *ac
     #pragma omp parallel
     {
         Buffer<T> buffer(planes.padded ? O * planes.size : 0);
-        Buffer<T> tile(rows * ld);
+        Buffer<T> tiles(stride * rows * ld);
         #pragma omp for schedule(dynamic, chunk)
         for (idx n = 0; n < N; n++) {
             const T *in = gy + n * O * Ho * Wo;
             if (planes.padded) {
                 for (idx o = 0; o < O; o++)
-                    fill_plane<T>(planes, buffer + o * planes.size, in + o * Ho * Wo, Ho, Wo, 1, 0, 0);
+                    for (idx i = 0; i < Ho; i++)
+                        wide::copy(buffer + o * planes.size + planes.offset(i, 0), in + (o * Ho + i) * Wo, Wo);
                 in = buffer;
             }
-            for (idx r = 0; r < residues; r++) {
-                const idx y0 = r / stride, x0 = r % stride, K = O * (first[r + 1] - first[r]);
-                multiply<T>(rows, K, P, packed + rows * O * first[r], in, offsets + O * first[r], tile, ld);
+            for (idx y0 = 0; y0 < stride; y0++) {
+                for (idx x0 = 0; x0 < stride; x0++) {
+                    const idx r = y0 * stride + x0, K = O * (first[r + 1] - first[r]);
+                    multiply<T>(rows, K, P, packed + rows * O * first[r], in, offsets + O * first[r],
+                                tiles + x0 * rows * ld, ld);
+                }
                 for (idx c = 0; c < C; c++) {
                     const idx at = (n * C + c) * H * W;
-                    unpad<T>(tile + c * ld, planes.pitch, ceil_div(H - y0, stride), ceil_div(W - x0, stride),
-                             gx + at, W, stride, y0, x0, bias ? bias[c] : T(0), acc ? acc + at : 0);
+                    unpad<T>(gx + at, tiles + c * ld, rows * ld, planes.pitch, H, W, stride, y0, bias ? bias[c] : T(0),
+                             acc ? acc + at : 0, floor);
                 }
             }
         }
@@ -335,7 +343,7 @@ inline void dot_block(idx P, idx images, const T *g, idx ld, idx g_step, const T
 template <class T>
 const char *correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo,
                               idx kh, idx kw, idx n_taps, idx stride) {
-    if (N && C * n_taps >= 256 && O * n_taps >= 256) {  // so many products for each number that has to be moved
+    if (N && C >= 8 && O >= 8 && C * n_taps >= 48) {
         wide::correlate_weights<T>(x, gy, gw, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride);
         return 0;
     }

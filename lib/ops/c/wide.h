@@ -8,6 +8,7 @@
 #include <omp.h>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <new>
 
 namespace pixelvae {
@@ -24,8 +25,10 @@ static const int BYTES = 32, ROWS = 4, VECTORS = 3;
 // Numbers summed in one go; blocks of rows and of columns that a thread packs for itself at a time, so that what it
 // reads lies in a cache of its own.
 static const idx DEPTH = 384, STRIPS = 4, PANELS = 8;
-// Numbers that the threads share in a cache.
-static const idx SHARED = 1 << 19;
+// Numbers that the threads share in a cache, and that one of them has in a cache of its own.
+static const idx SHARED = 1 << 20, OWN = 1 << 17;
+// Gradients of so few weights over so many places are summed in parts, each by one thread.
+static const idx PARTS = 16, FEW_WEIGHTS = 1 << 17, MANY_PLACES = 1 << 10;
 
 template <class T> struct Vector {
     typedef T type __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
@@ -47,18 +50,25 @@ public:
 
 inline idx parts(idx size, idx part) { return (size + part - 1) / part; }
 inline idx least(idx a, idx b) { return a < b ? a : b; }
+// The least number that a convolution writes, with or without rectified linear units behind it; NaN stays NaN.
+template <class T> inline T floor_of(bool relu) { return relu ? T(0) : -std::numeric_limits<T>::infinity(); }
+template <class V> inline V at_least(V floor, V x) { return x < floor ? floor : x; }
+
 inline idx floor_div(idx a, idx b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
-// tile (ROWS x V vectors, rows `columns` apart) += A (K x ROWS) transposed, times the rows that start at b + at[k].
-template <class T, int V> __attribute__((noinline)) void block(idx K, const T *a, const T *b, const idx *at, T *tile) {
+// out (ROWS x V vectors, rows ld apart) = A (K x ROWS) transposed, times the vectors at b + at[k] + apart[v]; or += that.
+template <class T, int V> __attribute__((noinline))
+void block(idx K, const T *a, const T *b, const idx *at, const idx *apart, T *out, idx ld, bool add) {
     typedef typename Vector<T>::type Vec;
-    const int width = Vector<T>::width, columns = Vector<T>::columns;
+    const int width = Vector<T>::width;
     Vec sum[ROWS][V] = {};
+    const T *from[V];
+    #pragma GCC unroll 3
+    for (int v = 0; v < V; v++) from[v] = b + apart[v];
     for (idx k = 0; k < K; k++, a += ROWS) {
-        const T *row = b + at[k];
         Vec x[V];
         #pragma GCC unroll 3
-        for (int v = 0; v < V; v++) x[v] = *(const Vec *)(row + v * width);
+        for (int v = 0; v < V; v++) x[v] = *(const Vec *)(from[v] + at[k]);
         #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) {
             const T factor = a[r];
@@ -69,17 +79,32 @@ template <class T, int V> __attribute__((noinline)) void block(idx K, const T *a
     #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++)
         #pragma GCC unroll 3
-        for (int v = 0; v < V; v++) *(Vec *)(tile + r * columns + v * width) += sum[r][v];
+        for (int v = 0; v < V; v++) {
+            Vec *to = (Vec *)(out + r * ld + v * width);
+            *to = add ? *to + sum[r][v] : sum[r][v];
+        }
 }
 
-// The same for as many vectors as hold `columns` numbers.
-template <class T> inline void block(idx columns, idx K, const T *a, const T *b, const idx *at, T *tile) {
-    switch (parts(columns, Vector<T>::width)) {
-    case 1: return block<T, 1>(K, a, b, at, tile);
-    case 2: return block<T, 2>(K, a, b, at, tile);
-    default: return block<T, 3>(K, a, b, at, tile);
+// The same for 1 to VECTORS vectors.
+template <class T>
+inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, const idx *apart, T *out, idx ld,
+                  bool add) {
+    switch (vectors) {
+    case 1: return block<T, 1>(K, a, b, at, apart, out, ld, add);
+    case 2: return block<T, 2>(K, a, b, at, apart, out, ld, add);
+    default: return block<T, 3>(K, a, b, at, apart, out, ld, add);
     }
 }
+
+// Vectors that lie side by side.
+template <class T>
+inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, T *out, idx ld) {
+    static const idx apart[VECTORS] = {0, Vector<T>::width, 2 * Vector<T>::width};
+    block<T>(vectors, K, a, b, at, apart, out, ld, false);
+}
+
+// How many of so many vectors the next block takes: one alone would keep the units half busy.
+inline idx next_vectors(idx left) { return left == VECTORS + 1 ? VECTORS - 1 : least(left, VECTORS); }
 
 // Copies exactly `length` numbers; short runs are what there is most of.
 template <class T> inline void copy(T *to, const T *from, idx length) {
@@ -208,23 +233,25 @@ void pack_rows(T *packed, const T *w, idx rows, idx row_step, idx channels, idx 
                 for (idx r = 0; r < rows; r++) packed[t * ROWS + r] = w[r * row_step + tap_at[t]];
 }
 
-// One row of a tile into the maps: added to what is there except at first; bias and acc (or 0) come last.
+// One row of a tile into the maps: added to what is there except at first; bias, acc (or 0) and floor come last.
 template <class T>
-inline void write_row(T *to, const T *sums, idx length, idx step, bool first, T bias, const T *acc) {
+inline void write_row(T *to, const T *sums, idx length, idx step, bool first, T bias, const T *acc, T floor) {
     if (step == 1) {
         if (first) for (idx p = 0; p < length; p++) to[p] = sums[p] + bias;
         else for (idx p = 0; p < length; p++) to[p] += sums[p] + bias;
         if (acc) for (idx p = 0; p < length; p++) to[p] += acc[p];
+        if (floor == T(0)) for (idx p = 0; p < length; p++) to[p] = at_least(floor, to[p]);
     } else
         for (idx p = 0; p < length; p++)
-            to[p * step] = (first ? T(0) : to[p * step]) + sums[p] + bias + (acc ? acc[p * step] : T(0));
+            to[p * step] = at_least(floor, (first ? T(0) : to[p * step]) + sums[p] + bias + (acc ? acc[p * step] : T(0)));
 }
 
 // out[n, row, place] = acc + bias + sum over channels c and taps of w[row * row_step + c * c_step + tap] times
 // in[n, c, place + tap], at h x w places of each image.
 template <class T>
 void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at, idx n_taps, const T *weights,
-             idx row_step, idx c_step, T *out, Maps target, idx h, idx w, const T *bias, const T *acc) {
+             idx row_step, idx c_step, T *out, Maps target, idx h, idx w, const T *bias, const T *acc,
+             T floor) {
     if (n_taps == 1 && source.step == 1 && target.step == 1 && !taps[0].dy && !taps[0].dx) {
         w *= h;  // 1x1: a map is one long line
         source.width = target.width = w;
@@ -268,9 +295,9 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
                     const idx start = panel * columns, count = least(columns, places - start);
                     const idx n_runs = runs_of(start, count, h, w, runs);
                     for (idx s = some; s < end; s++) {
-                        T tile[ROWS * columns] __attribute__((aligned(64))) = {};
-                        block<T>(count, K, a + (s - some) * depth * ROWS, packed + (panel - panel0) * depth * columns,
-                                 row_at, tile);
+                        T tile[ROWS * columns] __attribute__((aligned(64)));
+                        block<T>(parts(count, Vector<T>::width), K, a + (s - some) * depth * ROWS,
+                                 packed + (panel - panel0) * depth * columns, row_at, tile, columns);
                         for (idx n = 0; n < n_runs; n++) {
                             const Run &run = runs[n];
                             const idx begin = run.image * rows * target.area() +
@@ -280,7 +307,7 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
                                 const idx to = begin + r * target.area();
                                 write_row<T>(out + to, tile + (r - s * ROWS) * columns + run.column, run.length,
                                              target.step, first, last && bias ? bias[r] : T(0),
-                                             last && acc ? acc + to : 0);
+                                             last && acc ? acc + to : 0, last ? floor : floor_of<T>(false));
                             }
                         }
                     }
@@ -292,18 +319,19 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
 
 template <class T>
 void correlate(const T *x, const T *w, const T *bias, const T *acc, T *y, idx N, idx C, idx H, idx W, idx O, idx Ho,
-               idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+               idx Wo, idx kh, idx kw, idx n_taps, idx stride, T floor) {
     Scratch<Tap> taps(n_taps);
     Scratch<idx> at(n_taps);
     fill_taps(taps, kh, kw, n_taps);
     for (idx t = 0; t < n_taps; t++) at[t] = t;
     const Maps source = {C, H, W, stride, 0, 0}, target = {O, Ho, Wo, 1, 0, 0};
-    product<T>(N, x, source, taps, at, n_taps, w, C * n_taps, n_taps, y, target, Ho, Wo, bias, acc);
+    product<T>(N, x, source, taps, at, n_taps, w, C * n_taps, n_taps, y, target, Ho, Wo, bias, acc,
+               floor);
 }
 
 template <class T>
 void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W, idx O,
-                      idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride) {
+                      idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride, T floor) {
     Scratch<Tap> taps(n_taps), own(n_taps);
     Scratch<idx> at(n_taps);
     fill_taps(taps, kh, kw, n_taps);
@@ -320,76 +348,108 @@ void correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *g
             }
             const Maps source = {O, Ho, Wo, 1, 0, 0}, target = {C, H, W, stride, top, left};
             product<T>(N, gy, source, own, at, n, w, n_taps, C * n_taps, gx, target, parts(H - top, stride),
-                       parts(W - left, stride), bias, acc);
+                       parts(W - left, stride), bias, acc, floor);
         }
 }
 
-// A batch with the channels last, in blocks of `block`, inside planes of rows x pitch: [c / block][n][y][x][c % block].
+// A batch with the channels last, in blocks of so many, each inside a plane with rows of `pitch` places.  Threads do not
+// wait for each other at its end.
 template <class T>
-void channels_last(T *to, const T *from, idx N, idx C, idx H, idx W, idx block, idx rows, idx pitch, idx top, idx left) {
-    #pragma omp for collapse(2) schedule(static)
-    for (idx c = 0; c < C; c += block)
-        for (idx n = 0; n < N; n++)
+void channels_last(T *to, idx image_step, idx block_step, idx block, idx pitch, idx top, idx left, const T *from, idx N,
+                   idx C, idx H, idx W) {
+    #pragma omp for collapse(2) schedule(static) nowait
+    for (idx n = 0; n < N; n++)
+        for (idx c = 0; c < C; c += block)
             for (idx y = 0; y < H; y++)
-                transpose(to + (((c / block * N + n) * rows + y + top) * pitch + left) * block, block,
+                transpose(to + n * image_step + c / block * block_step + ((y + top) * pitch + left) * block, block,
                           from + ((n * C + c) * H + y) * W, H * W, least(block, C - c), W);
+}
+
+// The gradient of weights by a team of threads that shares a cache with room for `cached` numbers.
+template <class T>
+void weights_by_team(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo, idx kh, idx kw,
+                     idx n_taps, idx stride, int threads, idx cached) {
+    const idx cy = kh / 2, cx = kw / 2;
+    Scratch<Tap> taps(n_taps);
+    fill_taps(taps, kh, kw, n_taps);
+    const idx width = Vector<T>::width, blocks = parts(C, width), strips = parts(O, ROWS), area = Ho * Wo;
+    // A task is some rows and some blocks of channels, with all taps.
+    const idx sets = parts(blocks, VECTORS), set_blocks = parts(blocks, sets), vectors = set_blocks * n_taps;
+    const idx task_strips = strips * sets < 32 ? 1 : STRIPS, groups = parts(strips, task_strips);
+    const idx below = (Ho - 1) * stride + taps[n_taps - 1].dy + 1, beside = (Wo - 1) * stride + cx + 1;
+    const idx height = cy + (H > below ? H : below), pitch = cx + (W > beside ? W : beside);
+    const idx plane = height * pitch * width, map = blocks * plane;
+    // So many images at a time that their copies fit in a cache; the more, the larger the sums that each set adds to.
+    const idx fitting = (cached + O * C * n_taps) / (map + strips * ROWS * area);
+    const idx images = least(N, fitting > 1 ? fitting : 1), strip = images * area * ROWS;
+    const idx ld = vectors * width, tile = ROWS * ld;
+    Scratch<T> maps(images * map), rows(strips * strip), own(threads * task_strips * tile);
+    Scratch<idx> at(images * area), apart(vectors);
+    for (idx p = 0; p < images * area; p++)
+        at[p] = p / area * map + ((p % area / Wo * stride + cy) * pitch + p % Wo * stride + cx) * width;
+    for (idx v = 0; v < vectors; v++) {
+        const Tap &tap = taps[v % n_taps];
+        apart[v] = v / n_taps * plane + (tap.dy * pitch + tap.dx) * width;
+    }
+    #pragma omp parallel num_threads(threads)
+    {
+        #pragma omp for schedule(static)
+        for (idx n = 0; n < images; n++) memset(maps + n * map, 0, map * sizeof(T));
+        if (O % ROWS) {
+            #pragma omp single
+            memset(rows + (strips - 1) * strip, 0, strip * sizeof(T));
+        }
+        for (idx n0 = 0; n0 < N; n0 += images) {
+            const idx n = least(images, N - n0), P = n * area;
+            channels_last<T>(maps, map, plane, width, pitch, cy, cx, x + n0 * C * H * W, n, C, H, W);
+            channels_last<T>(rows, area * ROWS, strip, ROWS, area, 0, 0, gy + n0 * O * area, n, O, 1, area);
+            #pragma omp barrier
+            #pragma omp for schedule(dynamic)
+            for (idx task = 0; task < groups * sets; task++) {
+                const idx strip0 = task % groups * task_strips, strip1 = least(strips, strip0 + task_strips);
+                const idx block0 = task / groups * set_blocks, block1 = least(blocks, block0 + set_blocks);
+                const idx own_vectors = (block1 - block0) * n_taps;
+                T *sums = own + omp_get_thread_num() * task_strips * tile;
+                for (idx p = 0; p < P; p += DEPTH)
+                    for (idx s = strip0; s < strip1; s++)
+                        for (idx v = 0, some; v < own_vectors; v += some) {
+                            some = next_vectors(own_vectors - v);
+                            block<T>(some, least(DEPTH, P - p), rows + s * strip + p * ROWS, maps + block0 * plane,
+                                     at + p, apart + v, sums + (s - strip0) * tile + v * width, ld, p > 0);
+                        }
+                for (idx o = strip0 * ROWS; o < least(O, strip1 * ROWS); o++)
+                    for (idx c = block0 * width; c < least(C, block1 * width); c++) {
+                        T *to = gw + (o * C + c) * n_taps;
+                        const T *from = sums + (o - strip0 * ROWS) * ld + (c / width - block0) * n_taps * width + c % width;
+                        for (idx t = 0; t < n_taps; t++) to[t] = n0 ? to[t] + from[t * width] : from[t * width];
+                    }
+            }
+        }
+    }
 }
 
 template <class T>
 void correlate_weights(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W, idx O, idx Ho, idx Wo, idx kh,
                        idx kw, idx n_taps, idx stride) {
-    const idx cy = kh / 2, cx = kw / 2;
-    Scratch<Tap> taps(n_taps);
-    fill_taps(taps, kh, kw, n_taps);
-    const idx width = Vector<T>::width, columns = Vector<T>::columns;
-    const idx wide = least(columns, parts(C, width) * width), blocks = parts(C, wide), strips = parts(O, ROWS);
-    const idx task_strips = strips * blocks < 32 ? 1 : STRIPS, groups = parts(strips, task_strips), area = Ho * Wo;
-    const idx below = (Ho - 1) * stride + taps[n_taps - 1].dy + 1, beside = (Wo - 1) * stride + cx + 1;
-    const idx height = cy + (H > below ? H : below), pitch = cx + (W > beside ? W : beside);
-    const idx plane = height * pitch * wide;
-    // So many images at a time that their copies fit in a cache; the more, the larger the sums that each set adds to.
-    const idx fitting = (SHARED + O * C * n_taps) / (blocks * plane + strips * ROWS * area), images = least(N, fitting > 1 ? fitting : 1);
-    const int threads = omp_get_max_threads();
-    const idx tile = n_taps * ROWS * columns;
-    Scratch<T> maps(blocks * images * plane), rows(strips * images * area * ROWS), own(threads * task_strips * tile);
-    Scratch<idx> at(images * area);
-    for (idx p = 0; p < images * area; p++)
-        at[p] = (p / area * height + p % area / Wo * stride + cy) * pitch * wide + (p % Wo * stride + cx) * wide;
-    #pragma omp parallel num_threads(threads)
+    const idx size = O * C * n_taps;
+    if (N < PARTS || size > FEW_WEIGHTS || N * Ho * Wo < PARTS * MANY_PLACES)
+        return weights_by_team<T>(x, gy, gw, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride, omp_get_max_threads(),
+                                  SHARED);
+    // As many parts whatever the number of threads, which would change the bits.
+    Scratch<T> sums(PARTS * size);
+    #pragma omp parallel
     {
-        #pragma omp for schedule(static)
-        for (idx b = 0; b < blocks * images; b++) memset(maps + b * plane, 0, plane * sizeof(T));
-        if (O % ROWS) {
-            #pragma omp single
-            memset(rows + (strips - 1) * images * area * ROWS, 0, images * area * ROWS * sizeof(T));
+        #pragma omp for schedule(dynamic)
+        for (idx part = 0; part < PARTS; part++) {
+            const idx n0 = part * N / PARTS, n1 = (part + 1) * N / PARTS;
+            weights_by_team<T>(x + n0 * C * H * W, gy + n0 * O * Ho * Wo, sums + part * size, n1 - n0, C, H, W, O, Ho,
+                               Wo, kh, kw, n_taps, stride, 1, OWN);
         }
-        for (idx n0 = 0; n0 < N; n0 += images) {
-            const idx n = least(images, N - n0), P = n * area;
-            channels_last<T>(maps, x + n0 * C * H * W, n, C, H, W, wide, height, pitch, cy, cx);
-            channels_last<T>(rows, gy + n0 * O * area, n, O, 1, area, ROWS, 1, area, 0, 0);
-            #pragma omp for schedule(dynamic)
-            for (idx task = 0; task < groups * blocks; task++) {
-                const idx strip0 = task % groups * task_strips, strip1 = least(strips, strip0 + task_strips);
-                const idx c0 = task / groups * wide, c1 = least(C, c0 + wide);
-                T *sums = own + omp_get_thread_num() * task_strips * tile;
-                memset(sums, 0, task_strips * tile * sizeof(T));
-                const T *b = maps + c0 / wide * n * plane;
-                for (idx p = 0; p < P; p += DEPTH)
-                    for (idx s = strip0; s < strip1; s++)
-                        for (idx t = 0; t < n_taps; t++)
-                            block<T>(c1 - c0, least(DEPTH, P - p), rows + (s * P + p) * ROWS,
-                                     b + (taps[t].dy * pitch + taps[t].dx) * wide, at + p,
-                                     sums + ((s - strip0) * n_taps + t) * ROWS * columns);
-                for (idx o = strip0 * ROWS; o < least(O, strip1 * ROWS); o++) {
-                    T *to = gw + (o * C + c0) * n_taps;
-                    const T *from = sums + ((o / ROWS - strip0) * tile) + o % ROWS * columns;
-                    for (idx c = 0; c < c1 - c0; c++)
-                        for (idx t = 0; t < n_taps; t++) {
-                            const T sum = from[t * ROWS * columns + c];
-                            to[c * n_taps + t] = n0 ? to[c * n_taps + t] + sum : sum;
-                        }
-                }
-            }
+        #pragma omp for schedule(static)
+        for (idx i = 0; i < size; i++) {
+            T total = 0;
+            for (idx part = 0; part < PARTS; part++) total += sums[part * size + i];
+            gw[i] = total;
         }
     }
 }

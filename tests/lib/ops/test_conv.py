@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled import BOTH, C, apply, threads
+import theano
+import theano.tensor as T
+from compiled import BOTH, PYTHON, C, apply, threads
 from convolutions import (
     GEOMETRIES,
     Arrays,
@@ -12,6 +14,7 @@ from convolutions import (
     by_loops,
     close,
     inputs_by_loops,
+    of_size,
     weights_by_loops,
 )
 from theano.tensor import verify_grad
@@ -34,6 +37,89 @@ def test_equal_to_loops(g, dtype, mode):
     close(y, by_loops(g, a.x, a.w), dtype)
     close(gx, inputs_by_loops(g, a.gy, a.w), dtype)
     close(gw, weights_by_loops(g, a.x, a.gy), dtype)
+
+
+@every_dtype
+@pytest.mark.parametrize(
+    "size", [(1, 1), (4, 4), (7, 7), (8, 8), (5, 13), (3, 27), (14, 14), (28, 28)]
+)
+@pytest.mark.parametrize("inputs, outputs", [(1, 9), (10, 17), (19, 1), (32, 8)])
+@pytest.mark.parametrize("name", ["3x3", "3x3, stride 2, odd", "stride 3", "vstack 5x5", "1x1"])
+def test_equal_to_numpy_whatever_the_blocks_leave(name, inputs, outputs, size, dtype):
+    """Sizes and channels around whole vectors and blocks of rows."""
+    g = of_size(name, size)
+    a = Arrays(g, dtype, images=2, inputs=inputs, outputs=outputs)
+    for op, given in [
+        (Correlate(*arguments(g)), (a.x, a.w, a.b, a.acc)),
+        (CorrelateInputs(*arguments(g)), (a.gy, a.w, *g.inputs, a.b_in, a.acc_in)),
+        (CorrelateWeights(*arguments(g)), (a.x, a.gy)),
+    ]:
+        exact = [v.astype("float64") if isinstance(v, np.ndarray) else v for v in given]
+        truth = apply(op, *exact, mode=PYTHON)
+        ours = apply(op, *given)
+        assert ours.dtype == dtype
+        tolerance = {"float32": 3e-6, "float64": 1e-14}[dtype]
+        np.testing.assert_allclose(ours, truth, rtol=0, atol=tolerance * np.abs(truth).max())
+
+
+@in_both
+@pytest.mark.parametrize("channels", [(5, 6), (131, 149)], ids=["narrow", "wide"])
+@pytest.mark.parametrize("size", [(7, 7), (8, 27)])
+@pytest.mark.parametrize("name", ["3x3", "3x3, stride 2, odd", "stride 3", "1x1"])
+def test_rectified(name, size, channels, mode):
+    """max(0, y) of the whole sum, with bias, acc or neither; NaN stays NaN."""
+    g = of_size(name, size)
+    a = Arrays(g, images=2, inputs=channels[0], outputs=channels[1])
+    a.b[0] = a.b_in[0] = np.nan
+    for op, given, terms in [
+        (Correlate, (a.x, a.w), (a.b, a.acc)),
+        (CorrelateInputs, (a.gy, a.w, *g.inputs), (a.b_in, a.acc_in)),
+    ]:
+        for bias, acc in [terms, (terms[0], None), (None, terms[1]), (None, None)]:
+            plain = apply(op(*arguments(g)), *given, bias, acc, mode=PYTHON)
+            ours = apply(op(*arguments(g), relu=True), *given, bias, acc, mode=mode)
+            assert (plain < 0).any()
+            np.testing.assert_allclose(
+                ours, np.maximum(plain, 0), rtol=0, atol=1e-13 * np.nanmax(np.abs(plain))
+            )
+
+
+def test_gradient_of_rectified_units_is_that_of_theano():
+    """Through units that are on and units that are off; at 0 itself it is 0."""
+    g = GEOMETRIES["3x3, stride 2, odd"]
+    a, geometry = Arrays(g, images=2), arguments(g)
+    variables = [
+        v.type(n) for v, n in zip(map(T.as_tensor_variable, (a.x, a.w, a.b, a.acc)), "xwba")
+    ]
+    cost = [
+        (y * T.arange(y.size).reshape(y.shape)).sum()
+        for y in (
+            Correlate(*geometry, relu=True)(*variables),
+            T.nnet.relu(Correlate(*geometry)(*variables)),
+        )
+    ]
+    ours, truth = (
+        theano.function(variables, T.grad(c, variables), mode=C)(a.x, a.w, a.b, a.acc) for c in cost
+    )
+    for one, other in zip(ours, truth):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "images, inputs, outputs, size", [(17, 9, 11, (32, 33)), (37, 18, 8, (21, 24))]
+)
+@pytest.mark.parametrize("name", ["3x3", "3x3, stride 2, odd", "vstack 5x5"])
+def test_weights_over_many_places(name, images, inputs, outputs, size):
+    """So many that they are summed in parts."""
+    g = of_size(name, size if GEOMETRIES[name].stride == 1 else tuple(2 * n - 1 for n in size))
+    a = Arrays(g, "float32", images, inputs, outputs)
+    op, results = CorrelateWeights(*arguments(g)), []
+    for count in (1, 2, 3):
+        with threads(count):
+            results.append(apply(op, a.x, a.gy))
+    assert len({result.tobytes() for result in results}) == 1
+    truth = apply(op, a.x.astype("float64"), a.gy.astype("float64"), mode=PYTHON)
+    np.testing.assert_allclose(results[0], truth, rtol=0, atol=3e-6 * np.abs(truth).max())
 
 
 @in_both

@@ -13,6 +13,7 @@ from convolutions import (
     close,
     inputs_by_loops,
     mask_of,
+    of_size,
     weights_by_loops,
 )
 from theano.tensor import verify_grad
@@ -63,8 +64,7 @@ def test_equal_to_loops(g, dtype):
 )
 @pytest.mark.parametrize("name", ["3x3", "3x3, stride 2, odd", "vstack 5x5", "1x1"])
 def test_equal_to_numpy_over_many_blocks(name, images, inputs, outputs, size):
-    g = GEOMETRIES[name]._replace(inputs=size)
-    g = g._replace(outputs=tuple((n + g.stride - 1) // g.stride for n in size))
+    g = of_size(name, size)
     a = Wide(g, "float32", images, inputs, outputs)
     for op, given in a.of_each(g):
         exact = [v.astype("float64") if isinstance(v, np.ndarray) else v for v in given]

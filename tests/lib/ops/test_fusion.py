@@ -55,3 +55,4 @@ def test_what_must_stay_stays():
     compare(lambda x, w: (lambda y: y + T.tanh(y))(op(x, w)), [x, w], (X, W), 1)
     compare(lambda x, w: op(x, w) + op(x, w), [x, w], (X, W), 1)
     compare(lambda x, w: x + op(x, w, None, 2 * x), [x, w], (X, W), 2)
+    compare(lambda x, w: x + Correlate(3, 3, 9, relu=True)(x, w), [x, w], (X, W), 1)

@@ -266,6 +266,16 @@ def test_convolution_of_fixed_maps_with_an_image_added():
 # What the planning accepts
 
 
+def test_convolution_with_rectified_units():
+    x = T.tensor4("x")
+    h = Correlate(3, 3, 4, relu=True)(x, rand(5, 1, 4), rand(5), None)
+    logits = convolve(h, 5, 1, 3, 3, 5)
+    u = uniform(6, 1, 5, 4)
+    ours = [Sampler(x, logits, [], bernoulli, method=m)(u) for m in ("cached", "naive")]
+    assert 0 < ours[0].mean() < 1
+    np.testing.assert_array_equal(*ours)
+
+
 def test_the_worked_example_of_a_plan():
     result = doctest.testmod(plan)
     assert result.attempted > 5 and result.failed == 0
