@@ -98,8 +98,14 @@ class Worker:
 
     def cpu_seconds(self) -> float:
         """What all threads of the process have used so far."""
+        return self.cpu_seconds_of_both()[0]
+
+    def cpu_seconds_of_both(self) -> tuple[float, float]:
+        """The same, and what those that it started had used when they ended, as compilers."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        own, children = (int(fields[n]) + int(fields[n + 1]) for n in (11, 13))
+        tick = os.sysconf("SC_CLK_TCK")
+        return own / tick, children / tick
 
 
 def alternate(

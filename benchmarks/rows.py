@@ -208,7 +208,7 @@ def _noup(layers: int, width: int, latent_dim: int = 16) -> Settings:
 
 _UP = Settings("gated-pixelvae", layers=4, dim_pix=16, latent_dim=16)
 _VAE = Settings("conv-vae", latent_dim=16)
-_PAPER = _noup(12, 32, latent_dim=64)
+PAPER = _noup(12, 32, latent_dim=64)
 _SMALL = Settings("gated-pixelvae-noup", layers=1, dim_pix=4, latent_dim=4, filter_size=3)
 
 _STEP = "training_step"
@@ -224,7 +224,7 @@ MNIST = {
     "conv-vae": ("`conv-vae`", _VAE),
 }
 _PASSES = "importance weighting, decoder passes"
-_CACHED = ("100 samples, cached", _PAPER, "cached_sampling")
+_CACHED = ("100 samples, cached", PAPER, "cached_sampling")
 
 #: The functions that measure, by the names that the command line knows; each takes the effort.
 ROWS = {
@@ -237,11 +237,11 @@ ROWS = {
     "step-64px_small": partial(preset_step, "64px_small", (2, 8)),
     # Its compiled twin would have to fit into the memory beside these two.
     "step-64px_big": partial(preset_step, "64px_big", (2,), ("PyTorch",)),
-    "bound": partial(side_by_side, "bound of 100 images", _PAPER, "bound", 1),
-    "importance": partial(side_by_side, _PASSES, _PAPER, "importance"),
+    "bound": partial(side_by_side, "bound of 100 images", PAPER, "bound", 1),
+    "importance": partial(side_by_side, _PASSES, PAPER, "importance"),
     "sampling": partial(side_by_side, *_CACHED, 100, "here, naive", "naive_sampling"),
     "sampling-torch": partial(side_by_side, *_CACHED, 50, "PyTorch", "naive_sampling"),
-    "first-step": partial(first_step, "from the start to the first training step", _PAPER),
-    "memory": partial(peak_memory, "peak memory of training", _PAPER),
+    "first-step": partial(first_step, "from the start to the first training step", PAPER),
+    "memory": partial(peak_memory, "peak memory of training", PAPER),
     "growth": partial(memory_growth, "memory growth over 1,000 training steps", _SMALL),
 }

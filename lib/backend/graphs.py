@@ -6,6 +6,10 @@ passes that are registered, Theano's settings, the device, and this library's so
 
 Theano's flag ``cache_optimizations`` asks for it. Theano's own way to answer it compares the graph with all that were
 ever compiled, and is given up here.
+
+One of Theano's passes is mended: before it merges two equal nodes it looks whether both are written over, but since
+Python 3 in what it takes for no list, and so finds nothing. It then tried to merge the buffers of every pair of a GPU's
+convolutions, 22,406 times in a model of 12 layers, and took it back each time.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import pickle
 import sys
 import tempfile
 import time
+from collections.abc import ValuesView
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -31,10 +36,20 @@ _KEPT_S = 24 * 24 * 3600  # since it was last used, as long as Theano keeps comp
 def repair() -> None:
     """Do so as soon as Theano is imported."""
     imports.after("theano.compile.function_module", _wrap)
+    imports.after("theano.gof.utils", _flatten_views)
 
 
 def _wrap(function_module: ModuleType) -> None:
     function_module.FunctionMaker.optimize_graph_with_cache = _optimize
+
+
+def _flatten_views(utils: ModuleType) -> None:
+    flatten = utils.flatten
+
+    def flatten_any(a: Any) -> list[Any]:
+        return flatten(list(a) if isinstance(a, ValuesView) else a)
+
+    utils.flatten = flatten_any  # type: ignore[attr-defined]
 
 
 def _optimize(self: Any, optimizer: Any, inputs: Any, outputs: Any) -> Any:

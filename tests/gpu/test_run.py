@@ -102,7 +102,11 @@ def test_training_evaluation_and_sampling(tmp_path):
         elif training == "picture":
             np.testing.assert_array_equal(ours, cpu[name], err_msg=name)
         else:
-            tolerance = 1e-4 if training in ("once", "skipped") else TOLERANCE
+            # Adam divides a gradient by its own size, and so makes much of what rounding leaves of those near 0. Its
+            # moments after the first step are the gradient and its square.
+            moments = key in ("adam.0", "adam.1")
+            trained = training in ("once", "skipped") or (training == "first" and not moments)
+            tolerance = 1e-4 if trained else TOLERANCE
             difference = np.linalg.norm(np.subtract(ours, cpu[name], dtype="float64"))
             assert difference <= tolerance * max(1e-6, np.linalg.norm(cpu[name])), name
 

@@ -22,8 +22,8 @@ def main(folder: Path) -> None:
 
 
 def trainings(folder: Path) -> dict[str, np.ndarray]:
-    """What the checkpoint holds after a training with averages; after another; after one in two pieces; and after one
-    with a step that is not finite. The bounds of the first."""
+    """What the checkpoint holds after one step; after a training with averages; after another; after one in two pieces;
+    and after one with a step that is not finite. The bounds of the first training."""
     import tiny_training
 
     def train(name: str, iterations: int = ITERATIONS, **changes):
@@ -37,6 +37,7 @@ def trainings(folder: Path) -> dict[str, np.ndarray]:
     once, rows = train("once")
     train("resumed", ITERATIONS // 2)
     return {
+        **train("first", 1)[0],
         **once,
         **train("twice")[0],
         **train("resumed")[0],

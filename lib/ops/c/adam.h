@@ -32,7 +32,8 @@ template <class T>
 const char *adam(const T *__restrict gradient, const T *numbers, T *__restrict p, T *__restrict m, T *__restrict v,
                  T *__restrict average, idx size) {
     const T step = numbers[0], factor = numbers[1], bound = numbers[2], weight = numbers[3];
-    const T beta1 = T(0.9), beta2 = T(0.999), rest1 = 1 - beta1, rest2 = 1 - beta2, epsilon = T(1e-8);
+    // The weights of the new gradient are not differences: 1 - T(0.999) is off by 1.3e-5 of itself in float.
+    const T beta1 = T(0.9), beta2 = T(0.999), rest1 = T(0.1), rest2 = T(0.001), epsilon = T(1e-8);
     #pragma omp parallel for schedule(static)
     for (idx start = 0; start < size; start += BLOCK) {
         const idx end = start + BLOCK < size ? start + BLOCK : size;

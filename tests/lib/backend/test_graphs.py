@@ -123,3 +123,26 @@ def test_graphs_that_nobody_uses_are_deleted(tmp_path, monkeypatch):
     x = T.vector()
     graphs._save(folder / "new", std_fgraph([theano.In(x)], [theano.Out(x + 1)])[0])
     assert [path.name for path in folder.iterdir()] == ["new"]
+
+
+def test_no_buffers_are_merged_that_are_written_over(monkeypatch):
+    """Theano would try each pair of them, and take it back."""
+    from theano.gof import InconsistencyError, toolbox
+
+    failed = []
+    replace = toolbox.ReplaceValidate.replace_all_validate
+
+    def replaced(self, fgraph, replacements, reason=None, **options):
+        try:
+            return replace(self, fgraph, replacements, reason, **options)
+        except InconsistencyError:
+            failed.append(reason)
+            raise
+
+    monkeypatch.setattr(toolbox.ReplaceValidate, "replace_all_validate", replaced)
+    a, vectors = T.fmatrix(), [T.fvector() for _ in range(3)]
+    function = theano.function(
+        [a, *vectors], [T.dot(a, v) for v in vectors], mode=theano.Mode("c|py", "fast_run")
+    )
+    names = [str(node.op) for node in function.maker.fgraph.apply_nodes]
+    assert sum("AllocEmpty" in name for name in names) == 3 and not failed, (names, failed)
