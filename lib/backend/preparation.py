@@ -111,12 +111,12 @@ def _keep_freed_memory() -> None:
     Every step frees and allocates the same maps again; getting them from the system anew costs a page fault for
     every 4 KiB, a fifth of a training step's processor time. The peak of memory stays what it was.
     """
-    trim_threshold, mmap_threshold = -1, -3  # the names M_... of malloc.h
+    trim_threshold, mmap_max = -1, -4  # the names M_... of malloc.h
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):  # not glibc
         return
-    mallopt(mmap_threshold, 32 * 1024 * 1024)  # the largest it takes
+    mallopt(mmap_max, 0)  # no array gets a mapping of its own
     mallopt(trim_threshold, 2**31 - 1)
 
 
