@@ -191,3 +191,18 @@ def test_code_for_the_chosen_processor_only(tmp_path):
     assert name == "x86-64-v3" and re.findall(r"-march=\S+", arguments) == ["-march=x86-64-v3"]
     name, arguments = output("import lib;" + MARCH, THEANO_FLAGS="").split(None, 1)
     assert re.fullmatch("[0-9a-f]{8}", name) and "-march=native" in arguments
+
+
+def test_freed_arrays_are_used_again_without_page_faults():
+    code = """
+import lib, numpy as np
+from resource import RUSAGE_SELF, getrusage
+for size in (100_000, 50_000_000):
+    for _ in range(2):  # the first time, the memory comes from the system
+        before = getrusage(RUSAGE_SELF).ru_minflt
+        array = np.ones(size, "float32")
+        del array
+    faults = getrusage(RUSAGE_SELF).ru_minflt - before
+    assert faults < 10, faults
+"""
+    output(code)
