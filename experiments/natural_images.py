@@ -110,14 +110,12 @@ PHOTOGRAPHS = Shipped(
 )
 
 
-#: The options that make each model out of a preset of two levels; the others are compared with the first. The last is
-#: not the paper's: what z₂ says when it is given more to say for nothing.
+#: The options that make each model out of a preset of two levels; the others are compared with the first.
 MODELS: Mapping[str, Sequence[str]] = {
     "two-level-pixelvae": (),
     "two-level-vae": ("--pixel-decoder", "gaussian", "--top-decoder", "gaussian"),
     "one-level-pixelvae": ("--one-level",),
     "gaussian-top-decoder": ("--top-decoder", "gaussian"),
-    "free-bits": ("--free-bits", "16"),
 }
 
 

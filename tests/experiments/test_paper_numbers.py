@@ -192,17 +192,12 @@ def test_part_of_the_test_photographs_has_the_promised_bound(name, tmp_path, mon
 
 
 def test_two_levels_with_pixelcnns_are_ahead_where_the_errors_allow_it():
-    """Section 4.2: no ablation is better, and the VAE with Gaussian output is far behind.
-
-    Free bits, which are not the paper's, may help.
-    """
+    """Section 4.2: no ablation is better, and the VAE with Gaussian output is far behind."""
     record = read_json(ROOT / ABLATIONS)
     if record is None:
         pytest.skip("the ablations have not been recorded yet")
     reference = {r["seed"]: r for r in record["runs"] if r["name"] == "two-level-pixelvae"}
     for r in record["runs"]:
-        if r["name"] == "free-bits":
-            continue
         mean, error = difference(r, reference[r["seed"]])
         assert mean > -2 * error
         if r["name"] == "two-level-vae":
