@@ -11,7 +11,8 @@ from theano import gof
 from theano.compile import optdb
 from theano.gof.opt import TopoOptimizer
 
-from lib.ops._native import NativeOp
+from lib.ops import _cpp
+from lib.ops._native import HEADERS, NativeOp
 
 
 class Pack(gof.Op):
@@ -40,6 +41,51 @@ class Pack(gof.Op):
         flat = [a.ravel() for a in arrays]
         np.concatenate(flat, out=vector[: sum(len(a) for a in flat)])
         outputs[0][0] = vector
+
+    def c_headers(self):
+        return ['"pack.h"']
+
+    def c_header_dirs(self):
+        return [str(HEADERS)]
+
+    def c_compile_args(self):
+        return ["-O3", "-fopenmp"]
+
+    def c_code_cache_version(self):
+        return (1, _cpp.digest(HEADERS / "pack.h"))
+
+    def c_code(self, node, name, inputs, outputs, sub):
+        (out,), (vector, *arrays) = outputs, inputs
+        real = node.outputs[0].type.dtype_specs()[1]
+        made = f"(PyArrayObject *)PyArray_NewCopy({vector}, NPY_CORDER)"
+        if self.in_place:
+            made = f"(Py_INCREF({vector}), {vector})"
+        return f"""
+        {{
+            PyArrayObject *const given[] = {{{", ".join(arrays)}}};
+            std::vector<PyArrayObject *> held;
+            std::vector<const {real} *> arrays;
+            std::vector<long> starts(1, 0);
+            for (PyArrayObject *array : given) {{
+                PyArrayObject *whole = (PyArrayObject *)PyArray_GETCONTIGUOUS(array);
+                if (!whole) break;
+                held.push_back(whole);
+                arrays.push_back((const {real} *)PyArray_DATA(whole));
+                starts.push_back(starts.back() + PyArray_SIZE(whole));
+            }}
+            Py_XDECREF({out});
+            {out} = 0;
+            if (held.size() < {len(arrays)}) {{
+            }} else if (starts.back() > PyArray_SIZE({vector}) || !PyArray_IS_C_CONTIGUOUS({vector})) {{
+                PyErr_SetString(PyExc_ValueError, "Pack: the vector is too short, or has gaps");
+            }} else {{
+                {out} = {made};
+                if ({out}) pixelvae::pack<{real}>(arrays, starts, ({real} *)PyArray_DATA({out}));
+            }}
+            for (PyArrayObject *array : held) Py_DECREF(array);
+            if (!{out}) {{ {sub["fail"]} }}
+        }}
+        """
 
     def infer_shape(self, node, shapes):
         return [shapes[0]]

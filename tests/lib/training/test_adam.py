@@ -119,13 +119,14 @@ def test_sums_of_squares_do_not_depend_on_the_number_of_threads():
     assert len(sums) == 1
 
 
+@pytest.mark.parametrize("linker", ["py", "c|py"])
 @pytest.mark.parametrize("optimizer", ["fast_run", "fast_compile"])
-def test_arrays_are_packed_over_a_vectors_beginning(optimizer):
+def test_arrays_are_packed_over_a_vectors_beginning(optimizer, linker):
     vector = theano.shared(np.full(12, -1.0))
     arrays = [np.arange(6.0).reshape(2, 3).T, np.array(6.0), np.arange(7.0, 9.0)]
     pack = Pack()(vector, *(T.constant(a) for a in arrays))
     place = vector.get_value(borrow=True).ctypes.data
-    theano.function([], updates=[(vector, pack)], mode=theano.Mode("py", optimizer))()
+    theano.function([], updates=[(vector, pack)], mode=theano.Mode(linker, optimizer))()
     assert vector.get_value().tolist() == [0, 3, 1, 4, 2, 5, 6, 7, 8, -1, -1, -1]
     in_place = vector.get_value(borrow=True).ctypes.data == place
     assert in_place == (optimizer == "fast_run")
@@ -136,6 +137,29 @@ def test_a_vector_that_is_asked_for_itself_is_not_packed_over():
     pack = Pack()(vector, T.constant(np.ones(1)))
     f = theano.function([], [vector * 2, pack])
     assert [v.tolist() for v in f()] == [[-2, -2], [1, -1]] == [v.tolist() for v in f()]
+
+
+@pytest.mark.parametrize("linker", ["py", "c|py"])
+def test_long_arrays_are_packed_by_threads(linker):
+    rng = np.random.RandomState(4)
+    sizes = [1, 70_000, 0, 3, 200_000, 65_536]
+    arrays = [rng.standard_normal(n).astype("float32") for n in sizes]
+    vector = theano.shared(np.zeros(sum(sizes) + 5, "float32"))
+    pack = Pack()(vector, *map(T.constant, arrays))
+    f = theano.function([], updates=[(vector, pack)], mode=theano.Mode(linker, "fast_run"))
+    for count in (1, 2, 3):
+        vector.set_value(np.zeros(sum(sizes) + 5, "float32"))
+        with threads(count):
+            f()
+        np.testing.assert_array_equal(vector.get_value(), np.concatenate([*arrays, [0] * 5]))
+
+
+@pytest.mark.parametrize("linker", ["py", "c|py"])
+def test_a_vector_that_is_too_short_is_not_written_beyond(linker):
+    vector = theano.shared(np.zeros(3, "float32"))
+    pack = Pack()(vector, T.constant(np.ones(4, "float32")))
+    with pytest.raises(ValueError):
+        theano.function([], pack, mode=theano.Mode(linker, "fast_run"))()
 
 
 def test_arrays_of_other_types_are_not_packed():
