@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,11 +23,23 @@ from lib.parallel.world import world
 WARM, TIMED = 3, 20  # steps before the clock starts, and steps on it
 
 
-def processor_seconds_a_step(experiment: Experiment, words: Sequence[str]) -> float:
-    """Processor time of a training step, in seconds: the median of a few real ones.
+def processor_seconds_a_step(
+    experiment: Experiment, trainings: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """Processor time of a training step of each, in seconds: the median of a few real ones, all threads counted.
 
-    ``words`` are those of a training, as typed. All threads count.
+    ``trainings`` are words as typed, by name. They take turns, so that what else the machine does meets all of them.
     """
+    steps = {name: _timed_step(experiment, words) for name, words in trainings.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for t in range(1, WARM + TIMED + 1):
+        for name, step in steps.items():
+            seconds[name].append(step(t))
+    return {name: median(of_one[WARM:]) for name, of_one in seconds.items()}
+
+
+def _timed_step(experiment: Experiment, words: Sequence[str]) -> Callable[[int], float]:
+    """Takes step t of a training, and gives the processor time that it took."""
     from lib.model import draw_noise
     from lib.training.step import TrainingStep
 
@@ -38,14 +50,15 @@ def processor_seconds_a_step(experiment: Experiment, words: Sequence[str]) -> fl
     model = experiment.family.build(fitted(experiment, preset, dataset), seed=options.seed)
     step = TrainingStep(model, recipe)
     stream = dataset.training_stream(recipe.batch_size, recipe.seed, 0)
-    seconds = []
-    for t in range(1, WARM + TIMED + 1):
+
+    def timed(t: int) -> float:
         images = next(stream)
         noise = draw_noise(model, recipe.seed, "training", t, len(images))
         start = time.process_time()
         step(images, noise, recipe.schedule(t))
-        seconds.append(time.process_time() - start)
-    return median(seconds[WARM:])
+        return time.process_time() - start
+
+    return timed
 
 
 @dataclass(frozen=True)
@@ -112,10 +125,8 @@ class EqualCost:
         file = self.out / "costs.json"
         costs = read_json(file)
         if costs is None:
-            seconds = {
-                name: processor_seconds_a_step(self.experiment, ["train", *self.words, *options])
-                for name, options in self.options.items()
-            }
+            words = {name: ["train", *self.words, *more] for name, more in self.options.items()}
+            seconds = processor_seconds_a_step(self.experiment, words)
             costs = {"backend": summary(), "seconds_a_step": seconds}
             with user_errors(f"cannot write {file}"):
                 self.out.mkdir(parents=True, exist_ok=True)

@@ -135,8 +135,12 @@ def trained(run, tmp_path, monkeypatch):
         return 0
 
     costs = iter([0.5, 0.125, 0.25, 1.0])
+
+    def measured(experiment, trainings):
+        return {name: next(costs) for name in trainings}
+
     monkeypatch.setattr(equal_cost, "run_all", run_all)
-    monkeypatch.setattr(equal_cost, "processor_seconds_a_step", lambda *words: next(costs))
+    monkeypatch.setattr(equal_cost, "processor_seconds_a_step", measured)
     return asked
 
 
@@ -185,10 +189,13 @@ def test_a_race_tries_other_settings_and_is_judged_by_validation(trained, photog
 def test_the_cost_of_a_step_is_that_of_real_ones(run, photographs, monkeypatch):
     monkeypatch.setattr(equal_cost, "WARM", 1)
     monkeypatch.setattr(equal_cost, "TIMED", 2)
-    clock = iter([0.0, 9.0, 10.0, 10.5, 20.0, 21.5])
+    # Two trainings by turns, three steps each, of which the first does not count.
+    clock = iter([0.0, 9.0, 9.0, 9.5, 10.0, 10.5, 11.0, 13.0, 20.0, 21.5, 22.0, 26.0])
     monkeypatch.setattr(equal_cost.time, "process_time", lambda: next(clock))
     words = [str(w) for w in ["train", *TINY, "--data", photographs]]
-    assert equal_cost.processor_seconds_a_step(pictures.EXPERIMENT, words) == 1.0
+    trainings = {"one": words, "other": [*words, "--seed", "1"]}
+    costs = equal_cost.processor_seconds_a_step(pictures.EXPERIMENT, trainings)
+    assert costs == {"one": 1.0, "other": 3.0}
 
 
 @pytest.mark.parametrize(
