@@ -149,15 +149,8 @@ def _record(comparison: EqualCost, arguments, told: Sequence[str], record: Path)
     from lib.files.atomic import user_errors, write_json
 
     line = [arguments.command, "--out", f"runs/{record.stem}", "--minutes", arguments.minutes]
-    line += [
-        "--seeds",
-        *arguments.seeds,
-        "--preset",
-        arguments.preset,
-        "--data",
-        arguments.data,
-        *told,
-    ]
+    line += ["--seeds", *arguments.seeds, "--preset", arguments.preset]
+    line += ["--data", arguments.data, *told]
     command_line = f"python experiments/natural_images.py {shlex.join(map(str, line))}"
     file = arguments.into / record
     with user_errors(f"cannot write {file}"):

@@ -15,7 +15,7 @@ from lib.errors import UserError
 from lib.parallel.world import on_rank_0, world
 from lib.runs.settings import differences
 from models.checked import Choice
-from models.family import Preset
+from models.family import Preset, header_of
 
 if TYPE_CHECKING:
     from lib.model import Model
@@ -113,9 +113,10 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
         config["settings"]["from"] = {"weights": options.start, "iteration": first}
     with Run.open(options.out, config, options.resume, family.columns, options.tensorboard) as run:
         say(summary())
-        model = family.build(settings, seed=options.seed)
-        if start is not None:
-            begin_with(model, start, options.start)
+        if start is None:
+            model = family.build(settings, seed=options.seed)
+        else:
+            model = begin_with(start, options.start, settings)
         latents = ", ".join(f"{k} {shape}" for k, shape in model.noise_shapes.items()) or "none"
         say(
             f"{settings.name} on {dataset.name}: {model.parameters.count():,} parameters, "
@@ -129,19 +130,19 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
         return status
 
 
-def begin_with(model: Model, start: Weights, name: str) -> None:
-    """Give a model the weights that its training begins with.
+def begin_with(start: Weights, name: str, settings: Any) -> Model:
+    """The model of the weights that a training begins with.
 
-    Raises UserError if they are those of a model with other settings.
+    Raises UserError if its settings are not those of the training.
     """
-    changes = differences(start.model.header(), model.header())
+    changes = differences(start.model.header(), header_of(start.family.name, settings))
     if changes:
         raise UserError(
             f"cannot begin with {name}, which has other settings ({', '.join(changes)})",
             setting="from",
         )
-    model.parameters.assign(start.model.parameters.arrays())
     say(f"beginning with {name} at iteration {start.iteration:,}")
+    return start.model
 
 
 def fitted(experiment: Experiment, preset: Preset, dataset) -> Any:

@@ -168,12 +168,13 @@ class Run:
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Arrays and header of the last checkpoint; None in a new folder."""
-        path = self.path("checkpoint.npz")
-        return load_arrays(path, kind="checkpoint") if path.exists() else None
+        if not is_begun(self.folder):
+            return None
+        return load_arrays(self.path("checkpoint.npz"), kind="checkpoint")
 
     def save_best(self, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
         """Put the best weights so far into `best.npz`; `kind` and `config` are added."""
-        if not self.path("checkpoint.npz").exists():
+        if not is_begun(self.folder):
             raise RuntimeError("save a checkpoint first: weights without one are never overwritten")
         header = {**header, "kind": "weights", "config": self.config}
         save_arrays(self.path(BEST), arrays, header)
@@ -264,7 +265,10 @@ def _acquire_lock(folder: Path) -> int:
 
 
 def _last_iteration(folder: Path, config: Mapping[str, Any], resume: bool) -> int | None:
-    """Iteration of the folder's checkpoint if it may be gone on from; None if there is none."""
+    """Iteration of the folder's checkpoint if it may be gone on from; None if there is none.
+
+    The settings in ``config`` take over where the run began, ``from``.
+    """
     path = folder / "checkpoint.npz"
     if not is_begun(folder):
         return None

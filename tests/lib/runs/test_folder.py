@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stopped_writes import in_child
 
 from lib.errors import UserError
 from lib.files.arrays import load_arrays, save_arrays
@@ -49,19 +50,9 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
-def in_child(function, *arguments) -> int:
-    """Exit status of `function` in a forked process; 2 where it raises a `UserError`."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            function(*arguments)
-            status = 0
-        except UserError:
-            status = 2
-        finally:
-            os._exit(status)
-    return os.WEXITSTATUS(os.waitpid(pid, 0)[1])
+def exit_status(function, *arguments) -> int:
+    """Of `function` in a forked process; 2 where it raises a `UserError`."""
+    return os.WEXITSTATUS(in_child(lambda: function(*arguments)))
 
 
 def test_a_new_folder_is_made_and_read_back(tmp_path):
@@ -184,7 +175,7 @@ def test_a_folder_that_cannot_be_written_is_reported_when_opening(tmp_path):
 
     if os.getuid() == 0:
         os.chown(closed, 65534, 65534)
-    assert in_child(open_as_nobody) == 0 and not list(closed.iterdir())
+    assert exit_status(open_as_nobody) == 0 and not list(closed.iterdir())
 
 
 HOLD = """
@@ -298,9 +289,9 @@ def test_a_row_that_does_not_fit_on_the_disk_leaves_no_trace(tmp_path):
     with Run.open(tmp_path, CONFIG) as run:
         whole = len(before) + len(b"30,valid,,,,,,\n")
         for limit in range(len(before), whole):
-            assert in_child(log_with_limit, limit) == 2
+            assert exit_status(log_with_limit, limit) == 2
             assert path.read_bytes() == before
-        assert in_child(log_with_limit, whole) == 0
+        assert exit_status(log_with_limit, whole) == 0
     assert logged(tmp_path) == [10, 20, 30]
 
 
