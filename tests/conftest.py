@@ -1,3 +1,14 @@
 """Imports lib before any test imports Theano, which lib prepares."""
 
+import pytest
+
 import lib  # noqa: F401
+
+LONG = {"whole", "gpu_compile", "gpu_run"}
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that run only when asked may take as long as they need."""
+    for item in items:
+        if LONG.intersection(mark.name for mark in item.iter_markers()):
+            item.add_marker(pytest.mark.timeout(0))

@@ -1,5 +1,6 @@
 """A training that is killed at random moments, again and again, is as if it had never been."""
 
+import faulthandler
 import os
 import random
 import shutil
@@ -18,6 +19,7 @@ from lib.runs.metrics import read_metrics
 from lib.training import loop
 
 KILLS, EVERY = 60, 4
+LATE = 120  #: seconds after which a child hangs: far more than any takes, less than a test may
 ITERATIONS = EVERY * (KILLS + 6)
 
 pytestmark = pytest.mark.usefixtures("compile_once")
@@ -51,6 +53,7 @@ def start(folder, iterations=ITERATIONS, before=lambda: None):
         return pid, reader
     status = 1
     try:
+        faulthandler.dump_traceback_later(LATE, exit=True, file=os.dup(2))
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
         os.close(reader)
