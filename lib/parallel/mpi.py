@@ -21,6 +21,7 @@ from lib.parallel.attendant import Attendant
 from lib.parallel.launch import forget
 
 GRACE_S = 5.0  # that a rank that failed waits for the others to fail as well
+FORWARD_S = 1.0  # that the launcher has for last words: on an abort, it drops what it has not read yet
 _SPIN_S = 1e-3  # what is over by then is waited for without sleeping
 
 
@@ -132,6 +133,7 @@ class Ranks(World):
 
     def _give_up(self, message: str, status: int) -> None:
         print(message, file=sys.__stderr__, flush=True)
+        time.sleep(FORWARD_S)
         MPI.COMM_WORLD.Abort(status)
         os._exit(status)  # a launcher may have been told to leave the others alone
 

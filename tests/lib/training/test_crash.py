@@ -53,7 +53,9 @@ def start(folder, iterations=ITERATIONS, before=lambda: None):
         return pid, reader
     status = 1
     try:
-        faulthandler.dump_traceback_later(LATE, exit=True, file=os.dup(2))
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        faulthandler.register(signal.SIGALRM, file=os.dup(2), chain=True)  # says where it is, then dies
+        signal.alarm(LATE)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
         os.close(reader)
