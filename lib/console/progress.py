@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 
 from tqdm import tqdm
+
+# tqdm's own lock is shared with forked processes: if one is killed while it prints, all others wait for ever.
+tqdm.set_lock(threading.RLock())
 
 
 def say(line: str) -> None:

@@ -284,3 +284,21 @@ def test_outside_the_main_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert handlers == [before]
+
+
+def test_a_forked_process_that_is_killed_while_it_prints_does_not_silence_the_others():
+    program = """
+import os, signal, sys
+from tqdm import tqdm
+from lib.console.progress import say
+pid = os.fork()
+if not pid:
+    with tqdm.get_lock():
+        os.kill(os.getpid(), signal.SIGKILL)
+os.waitpid(pid, 0)
+say("here")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], timeout=60, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "here\n"
