@@ -291,14 +291,15 @@ def test_a_forked_process_that_is_killed_while_it_prints_does_not_silence_the_ot
 import os, signal, sys
 from tqdm import tqdm
 from lib.console.progress import say
+say("before")
 pid = os.fork()
 if not pid:
     with tqdm.get_lock():
         os.kill(os.getpid(), signal.SIGKILL)
 os.waitpid(pid, 0)
-say("here")
+say("after")
 """
     done = subprocess.run(
         [sys.executable, "-c", program], timeout=60, capture_output=True, text=True, check=True
     )
-    assert done.stderr == "here\n"
+    assert done.stderr == "before\nafter\n"
