@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled import BOTH, C, apply, guarded
+from compiled import BOTH, C, apply, guarded, threads
 from theano.tensor import verify_grad
 
 from lib.ops.weight_norm import WeightNorm, WeightNormGradient
@@ -107,3 +107,23 @@ def test_arrays_of_the_wrong_rank():
     ]:
         with pytest.raises(ValueError, match=rf"^{type(op).__name__}: .*dimensions"):
             apply(op, *given)
+
+
+@every_dtype
+@pytest.mark.parametrize(("channels", "full", "taps"), [(24, 9, 9), (24, 9, 5), (210, 1, 1)])
+def test_arrays_large_enough_for_threads(channels, full, taps, dtype):
+    """Equal to NumPy, and the same bits with any number of threads."""
+    rng = np.random.RandomState(3)
+    shapes = (340, channels, full), (340,), (340, channels, taps)
+    v, g, gw = (guarded(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
+    gradient = WeightNormGradient(taps)
+    truth = [WeightNorm(taps).reference(*map(np.float64, (v, g)))]
+    truth += gradient.reference(*map(np.float64, (v, g, gw)))
+    of_threads = []
+    for count in (1, 2, 3):
+        with threads(count):
+            ours = [apply(WeightNorm(taps), v, g), *apply(gradient, v, g, gw)]
+        for own, true in zip(ours, truth):
+            close(own, true, dtype)
+        of_threads.append([own.tobytes() for own in ours])
+    assert of_threads[0] == of_threads[1] == of_threads[2]
