@@ -114,7 +114,7 @@ def test_arrays_of_the_wrong_rank():
 def test_arrays_large_enough_for_threads(channels, full, taps, dtype):
     """Equal to NumPy, and the same bits with any number of threads."""
     rng = np.random.RandomState(3)
-    shapes = (340, channels, full), (340,), (340, channels, taps)
+    shapes = (4000, channels, full), (4000,), (4000, channels, taps)
     v, g, gw = (guarded(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
     gradient = WeightNormGradient(taps)
     truth = [WeightNorm(taps).reference(*map(np.float64, (v, g)))]
