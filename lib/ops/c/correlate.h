@@ -134,7 +134,7 @@ void multiply(idx rows, idx K, idx P, const T *packed, const T *planes, const id
     for (idx p = 0, left = ceil_div(P, width), vectors; left > 0; left -= vectors, p += vectors * width) {
         vectors = wide::next_vectors(left);
         for (idx r = 0; r < rows; r += wide::ROWS)
-            wide::block<T>(vectors, K, packed + r * K, planes + p, offset, out + r * ld + p, ld);
+            wide::block<T>(vectors, K, packed + r * K, planes + p, offset, out + r * ld + p, ld, false);
     }
 }
 

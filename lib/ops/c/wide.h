@@ -98,9 +98,9 @@ inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, con
 
 // Vectors that lie side by side.
 template <class T>
-inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, T *out, idx ld) {
+inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, T *out, idx ld, bool add) {
     static const idx apart[VECTORS] = {0, Vector<T>::width, 2 * Vector<T>::width};
-    block<T>(vectors, K, a, b, at, apart, out, ld, false);
+    block<T>(vectors, K, a, b, at, apart, out, ld, add);
 }
 
 // How many of so many vectors the next block takes: one alone would keep the units half busy.
@@ -233,17 +233,15 @@ void pack_rows(T *packed, const T *w, idx rows, idx row_step, idx channels, idx 
                 for (idx r = 0; r < rows; r++) packed[t * ROWS + r] = w[r * row_step + tap_at[t]];
 }
 
-// One row of a tile into the maps: added to what is there except at first; bias, acc (or 0) and floor come last.
+// One row of a tile into the maps, with bias, acc (or 0) and floor.
 template <class T>
-inline void write_row(T *to, const T *sums, idx length, idx step, bool first, T bias, const T *acc, T floor) {
-    if (step == 1) {
-        if (first) for (idx p = 0; p < length; p++) to[p] = sums[p] + bias;
-        else for (idx p = 0; p < length; p++) to[p] += sums[p] + bias;
-        if (acc) for (idx p = 0; p < length; p++) to[p] += acc[p];
-        if (floor == T(0)) for (idx p = 0; p < length; p++) to[p] = at_least(floor, to[p]);
-    } else
-        for (idx p = 0; p < length; p++)
-            to[p * step] = at_least(floor, (first ? T(0) : to[p * step]) + sums[p] + bias + (acc ? acc[p * step] : T(0)));
+inline void write_row(T *to, const T *sums, idx length, idx step, T bias, const T *acc, T floor) {
+    if (step == 1 && acc)
+        for (idx p = 0; p < length; p++) to[p] = at_least(floor, sums[p] + bias + acc[p]);
+    else if (step == 1)
+        for (idx p = 0; p < length; p++) to[p] = at_least(floor, sums[p] + bias);
+    else
+        for (idx p = 0; p < length; p++) to[p * step] = at_least(floor, sums[p] + bias + (acc ? acc[p * step] : T(0)));
 }
 
 // out[n, row, place] = acc + bias + sum over channels c and taps of w[row * row_step + c * c_step + tap] times
@@ -266,7 +264,9 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
     const idx sets = parts(panels, set_panels);
     const idx shares = sets ? least(parts(strips, STRIPS), parts(2 * threads, sets)) : 1;
     const idx size = (set_panels * columns + STRIPS * ROWS) * depth;
-    Scratch<T> own(threads * size);
+    // The sums of a task stay side by side until they are whole: a row of a small map is soon at its end.
+    const idx tile = ROWS * columns, tiles = channels < source.channels ? set_panels * parts(strips, shares) : 1;
+    Scratch<T> own(threads * size), own_sums(threads * tiles * tile);
     Scratch<Piece> own_pieces(threads * n_taps * columns);
     Scratch<idx> row_at(depth);
     for (idx k = 0; k < depth; k++) row_at[k] = k * columns;
@@ -275,11 +275,12 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
         const idx panel0 = task / shares * set_panels, panel1 = least(panels, panel0 + set_panels);
         const idx strip0 = task % shares * strips / shares, strip1 = (task % shares + 1) * strips / shares;
         T *packed = own + omp_get_thread_num() * size, *a = packed + set_panels * depth * columns;
+        T *sums = own_sums + omp_get_thread_num() * tiles * tile;
         Piece *pieces = own_pieces + omp_get_thread_num() * n_taps * columns;
         Run runs[columns];
         for (idx c0 = 0; c0 < source.channels; c0 += channels) {
             const idx c1 = least(c0 + channels, source.channels), K = (c1 - c0) * n_taps;
-            const bool first = c0 == 0, last = c1 == source.channels;
+            const bool last = c1 == source.channels;
             for (idx panel = panel0; panel < panel1; panel++) {
                 const idx start = panel * columns, n_runs = runs_of(start, least(columns, places - start), h, w, runs);
                 const idx n_pieces = find_pieces(pieces, source, taps, n_taps, runs, n_runs, columns);
@@ -295,19 +296,18 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
                     const idx start = panel * columns, count = least(columns, places - start);
                     const idx n_runs = runs_of(start, count, h, w, runs);
                     for (idx s = some; s < end; s++) {
-                        T tile[ROWS * columns] __attribute__((aligned(64)));
+                        T *own_tile = sums + (tiles > 1 ? (s - strip0) * set_panels + panel - panel0 : 0) * tile;
                         block<T>(parts(count, Vector<T>::width), K, a + (s - some) * depth * ROWS,
-                                 packed + (panel - panel0) * depth * columns, row_at, tile, columns);
-                        for (idx n = 0; n < n_runs; n++) {
+                                 packed + (panel - panel0) * depth * columns, row_at, own_tile, columns, c0 > 0);
+                        for (idx n = 0; last && n < n_runs; n++) {
                             const Run &run = runs[n];
                             const idx begin = run.image * rows * target.area() +
                                               (target.top + run.i * target.step) * target.width + target.left +
                                               run.j * target.step;
                             for (idx r = s * ROWS; r < least(rows, (s + 1) * ROWS); r++) {
                                 const idx to = begin + r * target.area();
-                                write_row<T>(out + to, tile + (r - s * ROWS) * columns + run.column, run.length,
-                                             target.step, first, last && bias ? bias[r] : T(0),
-                                             last && acc ? acc + to : 0, last ? floor : floor_of<T>(false));
+                                write_row<T>(out + to, own_tile + (r - s * ROWS) * columns + run.column, run.length,
+                                             target.step, bias ? bias[r] : T(0), acc ? acc + to : 0, floor);
                             }
                         }
                     }
