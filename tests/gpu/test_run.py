@@ -191,6 +191,22 @@ def test_the_users_flags_reach_a_child():
     assert on["child"]["on"] == "cpu"
 
 
+@pytest.mark.gpu_run
+def test_the_users_compiler_flags_count_for_glue_but_for_optimisation():
+    """The image names a processor, and is none the slower to start."""
+    done = run(
+        "-m",
+        "lib.backend",
+        PIXELVAE_DEVICE="cuda",
+        THEANO_FLAGS="gcc.cxxflags=-march=x86-64-v3 -O2",
+    )
+    said = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line[0] == "c")
+    flags = said["compiler's"]
+    assert "-march=x86-64-v3 -include " in flags and "-march=x86-64 " not in flags
+    assert "-O2" not in flags and "without optimisation" in flags
+    assert "_x86-64-v3_cuda" in said["compiledir"]
+
+
 def test_of_several_cards_the_one_that_was_named(tmp_path, of_cpu):
     """Theano's batch norm and reductions would work on the first."""
     two = {"EMULATED_DEVICES": 2}
