@@ -70,7 +70,7 @@ def compiler_flags(base: str, chosen: Optional[str]) -> dict[str, str]:
         f"{theano}/gof/c_code", f"{theano}/gpuarray/c_code",
     )  # fmt: skip
     # An operation with options of its own cannot use the compiled header, and has to find these by itself.
-    environment.add_to_path("CPLUS_INCLUDE_PATH", *folders)
+    environment.add_headers(*folders)
     command = ["g++", *_THEANOS, *ours, "-x", "c++-header"]
     version = subprocess.run(["g++", "--version"], capture_output=True, text=True).stdout
     key = zlib.crc32(repr([command, version, _HEADERS, folders]).encode())

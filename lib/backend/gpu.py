@@ -40,7 +40,7 @@ def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
     os.makedirs(base, exist_ok=True)
     names = link(found.libraries, base)
     _import_pygpu(found.pygpu)
-    environment.add_to_path("CPLUS_INCLUDE_PATH", *found.headers)
+    environment.add_headers(*found.headers)
     environment.add_to_path("LIBRARY_PATH", names)
     tf32 = os.environ.get("PIXELVAE_TF32") == "1"
     environment.change("PIXELVAE_TF32", str(int(tf32)))
