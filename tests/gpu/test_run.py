@@ -218,6 +218,27 @@ def test_of_several_cards_the_one_that_was_named(tmp_path, of_cpu):
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
 
+NORMALIZED = """
+import numpy as np
+from lib.backend import device
+device.use("cuda")
+import theano, theano.tensor as T
+from lib.ops.batch_norm import BatchNorm
+values = 0.01 * np.random.RandomState(0).standard_normal((4, 3, 5, 5))  # a variance far below epsilon
+x, one, zero = T.dtensor4(), np.ones(3), np.zeros(3)
+ours = theano.function([x], BatchNorm()(x, T.constant(one), T.constant(zero))[0])(values)
+mean, variance = values.mean((0, 2, 3), keepdims=True), values.var((0, 2, 3), keepdims=True)
+print(abs(ours - (values - mean) / np.sqrt(variance + 0.01)).max())
+"""
+
+
+def test_batch_norms_epsilon_reaches_cudnn_whole():
+    """Rounded to float32 it would be wrong by 2e-8 of itself."""
+    done = run("-c", NORMALIZED)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert float(done.stdout) < 1e-14
+
+
 POISON = """
 import lib, theano, theano.tensor as T
 from lib.ops.elu import elu
