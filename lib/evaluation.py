@@ -91,14 +91,15 @@ def read(dataset: Dataset, split: str, numbers: np.ndarray) -> np.ndarray:
 class Bound:
     """The bound with α = 1, one posterior sample an image unless told otherwise.
 
-    Compiled at the first call, so that training starts without waiting for it.
+    Compiled at the first call at the latest, so that training starts without waiting for it.
     """
 
     def __init__(self, model: Model, seed: int, batch_size: int = 100):
         self._model, self.seed, self._batch_size = model, seed, batch_size
         self._function: Any = None
 
-    def _compile(self) -> None:
+    def compile(self) -> None:
+        """Compile it now."""
         images = T.tensor4("images", dtype="uint8")
         noise = noise_variables(self._model)
         terms = self._model.terms(T.cast(images, theano.config.floatX), noise)
@@ -122,7 +123,7 @@ class Bound:
             The split has fewer images.
         """
         if self._function is None:
-            self._compile()
+            self.compile()
         if not self._model.noise_shapes:
             samples = 1
         parts = units(evenly_spaced(dataset, split, images), self._batch_size)

@@ -1,5 +1,6 @@
 """A GPU that computes, on a machine without one: builds the libraries of tests/gpu/emulator/, and the environment in
-which lib finds them. Debian's pygpu and libgpuarray come from ``scripts/fetch-gpu-tools pygpu``.
+which lib finds them. Debian's pygpu and libgpuarray come from ``scripts/fetch-gpu-tools pygpu``. The image is built
+with a part of it (docker/warm-gpu-cache), without what tests need.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = Path(__file__).parent / "gpu"
@@ -63,6 +62,18 @@ def compile_library(source: str, output: Path, *options: str) -> None:
     subprocess.run(command, check=True)
 
 
+def start_only(folder: Path, cublas: Path) -> None:
+    """A driver and a cuBLAS that start without a card and compute nothing: what the real CUDA needs to compile.
+
+    cublas: the real library's file, which has all of the rest.
+    """
+    compile_library("emulator/driver.cpp", folder / "libcuda.so.1")
+    compile_library(
+        "cublas_start.c", folder / cublas.name, "-Wl,-soname,libcublas-without-device.so", "-Wl,--no-as-needed",
+        str(cublas), f"-Wl,-rpath,{cublas.parent}",
+    )  # fmt: skip
+
+
 def toolkit(folder: Path) -> Path:
     """A folder for ``PIXELVAE_CUDA`` with everything in it, as far as finding and checking looks."""
     TOOLS.mkdir(exist_ok=True)
@@ -80,6 +91,8 @@ def toolkit(folder: Path) -> Path:
 
 def environment(**variables: object) -> dict[str, str]:
     """What a process needs to run on the emulated card, beside ``variables``. Skips the test without the tools."""
+    import pytest
+
     if sys.version_info[:2] != (3, 11):
         pytest.skip("Debian's pygpu is for CPython 3.11")
     if not (TOOLS / "debian/ready").exists() or not (TOOLS / "pygpu/ready").exists():

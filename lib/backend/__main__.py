@@ -83,6 +83,10 @@ def _compiler() -> str:
 
 def _flags() -> str:
     cxx = prepare().compiler
+    if device.active():
+        import theano
+
+        return f"{theano.config.gcc.cxxflags} (without optimisation, and so without the fault in constant arrays)"
     return f"{cxx.flags} ({'cured of' if cxx.cured else 'without'} the fault in constant arrays)"
 
 

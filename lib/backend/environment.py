@@ -32,6 +32,16 @@ def add_to_path(name: str, *folders: object) -> None:
     change(name, os.pathsep.join([*ours, *(f for f in before if f not in ours)]))
 
 
+def add_headers(*folders: object) -> None:
+    """Puts folders in front of those in which g++ looks for C++'s headers.
+
+    Not the system's own, where it looks in any case: in front of the C++ library's it would hide C's headers from them.
+    """
+    add_to_path(
+        "CPLUS_INCLUDE_PATH", *(f for f in folders if os.path.realpath(str(f)) != "/usr/include")
+    )
+
+
 def take_back() -> None:
     """Gives every noted variable what the user gave it; what was set or appended since then stays."""
     for name, (before, ours) in _changes().items():

@@ -2,7 +2,8 @@
 
 What Theano compiles with g++ for a GPU only calls libgpuarray and cuDNN: glue, in which optimisation gains nothing.
 Nearly all of the time goes into headers, which are the same every time. So here they are compiled once, and the rest
-without optimisation, for any processor: the compiled code may be carried from one machine to another.
+without optimisation, for any processor: the compiled code may be carried from one machine to another. Flags of the
+user's own count for both.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Optional
 
 from lib.backend import environment
 from lib.errors import UserError
@@ -49,8 +51,10 @@ _THEANOS = (
 )  # fmt: skip
 
 
-def compiler_flags(base: str) -> dict[str, str]:
+def compiler_flags(base: str, chosen: Optional[str]) -> dict[str, str]:
     """Theano's settings for compiling glue; the headers are compiled into a folder below ``base``, once.
+
+    chosen: the user's ``gcc.cxxflags``, which come in place of a processor that every machine has.
 
     Raises UserError if g++ fails at them.
     """
@@ -58,14 +62,15 @@ def compiler_flags(base: str) -> dict[str, str]:
     import pygpu
 
     processor = ["-march=x86-64"] if platform.machine() == "x86_64" else []
-    ours = ["-g0", *processor]
+    ours = ["-g0", *(processor if chosen is None else chosen.split())]
+    ours = [flag for flag in ours if not flag.startswith("-O")]  # as Theano does
     theano = Path(str(find_spec("theano").origin)).parent  # type: ignore[union-attr]
     folders = (
         sysconfig.get_paths()["include"], np.get_include(), pygpu.get_include(),
         f"{theano}/gof/c_code", f"{theano}/gpuarray/c_code",
     )  # fmt: skip
     # An operation with options of its own cannot use the compiled header, and has to find these by itself.
-    environment.add_to_path("CPLUS_INCLUDE_PATH", *folders)
+    environment.add_headers(*folders)
     command = ["g++", *_THEANOS, *ours, "-x", "c++-header"]
     version = subprocess.run(["g++", "--version"], capture_output=True, text=True).stdout
     key = zlib.crc32(repr([command, version, _HEADERS, folders]).encode())

@@ -40,7 +40,7 @@ def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
     os.makedirs(base, exist_ok=True)
     names = link(found.libraries, base)
     _import_pygpu(found.pygpu)
-    environment.add_to_path("CPLUS_INCLUDE_PATH", *found.headers)
+    environment.add_headers(*found.headers)
     environment.add_to_path("LIBRARY_PATH", names)
     tf32 = os.environ.get("PIXELVAE_TF32") == "1"
     environment.change("PIXELVAE_TF32", str(int(tf32)))
@@ -50,16 +50,15 @@ def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
     versions = f"cuda{found.cuda[0]}.{found.cuda[1]}_cudnn{'.'.join(map(str, found.cudnn))}"
     kernels = Path(base, f"kernels_{versions}")
     kernels.mkdir(exist_ok=True)
-    compiler = {} if "gcc.cxxflags" in given else glue.compiler_flags(base)
-    cxxflags = given.get("gcc.cxxflags", compiler.get("gcc.cxxflags", ""))
-    # Theano has one setting for the device, and here its number is settled already.
-    given = {name: value for name, value in given.items() if name != "device"}
+    compiler = glue.compiler_flags(base, given.get("gcc.cxxflags"))
+    # The user's flags are among the compiler's. Theano has one setting for the device: its number is settled already.
+    given = {name: value for name, value in given.items() if name not in ("device", "gcc.cxxflags")}
     flags.set_defaults(
         {
             "device": "cuda",
             "print_active_device": "False",
             # Of several CUDAs, each has its own compiled code and kernels.
-            "compiledir_format": f"{flags.compiledir_format(flags.march(cxxflags))}_{versions}",
+            "compiledir_format": f"{flags.compiledir_format(flags.march(compiler['gcc.cxxflags']))}_{versions}",
             "gpuarray.cache_path": str(kernels),
             **compiler,
             "cuda.include_path": str(found.headers[0]),

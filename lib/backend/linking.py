@@ -11,7 +11,7 @@ import ctypes
 import subprocess
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lib.errors import UserError
@@ -38,30 +38,44 @@ extern "C" int cuDeviceGetAttribute(int *value, int attribute, int device) {
 
 
 def link(libraries: Mapping[str, Path], base: str) -> Path:
-    """Loads a stand-in for each library that is opened by name; returns the folder with all names.
+    """Loads a stand-in for each library that is opened by name; returns the folder with the names that are linked.
 
-    libraries: files by name, as :func:`lib.backend.cuda.find` loaded them. base: where the folder is made, once for
-    each set of libraries.
+    libraries: files by name, as :func:`lib.backend.cuda.find` loaded them. base: where the folders are made, once for
+    each set of libraries. What is compiled notes the folder that it was linked in, so the driver, another on each
+    machine, has no part in that one's name.
 
     Raises UserError where the compiler fails.
     """
-    key = zlib.crc32(repr([_CODE, sorted(libraries.items())]).encode())
-    folder = Path(base) / f"cuda_{key:08x}"
+
+    def compiled(folder: Path) -> None:
+        for name in _OPENED:
+            _compile(name, libraries[name], folder / f"lib{name}.so")
+
+    def linked(folder: Path) -> None:
+        for name in _LINKED:
+            (folder / f"lib{name}.so").symlink_to(libraries[name].resolve())
+
+    opened = _once(
+        "opened", [_CODE, *((name, libraries[name]) for name in _OPENED)], base, compiled
+    )
+    for name in _OPENED:
+        ctypes.CDLL(str(opened / f"lib{name}.so"))
+    return _once("linked", [(name, libraries[name]) for name in _LINKED], base, linked)
+
+
+def _once(what: str, key: list, base: str, fill: Callable[[Path], None]) -> Path:
+    """A folder below ``base`` that is filled if it is not there, for each key."""
+    folder = Path(base) / f"{what}_{zlib.crc32(repr(key).encode()):08x}"
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=base) as temporary:
-            made = Path(temporary) / "names"
+            made = Path(temporary) / "made"
             made.mkdir()
-            for name in _OPENED:
-                _compile(name, libraries[name], made / f"lib{name}.so")
-            for name in _LINKED:
-                (made / f"lib{name}.so").symlink_to(libraries[name].resolve())
+            fill(made)
             try:
                 made.rename(folder)
             except OSError:
                 if not folder.exists():  # else another process was faster
                     raise
-    for name in _OPENED:
-        ctypes.CDLL(str(folder / f"lib{name}.so"))
     return folder
 
 

@@ -123,13 +123,14 @@ class TrainingStep:
         inputs, outputs, gradients = self.losses()
         self.names = list(outputs)[1:]
         # What ranks add up: the gradient, cost and terms, and room for their votes.
-        means = T.stack([T.cast(mean, theano.config.floatX) for mean in outputs.values()])
+        means = [T.cast(mean, theano.config.floatX) for mean in outputs.values()]
         first = np.zeros(self._size + len(outputs) + VOTES, theano.config.floatX)
         self._message = theano.shared(first, name="message", borrow=True)
         if native():
-            message = Pack()(self._message, *gradients, means)
-        else:
-            message = T.concatenate([g.flatten() for g in gradients] + [means, first[-VOTES:]])
+            message = Pack()(self._message, *gradients, T.stack(means))
+        else:  # where numbers of a GPU's would be stacked on the host
+            parts = [part.flatten() for part in (*gradients, *means)]
+            message = T.concatenate([*parts, first[-VOTES:]])
         self._losses = theano.function(
             [*inputs, *self._scalars.values()],
             updates=[(self._message, message)],

@@ -1,8 +1,8 @@
 """compile_step.py MODEL: compiles a model's training step for a GPU that computes nothing, and says what is where.
 
-For tests/gpu/test_compile.py, which prepares the environment. The last line is JSON: how many nodes of the step work
-on the device, which transfers there are, and all other nodes by operation, type of result and number
-(:class:`lib.backend.placement.Placement`).
+For tests/gpu/test_compile.py, which prepares the environment; docker/warm-gpu-cache has a part of it. The last line is
+JSON: how many nodes of the step work on the device, which transfers there are, and all other nodes by operation, type
+of result and number (:class:`lib.backend.placement.Placement`).
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,12 +49,8 @@ def environment(tmp_path_factory):
     if sys.version_info[:2] != (3, 11):
         pytest.skip("Debian's pygpu is for CPython 3.11")
     folder = tmp_path_factory.mktemp("driver")
-    emulated_gpu.compile_library("emulator/driver.cpp", folder / "libcuda.so.1")
-    (real,) = cuda.glob("nvidia/cublas/lib/libcublas.so.*")
-    emulated_gpu.compile_library(
-        "cublas_start.c", folder / real.name, "-Wl,-soname,libcublas-without-device.so", "-Wl,--no-as-needed",
-        str(real), f"-Wl,-rpath,{real.parent}",
-    )  # fmt: skip
+    (cublas,) = cuda.glob("nvidia/cublas/lib/libcublas.so.*")
+    emulated_gpu.start_only(folder, cublas)
     cache = TOOLS / "theano"
     cache.mkdir(exist_ok=True)
     return {
@@ -64,14 +61,19 @@ def environment(tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("model", [*VARIANTS, "64px_small"])
-def test_a_training_step_compiles_and_stays_on_the_device(environment, model):
+def compiled(model, environment):
+    """The lines that compile_step.py prints."""
     done = subprocess.run(
         [sys.executable, ROOT / "tests/gpu/compile_step.py", model],
         cwd=ROOT, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    said, *_, last = done.stdout.splitlines()
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("model", [*VARIANTS, "64px_small"])
+def test_a_training_step_compiles_and_stays_on_the_device(environment, model):
+    said, *_, last = compiled(model, environment)
     assert said.startswith("on emulated GPU (compute capability 9.0), CUDA 1")
     places = json.loads(last)
     host = sum(places["host"].values())
@@ -87,3 +89,21 @@ def test_a_training_step_compiles_and_stays_on_the_device(environment, model):
     noises = {"gated-pixelcnn": 0, "64px_small": 2}.get(model, 1)
     assert sum("uint8, 4D" in kind for kind in inputs) == 1 and len(inputs) == 1 + noises
     assert places["device"] > 10 * host
+
+
+def test_another_card_with_another_driver_finds_what_was_compiled(environment, tmp_path):
+    """As in the image, whose cache is filled where there is no card."""
+    driver, debian = environment["PIXELVAE_CUDA"].split(os.pathsep)
+    shutil.copytree(driver, tmp_path / "driver")
+    other = {
+        "PIXELVAE_CUDA": f"{tmp_path / 'driver'}{os.pathsep}{debian}",
+        "EMULATED_CAPABILITY": "8.6",
+    }
+
+    def modules():
+        return set(TOOLS.glob("theano/compiledir_*/*/key.pkl"))
+
+    compiled("conv-vae", environment)
+    before = modules()
+    said, *_ = compiled("conv-vae", {**environment, **other})
+    assert "compute capability 8.6" in said and before and modules() == before

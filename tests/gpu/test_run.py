@@ -191,6 +191,22 @@ def test_the_users_flags_reach_a_child():
     assert on["child"]["on"] == "cpu"
 
 
+@pytest.mark.gpu_run
+def test_the_users_compiler_flags_count_for_glue_but_for_optimisation():
+    """The image names a processor, and is none the slower to start."""
+    done = run(
+        "-m",
+        "lib.backend",
+        PIXELVAE_DEVICE="cuda",
+        THEANO_FLAGS="gcc.cxxflags=-march=x86-64-v3 -O2",
+    )
+    said = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line[0] == "c")
+    flags = said["compiler's"]
+    assert "-march=x86-64-v3 -include " in flags and "-march=x86-64 " not in flags
+    assert "-O2" not in flags and "without optimisation" in flags
+    assert "_x86-64-v3_cuda" in said["compiledir"]
+
+
 def test_of_several_cards_the_one_that_was_named(tmp_path, of_cpu):
     """Theano's batch norm and reductions would work on the first."""
     two = {"EMULATED_DEVICES": 2}
@@ -200,6 +216,27 @@ def test_of_several_cards_the_one_that_was_named(tmp_path, of_cpu):
     agree(compute(tmp_path / "device", cases, PIXELVAE_DEVICE="cuda1", **two), of_cpu(cases), cases)
     done = run("experiments/mnist_pixelvae.py", "replay", "nowhere.npz", "--device", "cuda2", **two)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+NORMALIZED = """
+import numpy as np
+from lib.backend import device
+device.use("cuda")
+import theano, theano.tensor as T
+from lib.ops.batch_norm import BatchNorm
+values = 0.01 * np.random.RandomState(0).standard_normal((4, 3, 5, 5))  # a variance far below epsilon
+x, one, zero = T.dtensor4(), np.ones(3), np.zeros(3)
+ours = theano.function([x], BatchNorm()(x, T.constant(one), T.constant(zero))[0])(values)
+mean, variance = values.mean((0, 2, 3), keepdims=True), values.var((0, 2, 3), keepdims=True)
+print(abs(ours - (values - mean) / np.sqrt(variance + 0.01)).max())
+"""
+
+
+def test_batch_norms_epsilon_reaches_cudnn_whole():
+    """Rounded to float32 it would be wrong by 2e-8 of itself."""
+    done = run("-c", NORMALIZED)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert float(done.stdout) < 1e-14
 
 
 POISON = """

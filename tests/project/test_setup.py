@@ -78,7 +78,9 @@ def test_container_and_conda_bring_the_reference_python():
 
 
 def test_versions_stand_in_one_place():
-    packaging = ("docker/entrypoint", "docker/verify", "docker/warm-cache", "scripts/make-bundle")
+    packaging = (
+        "docker/entrypoint", "docker/verify", "docker/warm-cache", "docker/warm-gpu-cache", "scripts/make-bundle",
+    )  # fmt: skip
     for file in (
         "environment.yml",
         "Dockerfile",
@@ -96,7 +98,7 @@ def test_what_the_image_copies_and_runs_is_there():
     for line in re.findall(r"^COPY (?!--from|--chown=pixelvae \. )(.*)", dockerfile, re.M):
         for source in line.split()[:-1]:
             assert (ROOT / source).exists() and source not in ignored, source
-    for script in ("docker/entrypoint", "docker/warm-cache"):
+    for script in ("docker/entrypoint", "docker/warm-cache", "docker/warm-gpu-cache"):
         assert script in dockerfile
         assert os.access(ROOT / script, os.X_OK)
     folder = re.search(r"^WORKDIR (\S+)", dockerfile, re.M).group(1)

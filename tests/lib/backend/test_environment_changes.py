@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -58,6 +59,15 @@ def test_folders_come_in_front_once():
     os.environ["PATHS"] = "/b:/c"
     environment.add_to_path("PATHS", "/a", "/b")
     assert os.environ["PATHS"] == "/a:/b:/c"
+
+
+def test_cpp_still_finds_the_headers_of_c(tmp_path):
+    """Where Debian's packages put libgpuarray's, CUDA's or cuDNN's headers among the system's."""
+    os.environ["PATH"] = os.defpath
+    environment.add_headers("/usr/include", tmp_path)
+    assert os.environ["CPLUS_INCLUDE_PATH"] == str(tmp_path)
+    command = ["g++", "-E", "-x", "c++", "-", "-o", os.devnull]
+    assert subprocess.run(command, input=b"#include <cstdlib>", env=os.environ).returncode == 0
 
 
 def test_a_note_that_is_not_ours_is_ignored():
