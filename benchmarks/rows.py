@@ -154,15 +154,20 @@ def _first_step(command, files, environment=None) -> float:
         return time.perf_counter() - start
 
 
-def peak_memory(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
-    """The most memory that a process held while it compiled and trained."""
-    peaks = []
-    with batch_files(settings) as files:
-        for command in (ours(), pytorch()):
-            with Worker(command) as worker:
-                peaks.append(worker.ask(job=_STEP, **files, repeat=3)["peak_memory"])
-    here, theirs = peaks
-    return [Result(what, "MiB", here, theirs, ratio=theirs / here)]
+def peak_memory(cases: Sequence[tuple[str, str, Callable]], *, effort: Effort) -> list[Result]:
+    """The most memory that a process held while it compiled and trained: what, job and files of each case."""
+    results = []
+    for what, job, make_files in cases:
+        peaks = []
+        with make_files() as files:
+            for command in (ours(), pytorch()):
+                with Worker(command) as worker:
+                    peaks.append(worker.ask(job=job, **files, repeat=3)["peak_memory"])
+        here, theirs = peaks
+        results.append(
+            Result(f"peak memory of training, {what}", "MiB", here, theirs, ratio=theirs / here, at_least=1)
+        )  # fmt: skip
+    return results
 
 
 def memory_growth(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
@@ -242,6 +247,15 @@ ROWS = {
     "sampling": partial(side_by_side, *_CACHED, 100, "here, naive", "naive_sampling"),
     "sampling-torch": partial(side_by_side, *_CACHED, 50, "PyTorch", "naive_sampling"),
     "first-step": partial(first_step, "from the start to the first training step", PAPER),
-    "memory": partial(peak_memory, "peak memory of training", PAPER),
+    "memory": partial(
+        peak_memory,
+        [
+            ("L = 12, D = 32", _STEP, partial(batch_files, PAPER)),
+            *(
+                (f"`{name}`, batch {batch}", "preset_step", partial(preset_files, name, batch))
+                for name, batch in (("32px_small", 16), ("64px_small", 8))
+            ),
+        ],
+    ),
     "growth": partial(memory_growth, "memory growth over 1,000 training steps", _SMALL),
 }
