@@ -103,8 +103,9 @@ def test_importance_weighting_only_lowers_the_bound(name):
 
 @orderings
 def test_the_papers_order_holds_for_the_whole_test_set(better, worse):
-    a, b = (recorded(name)["test"]["bound"] for name in (better, worse))
-    assert b["mean"] - a["mean"] > 2 * (a["se"] ** 2 + b["se"] ** 2) ** 0.5
+    """By how much is for the next test: both bounds are of the same images, so their errors are mostly shared."""
+    a, b = (recorded(name)["test"]["bound"]["mean"] for name in (better, worse))
+    assert b > a
 
 
 @orderings
