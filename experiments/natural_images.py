@@ -42,7 +42,6 @@ def parse(argv: list[str]):
         "ablations", help="train the models of section 4.2 and record what they reach"
     )
     _comparison_options(p)
-    p.add_argument("options", nargs="*", help="after --: more options for each training")
     p.set_defaults(function=ablations)
 
     p = commands.add_parser(
@@ -50,7 +49,7 @@ def parse(argv: list[str]):
     )
     _comparison_options(p)
     p.add_argument("--try", dest="tries", action="append", required=True, metavar="OPTIONS",
-                   help='one more training: --try="--learning-rate 1e-3"; the preset as it is comes first')  # fmt: skip
+                   help='one more training: --try="--learning-rate 1e-3"; the one without it comes first')  # fmt: skip
     p.set_defaults(function=race)
     return parser.parse_args(argv)
 
@@ -65,6 +64,7 @@ def _comparison_options(p: ArgumentParser) -> None:
         "--preset", choices=list(EXPERIMENT.presets), default="32px_few_cores", help="of two levels"
     )
     p.add_argument("--data", default=DATA, help="a folder or zip of pictures")
+    p.add_argument("options", nargs="*", help="after --: more options for each training")
     add_into_option(p)
 
 
@@ -121,19 +121,18 @@ MODELS: Mapping[str, Sequence[str]] = {
 
 def ablations(arguments) -> int:
     """Trains the models of section 4.2, each resumed where it stopped, then writes record and pages."""
-    told = ["--", *arguments.options] if arguments.options else []
-    return _compare(arguments, MODELS, arguments.options, told, ABLATIONS)
+    return _compare(arguments, MODELS, [], ABLATIONS)
 
 
 def race(arguments) -> int:
     """Trains a preset as it is and with each of some options, then writes record and pages."""
     tries = [("as it is", ()), *((words, shlex.split(words)) for words in arguments.tries)]
     told = [f"--try={words}" for words in arguments.tries]
-    return _compare(arguments, dict(tries), [], told, RACE)
+    return _compare(arguments, dict(tries), told, RACE)
 
 
-def _compare(arguments, options, words: Sequence[str], told: Sequence[str], record: Path) -> int:
-    words = ["--preset", arguments.preset, "--data", arguments.data, *words]
+def _compare(arguments, options, told: Sequence[str], record: Path) -> int:
+    words = ["--preset", arguments.preset, "--data", arguments.data, *arguments.options]
     comparison = EqualCost(
         EXPERIMENT, options, words, arguments.out, arguments.minutes, arguments.seeds
     )
@@ -151,6 +150,7 @@ def _record(comparison: EqualCost, arguments, told: Sequence[str], record: Path)
     line = [arguments.command, "--out", f"runs/{record.stem}", "--minutes", arguments.minutes]
     line += ["--seeds", *arguments.seeds, "--preset", arguments.preset]
     line += ["--data", arguments.data, *told]
+    line += ["--", *arguments.options] if arguments.options else []
     command_line = f"python experiments/natural_images.py {shlex.join(map(str, line))}"
     file = arguments.into / record
     with user_errors(f"cannot write {file}"):

@@ -203,8 +203,9 @@ def _race(record: Record | None) -> Iterator[str]:
     yield ""
     yield text(
         f"""
-        The preset `{record["preset"]}` as it is and with other settings, each for {record["minutes"]} minutes of
-        processor time; judged by the validation set alone. A start, not an end: what is ahead here need not stay so.
+        The preset `{record["preset"]}`, with the options at the end of the command, as it is and with other settings,
+        each for {record["minutes"]} minutes of processor time; judged by the validation set alone. A start, not an
+        end: what is ahead here need not stay so.
         """
     )
     yield ""

@@ -171,14 +171,15 @@ def test_ablations_are_trained_at_equal_cost(trained, photographs, tmp_path):
 def test_a_race_tries_other_settings_and_is_judged_by_validation(trained, photographs, tmp_path):
     words = ["race", "--out", tmp_path / "runs", "--minutes", 1, "--try=--learning-rate 1e-3"]
     words += ["--preset", "tiny", "--data", photographs, "--into", tmp_path / "into"]
-    assert section(*words) == 0
+    assert section(*words, "--", "--learning-rate", 2e-3, "--free-bits", 4) == 0
     assert [o.iterations for o in trained] == [120, 480]
-    assert [o.learning_rate for o in trained] == [3e-3, 1e-3]
+    assert [(o.learning_rate, o.free_bits) for o in trained] == [(2e-3, 4), (1e-3, 4)]
     assert [Path(o.out).name for o in trained] == ["as-it-is-0", "learning-rate-1e-3-0"]
     record = json.loads((tmp_path / "into" / RACE).read_text())
     assert [r["name"] for r in record["runs"]] == ["as it is", "--learning-rate 1e-3"]
     told = natural_images.parse(shlex.split(record["command"])[2:])
     assert (told.minutes, told.tries) == (1, ["--learning-rate 1e-3"])
+    assert told.options == ["--learning-rate", "0.002", "--free-bits", "4"]
     page = (tmp_path / "into/docs/natural-images.md").read_text()
     part = page.partition("## A race of settings")[2]
     assert "| `--learning-rate 1e-3` | 0 | 0.125 s |" in part

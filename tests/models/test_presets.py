@@ -171,8 +171,8 @@ def test_one_level_is_the_two_level_network_without_its_middle_latent():
         ("32px_big", 300_000, dict(learning_rate=1e-3)),
         ("64px_big_onelevel", 25_000, dict(alpha1=0.5)),
         ("mnist_256", 5_000, dict(alpha1=1.0, learning_rate=1e-3)),
-        ("32px_few_cores", 1_000, dict(alpha1=1.0, alpha2=0.5, learning_rate=3e-3)),
-        ("64px_few_cores", 4_000, dict(alpha2=1.0, sigma_floor=0.0, learning_rate=1.5e-3)),
+        ("32px_few_cores", 1_000, dict(alpha1=1.0, alpha2=0.5, learning_rate=4e-3)),
+        ("64px_few_cores", 4_000, dict(alpha2=1.0, sigma_floor=0.0, learning_rate=2e-3)),
     ],
 )
 def test_schedules(name, t, expected):
