@@ -121,17 +121,17 @@ MODELS: Mapping[str, Sequence[str]] = {
 
 def ablations(arguments) -> int:
     """Trains the models of section 4.2, each resumed where it stopped, then writes record and pages."""
-    return _compare(arguments, MODELS, [], ABLATIONS)
+    return _compare(arguments, MODELS, ABLATIONS)
 
 
 def race(arguments) -> int:
     """Trains a preset as it is and with each of some options, then writes record and pages."""
     tries = [("as it is", ()), *((words, shlex.split(words)) for words in arguments.tries)]
     told = [f"--try={words}" for words in arguments.tries]
-    return _compare(arguments, dict(tries), told, RACE)
+    return _compare(arguments, dict(tries), RACE, told)
 
 
-def _compare(arguments, options, told: Sequence[str], record: Path) -> int:
+def _compare(arguments, options, record: Path, told: Sequence[str] = ()) -> int:
     words = ["--preset", arguments.preset, "--data", arguments.data, *arguments.options]
     comparison = EqualCost(
         EXPERIMENT, options, words, arguments.out, arguments.minutes, arguments.seeds

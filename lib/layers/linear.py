@@ -35,6 +35,5 @@ class Linear:
 
     def __call__(self, x):
         w = WeightNorm(1)(self.v.dimshuffle(0, 1, "x"), self.g)
-        return (
-            T.dot(x, w.flatten(2).T) + self.b
-        )  # not w[:, :, 0], whose gradient is copied into zeros
+        # Not w[:, :, 0], whose gradient is copied into zeros.
+        return T.dot(x, w.flatten(2).T) + self.b

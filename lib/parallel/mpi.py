@@ -21,9 +21,7 @@ from lib.parallel.attendant import Attendant
 from lib.parallel.launch import forget
 
 GRACE_S = 5.0  # that a rank that failed waits for the others to fail as well
-FORWARD_S = (
-    1.0  # that the launcher has for last words: on an abort, it drops what it has not read yet
-)
+FORWARD_S = 1.0  # that the launcher has for last words: an abort drops what it has not read
 _SPIN_S = 1e-3  # what is over by then is waited for without sleeping
 
 

@@ -128,7 +128,7 @@ class TrainingStep:
         self._message = theano.shared(first, name="message", borrow=True)
         if native():
             message = Pack()(self._message, *gradients, T.stack(means))
-        else:  # where numbers of a GPU's would be stacked on the host
+        else:  # without T.stack, for which a GPU's numbers would go to the host and back
             parts = [part.flatten() for part in (*gradients, *means)]
             message = T.concatenate([*parts, first[-VOTES:]])
         self._losses = theano.function(

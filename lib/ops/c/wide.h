@@ -294,12 +294,12 @@ void product(idx N, const T *in, Maps source, const Tap *taps, const idx *tap_at
                               least(ROWS, rows - s * ROWS), row_step, c1 - c0, c_step, tap_at, n_taps);
                 for (idx panel = panel0; panel < panel1; panel++) {
                     const idx start = panel * columns, count = least(columns, places - start);
-                    const idx n_runs = runs_of(start, count, h, w, runs);
+                    const idx n_runs = last ? runs_of(start, count, h, w, runs) : 0;  // until then nothing is written
                     for (idx s = some; s < end; s++) {
                         T *own_tile = sums + (tiles > 1 ? (s - strip0) * set_panels + panel - panel0 : 0) * tile;
                         block<T>(parts(count, Vector<T>::width), K, a + (s - some) * depth * ROWS,
                                  packed + (panel - panel0) * depth * columns, row_at, own_tile, columns, c0 > 0);
-                        for (idx n = 0; last && n < n_runs; n++) {
+                        for (idx n = 0; n < n_runs; n++) {
                             const Run &run = runs[n];
                             const idx begin = run.image * rows * target.area() +
                                               (target.top + run.i * target.step) * target.width + target.left +

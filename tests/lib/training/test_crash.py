@@ -53,10 +53,9 @@ def start(folder, iterations=ITERATIONS, before=lambda: None):
         return pid, reader
     status = 1
     try:
+        # Where it hangs, it says where, then dies.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        faulthandler.register(
-            signal.SIGALRM, file=os.dup(2), chain=True
-        )  # says where it is, then dies
+        faulthandler.register(signal.SIGALRM, file=os.dup(2), chain=True)
         signal.alarm(LATE)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
