@@ -4,7 +4,6 @@
 python experiments/mnist_table1.py train --preset few-cores --out runs/table1
 python experiments/mnist_table1.py ship runs/table1/*-vae runs/table1/gated-pixelcnn
 python experiments/mnist_table1.py measure conv-vae pixelvae
-python experiments/mnist_table1.py checkpoint runs/table1/conv-vae
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def _model(name: str, r: Record, ablations: Record | None) -> Iterator[str]:
     yield ""
     yield text(
         f"""
-        The same command goes on where it stopped, from a run's folder; `--iterations` may grow. Then
+        The same command goes on where it stopped, from a run's folder; `--iterations` may change. Then
         `python experiments/natural_images.py ship runs/{name}` writes weights, record, pictures and this page anew.
         """
     )

@@ -62,8 +62,8 @@ class Run:
         ----------
         config
             `{"settings": {...}, "environment": {...}}`. The settings must be those of the
-            checkpoint, but for `iterations`, which may grow, and the data's name, if its checksum
-            is the same (:mod:`lib.runs.settings`). Where the run began, `from`, is the
+            checkpoint, but for what :func:`lib.runs.settings.differences` lets change, such as
+            `iterations` and the data's name, if its checksum is the same. Where the run began, `from`, is the
             checkpoint's. The environment (:func:`environment_record`) is only written down.
         resume
             False refuses a folder that holds a checkpoint.
@@ -282,7 +282,7 @@ def _last_iteration(folder: Path, config: Mapping[str, Any], resume: bool) -> in
         saved, iteration = header["config"]["settings"], int(header["iteration"])
         if "from" in saved:  # the weights that the run began with: they are not needed again
             config["settings"]["from"] = saved["from"]
-        changes = differences(saved, json.loads(to_json(config["settings"])))
+        changes = differences(saved, json.loads(to_json(config["settings"])), iteration)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise UserError(
             f"cannot go on from {path}: its header lacks settings or iteration"

@@ -27,6 +27,16 @@ def test_what_leaves_the_steps_so_far_as_they_are_may_change(changes):
     assert differences(SAVED, {**SAVED, **changes}) == []
 
 
+def test_iterations_may_become_fewer_but_for_those_that_were_reached():
+    def changes(iterations, reached):
+        return differences(SAVED, {**SAVED, "iterations": iterations}, reached)
+
+    assert changes(7, reached=7) == []
+    assert changes(6, reached=7) == ["iterations: 10 → 6"]
+    assert changes(10, reached=10) == []
+    assert changes(9, reached=10) == ["iterations: 10 → 9"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
