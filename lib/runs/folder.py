@@ -62,9 +62,9 @@ class Run:
         ----------
         config
             `{"settings": {...}, "environment": {...}}`. The settings must be those of the
-            checkpoint, but for what :func:`lib.runs.settings.differences` lets change, such as
-            `iterations` and the data's name, if its checksum is the same. Where the run began, `from`, is the
-            checkpoint's. The environment (:func:`environment_record`) is only written down.
+            checkpoint, but for what :func:`lib.runs.settings.differences` lets change. Where the run
+            began, `from`, is the checkpoint's. The environment (:func:`environment_record`) is only
+            written down.
         resume
             False refuses a folder that holds a checkpoint.
         columns

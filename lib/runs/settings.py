@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,14 +11,14 @@ from lib.errors import UserError
 
 
 def differences(
-    saved: Mapping[str, Any], asked: Mapping[str, Any], reached: int | None = None
+    saved: Mapping[str, Any], asked: Mapping[str, Any], reached: float = math.inf
 ) -> list[str]:
     """Settings that differ, each as `name: saved → asked`.
 
-    What leaves the steps so far as they are may change: `iterations`, but not to fewer than a run has
-    ``reached`` already, the decay of an average, unless there was none, and a cool-down. The data's
-    checksum says which images they are, so that its name, which may be only a place, is not a setting
-    of its own.
+    What leaves the steps so far as they are may change: `iterations`, but not to fewer than the run has
+    ``reached`` (by default all that were asked), the decay of an average, unless there was none, and a
+    cool-down. The data's checksum says which images they are, so that its name, which may be only a
+    place, is not a setting of its own.
     """
     saved, asked = _flatten(saved), _flatten(asked)
     if saved.get("data.checksum", 0) == asked.get("data.checksum", 1):
@@ -27,7 +28,7 @@ def differences(
     for name in sorted({*saved, *asked}):
         old, new = saved.get(name, "unset"), asked.get(name, "unset")
         if name == "iterations" and isinstance(old, int) and isinstance(new, int):
-            allowed = new >= (old if reached is None else min(old, reached))
+            allowed = new >= min(old, reached)
         elif name == "average_decay" and isinstance(old, float) and isinstance(new, float):
             allowed = True
         else:
