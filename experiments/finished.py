@@ -12,6 +12,14 @@ from experiments.invocations import training_command
 from lib.errors import UserError
 
 
+def finished_folders(folder: Path) -> list[Path]:
+    """The folders of finished runs in a folder, by name. Raises UserError where there are none."""
+    folders = sorted(path.parent for path in folder.glob("*/results.json"))
+    if not folders:
+        raise UserError(f"{folder} holds no finished run")
+    return folders
+
+
 def finished_run(folder: Path, experiment: Experiment, told: Sequence[str]) -> dict[str, Any]:
     """What a finished run was and reached, in the model's unit, for records.
 

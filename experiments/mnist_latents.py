@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Figure 5: digits in a latent space of two dimensions, PixelVAE against the convolutional VAE.
 
-python experiments/mnist_latents.py train --out runs/latents
+python experiments/mnist_latents.py train --seeds 0 1 2 --out runs/latents
 python experiments/mnist_latents.py record runs/latents
 python experiments/mnist_latents.py plot
-python experiments/mnist_latents.py explore runs/latents/gated-pixelvae
+python experiments/mnist_latents.py explore runs/latents/gated-pixelvae-seed0
 
 The fixed binarized MNIST has no labels and another order than MNIST. So the latent means are those of MNIST's own
 labelled images (50,000 / 10,000 / 10,000), each pixel binarized once with its grey value as the probability.
@@ -12,6 +12,7 @@ labelled images (50,000 / 10,000 / 10,000), each pixel binarized once with its g
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -19,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.finished import finished_run
+from experiments.finished import finished_folders, finished_run
 from experiments.jobs import run_all
 from experiments.mnist_pixelvae import EXPERIMENT
-from lib.console.command import ArgumentParser, main, positive_int
+from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
 from lib.console.progress import say
 from lib.errors import UserError
 from lib.parallel.world import on_rank_0
@@ -39,9 +40,16 @@ def parse(argv: list[str]):
     commands = parser.add_subparsers(dest="command", required=True)
 
     p = commands.add_parser("train", help="train both models with K = 2, then record and plot")
+    p.add_argument(
+        "--seeds",
+        type=non_negative_int,
+        nargs="+",
+        default=[0],
+        help="one run for each (default: 0)",
+    )
     p.add_argument("--preset", choices=list(MNIST.presets), default="paper")
     p.add_argument("--data", default="binarized_mnist")
-    p.add_argument("--out", default="runs/latents", help="a folder with one run a model")
+    p.add_argument("--out", default="runs/latents", help="a folder with one run a model and seed")
     p.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
     p.add_argument("--into", type=Path, metavar="FOLDER", help="where to record (default: --out)")
     p.add_argument("options", nargs="*", help="after --: more options for each training")
@@ -68,12 +76,13 @@ def parse(argv: list[str]):
 
 
 def train(arguments) -> int:
-    """Trains both models, then records and plots."""
+    """Trains both models with each seed, then records and plots."""
     script = str(ROOT / "experiments" / "mnist_pixelvae.py")
     commands = [
         [sys.executable, script, "train", "--model", model, "--preset", arguments.preset, "--latent-dim", "2",
-         "--data", arguments.data, "--out", str(Path(arguments.out) / model), *arguments.options]
-        for model in MODELS
+         "--data", arguments.data, "--seed", str(seed), "--out", str(Path(arguments.out) / f"{model}-seed{seed}"),
+         *arguments.options]
+        for seed, model in itertools.product(arguments.seeds, MODELS)
     ]  # fmt: skip
     status = run_all(commands, arguments.jobs)
     if not status:
@@ -133,36 +142,46 @@ def load_plane(folder: Path) -> Any:
 
 @on_rank_0
 def record(arguments) -> None:
-    """Writes ``figure5.json`` and the test set's latent means, and draws them.
+    """Writes ``figure5.json`` from all finished runs in a folder and, of each model's first seed, the test set's
+    latent means; and draws these.
 
-    Raises UserError without finished runs.
+    Raises UserError where there are no finished runs, or none of one of the models.
     """
     from lib.files.atomic import atomic_write, write_json
 
-    runs, images = [], {split: labelled_images(split) for split in ("train", "valid", "test")}
+    folders = finished_folders(Path(arguments.out))
+    runs = [finished_run(folder, EXPERIMENT, ("model", "layers")) for folder in folders]
+    missing = set(MODELS) - {run["model"] for run in runs}
+    if missing:
+        raise UserError(f"{arguments.out} holds no finished run of {sorted(missing)[0]}")
+    images = {split: labelled_images(split) for split in ("train", "valid", "test")}
     labels = {split: pair[1] for split, pair in images.items()}
     arguments.into.mkdir(parents=True, exist_ok=True)
-    for name in MODELS:
-        folder = Path(arguments.out) / name
-        run = finished_run(folder, EXPERIMENT, ("model", "layers"))
+    ordered = sorted(zip(runs, folders), key=lambda pair: (pair[0]["model"], pair[0]["seed"]))
+    drawn = set()
+    for run, folder in ordered:
         model = load_plane(folder)
         latents = {split: latent_means(model, pair[0]) for split, pair in images.items()}
         run.update(neighbour_errors(latents, labels), bound=run["test"]["bound"])
-        say(f"{name}: k = {run['k']}, test error {100 * run['test_error']:.1f} %")
-        with atomic_write(arguments.into / f"{name}.npz") as file:
-            np.savez_compressed(
-                file,
-                latents=latents["test"].astype("float32"),
-                labels=labels["test"].astype("uint8"),
-            )
-        runs.append(run)
-    write_json(arguments.into / "figure5.json", runs)
+        say(f"{folder.name}: k = {run['k']}, test error {100 * run['test_error']:.1f} %")
+        if run["model"] not in drawn:
+            drawn.add(run["model"])
+            with atomic_write(arguments.into / f"{run['model']}.npz") as file:
+                np.savez_compressed(
+                    file,
+                    latents=latents["test"].astype("float32"),
+                    labels=labels["test"].astype("uint8"),
+                )
+    write_json(arguments.into / "figure5.json", [run for run, _ in ordered])
     plot(arguments)
 
 
 @on_rank_0
 def plot(arguments) -> None:
-    """Draws figure 5 from the recorded errors and latent means; raises UserError where there are none."""
+    """Draws figure 5 from the recorded errors and latent means, each model with its first seed.
+
+    Raises UserError where there are none.
+    """
     from matplotlib.figure import Figure
 
     from lib.files.atomic import atomic_write, user_errors
@@ -170,15 +189,15 @@ def plot(arguments) -> None:
     path = arguments.into / "figure5.json"
     with user_errors(f"cannot read {path}"):
         runs = json.loads(path.read_text())
-    figure = Figure(figsize=(6 * len(runs), 5.5))
-    for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
-        path = arguments.into / f"{run['model']}.npz"
+    first = {run["model"]: run for run in reversed(runs)}
+    figure = Figure(figsize=(6 * len(MODELS), 5.5))
+    for axes, name in zip(figure.subplots(1, len(MODELS)), MODELS):
+        path = arguments.into / f"{name}.npz"
         with user_errors(f"cannot read {path}"), np.load(path, allow_pickle=False) as arrays:
             points, digits = arrays["latents"], arrays["labels"]
         drawn = axes.scatter(*points.T, c=digits, cmap="tab10", vmin=-0.5, vmax=9.5, s=2)
-        axes.set(
-            title=f"{run['model']}: {100 * run['test_error']:.1f} % error", xlabel="z₁", ylabel="z₂"
-        )
+        error = 100 * first[name]["test_error"]
+        axes.set(title=f"{name}: {error:.1f} % error", xlabel="z₁", ylabel="z₂")
     figure.colorbar(drawn, ticks=range(10), label="digit")
     figure.tight_layout()
     with atomic_write(arguments.into / "figure5.png") as file:

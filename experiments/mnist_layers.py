@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Figure 4: PixelVAE against PixelCNN with few autoregressive layers, all trained equally long.
 
-python experiments/mnist_layers.py train --layers 0 1 2 3 4 --out runs/layers
+python experiments/mnist_layers.py train --layers 0 1 2 3 4 --seeds 0 1 --out runs/layers
 python experiments/mnist_layers.py record runs/layers
 python experiments/mnist_layers.py plot
 
@@ -11,15 +11,15 @@ the same decoder and independent pixels.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
 
-from experiments.finished import finished_run
+from experiments.finished import finished_folders, finished_run
 from experiments.jobs import run_all
 from experiments.mnist_pixelvae import EXPERIMENT
 from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
-from lib.errors import UserError
 from lib.parallel.world import on_rank_0
 from models.registry import MNIST
 
@@ -38,9 +38,16 @@ def parse(argv: list[str]):
     p.add_argument(
         "--layers", type=non_negative_int, nargs="+", default=[0, 1, 2, 4, 6, 8, 10, 12, 14]
     )
+    p.add_argument(
+        "--seeds",
+        type=non_negative_int,
+        nargs="+",
+        default=[0],
+        help="one run for each (default: 0)",
+    )
     p.add_argument("--preset", choices=list(MNIST.presets), default="paper")
     p.add_argument("--data", default="binarized_mnist")
-    p.add_argument("--out", default="runs/layers", help="a folder with one run a model and L")
+    p.add_argument("--out", default="runs/layers", help="a folder with one run a model, L and seed")
     p.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
     p.add_argument("--into", type=Path, metavar="FOLDER", help="where to record (default: --out)")
     p.add_argument("options", nargs="*", help="after --: more options for each training")
@@ -58,14 +65,15 @@ def parse(argv: list[str]):
 
 
 def train(arguments) -> int:
-    """Trains the convolutional VAE and both models for each L, then records and plots."""
+    """Trains the convolutional VAE and both models for each L, with each seed, then records and plots."""
     script = str(ROOT / "experiments" / "mnist_pixelvae.py")
     wanted = [("conv-vae", None)] + [(m, layers) for layers in arguments.layers for m in MODELS]
     commands = []
-    for model, layers in wanted:
+    for seed, (model, layers) in itertools.product(arguments.seeds, wanted):
         name = model if layers is None else f"{model}-L{layers}"
         command = [sys.executable, script, "train", "--model", model, "--preset", arguments.preset,
-                   "--data", arguments.data, "--out", str(Path(arguments.out) / name)]  # fmt: skip
+                   "--data", arguments.data, "--seed", str(seed),
+                   "--out", str(Path(arguments.out) / f"{name}-seed{seed}")]  # fmt: skip
         command += [] if layers is None else ["--layers", str(layers)]
         commands.append([*command, *arguments.options])
     status = run_all(commands, arguments.jobs)
@@ -83,13 +91,17 @@ def record(arguments) -> None:
     """
     from lib.files.atomic import write_json
 
-    folders = sorted(path.parent for path in Path(arguments.out).glob("*/results.json"))
-    if not folders:
-        raise UserError(f"{arguments.out} holds no finished run")
-    runs = [finished_run(folder, EXPERIMENT, ("model", "layers")) for folder in folders]
+    runs = [
+        finished_run(folder, EXPERIMENT, ("model", "layers"))
+        for folder in finished_folders(Path(arguments.out))
+    ]
     for run in runs:
         run["autoregressive_layers"] = 0 if run["model"] == "conv-vae" else run["layers"] + 1
-    runs.sort(key=lambda run: (run["model"] == "gated-pixelcnn", run["autoregressive_layers"]))
+    runs.sort(
+        key=lambda run: (
+            run["model"] == "gated-pixelcnn", run["autoregressive_layers"], run["seed"]
+        )
+    )  # fmt: skip
     arguments.into.mkdir(parents=True, exist_ok=True)
     write_json(arguments.into / "figure4.json", runs)
     plot(arguments)
@@ -98,6 +110,7 @@ def record(arguments) -> None:
 @on_rank_0
 def plot(arguments) -> None:
     """Draws figures 4a and 4b from ``figure4.json``; raises UserError where there is none."""
+    import numpy as np
     from matplotlib.figure import Figure
 
     from lib.files.atomic import atomic_write, user_errors
@@ -109,12 +122,16 @@ def plot(arguments) -> None:
     cnn = [run for run in runs if run["model"] == "gated-pixelcnn"]
 
     def line(axes, chosen, value, label):
+        """Through the mean of the seeds; each of them is a dot with the standard error over images."""
         if chosen:
-            axes.errorbar(
-                [run["autoregressive_layers"] for run in chosen],
-                [run["test"][value]["mean"] for run in chosen],
-                [run["test"][value]["se"] for run in chosen],
-                marker="o", capsize=3, label=label,
+            layers = [run["autoregressive_layers"] for run in chosen]
+            means = [run["test"][value]["mean"] for run in chosen]
+            errors = [run["test"][value]["se"] for run in chosen]
+            dots = axes.errorbar(layers, means, errors, fmt=".", capsize=3)
+            axes.plot(
+                sorted(set(layers)),
+                [np.mean([m for n, m in zip(layers, means) if n == at]) for at in sorted(set(layers))],
+                color=dots[0].get_color(), label=label,
             )  # fmt: skip
 
     figure = Figure(figsize=(10, 4))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
 
 from experiments.records import Record, read_json, table, text, value
 
@@ -20,21 +22,25 @@ def figure4(root: Path) -> Iterator[str]:
     yield text(
         """
         The paper finds that with few layers PixelVAE is far ahead of PixelCNN (4a), and that its KL drops sharply
-        from no autoregressive layer to one (4b).
+        from no autoregressive layer to one (4b). Means over seeds, ± the standard error over images; the spread is
+        the largest bound of a seed less the smallest.
         """
     )
     yield ""
     yield from _drawings(root, "figure4")
     rows = []
-    for run in runs:
-        test = run["test"]
+    for (model, layers), same in _groups(runs, "model", "autoregressive_layers"):
+        tests = [run["test"] for run in same]
+        bounds = [test["bound"]["mean"] for test in tests]
         rows.append([
-            f"`{run['model']}`", str(run["autoregressive_layers"]), f"{run['iterations']:,}", value(test["bound"]),
-            value(test["reconstruction"]), value(test["kl"]) if test.get("kl") else "",
+            f"`{model}`", str(layers), f"{same[0]['iterations']:,}", str(len(same)),
+            value(_over_seeds(tests, "bound")), f"{max(bounds) - min(bounds):.2f}" if len(same) > 1 else "",
+            value(_over_seeds(tests, "reconstruction")), value(_over_seeds(tests, "kl")) if "kl" in tests[0] else "",
         ])  # fmt: skip
     yield from table(
-        ["model", "autoregressive layers", "iterations", "test bound", "reconstruction", "KL"], rows
-    )
+        ["model", "autoregressive layers", "iterations", "seeds", "test bound", "spread", "reconstruction", "KL"],
+        rows,
+    )  # fmt: skip
     yield ""
     yield "```sh"
     for run in runs:
@@ -62,21 +68,42 @@ def figure5(root: Path) -> Iterator[str]:
     )
     yield ""
     yield from _drawings(root, "figure5")
+    rows = [
+        [f"`{run['model']}`", f"{run['iterations']:,}", str(run["seed"]), str(run["k"]), percent(run["valid_error"]),
+         percent(run["test_error"]), value(run["bound"])]
+        for run in runs
+    ]  # fmt: skip
     yield from table(
-        ["model", "iterations", "k", "validation error", "test error", "bound"],
-        [
-            [f"`{run['model']}`", f"{run['iterations']:,}", str(run["k"]), percent(run["valid_error"]),
-             percent(run["test_error"]), value(run["bound"])]
-            for run in runs
-        ],
-    )  # fmt: skip
+        ["model", "iterations", "seed", "k", "validation error", "test error", "bound"], rows
+    )
     yield ""
+    for (model,), same in _groups(runs, "model"):
+        if len(same) > 1:
+            errors = [run["test_error"] for run in same]
+            yield (
+                f"Test error of `{model}` over {len(same)} seeds: {percent(mean(errors))} on average, standard "
+                f"deviation {percent(stdev(errors))}."
+            )
+            yield ""
     yield "```sh"
     for run in runs:
         yield run["command"]
     yield "python experiments/mnist_latents.py record runs/latents"
     yield "```"
     yield ""
+
+
+def _groups(runs: Iterable[Record], *keys: str) -> Iterator[tuple[tuple[Any, ...], list[Record]]]:
+    """Runs that differ in their seed alone, in the order of the first of each."""
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run[key] for key in keys), []).append(run)
+    yield from groups.items()
+
+
+def _over_seeds(tests: Sequence[Record], name: str) -> dict[str, float]:
+    """The mean over seeds, with the standard error over images: the seeds have the same ones, so it stays."""
+    return {key: mean(test[name][key] for test in tests) for key in ("mean", "se")}
 
 
 def percent(error: float) -> str:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import mnist_latents, mnist_layers
-from experiments.finished import finished_run
+from experiments import command_line, mnist_latents, mnist_layers
 from experiments.mnist_pixelvae import EXPERIMENT
 from lib.errors import UserError
 
@@ -46,14 +45,14 @@ def run(model: str, layers: int, autoregressive: int) -> dict:
 
 
 def test_figure_4_is_drawn_from_the_record_alone(tmp_path):
-    runs = [run("conv-vae", 4, 0), run("gated-pixelvae", 0, 1), run("gated-pixelcnn", 0, 1)]
+    runs = [run("conv-vae", 4, 0), *[run("gated-pixelvae", 0, 1)] * 2, run("gated-pixelcnn", 0, 1)]
     (tmp_path / "figure4.json").write_text(json.dumps(runs))
     mnist_layers.plot(mnist_layers.parse(["plot", "--into", str(tmp_path)]))
     assert Image.open(tmp_path / "figure4.png").size[0] > 500
 
 
 def test_figure_5_is_drawn_from_the_record_alone(tmp_path):
-    runs = [{"model": name, "test_error": 0.1} for name in mnist_latents.MODELS]
+    runs = [{"model": name, "test_error": 0.1} for name in mnist_latents.MODELS for _ in range(2)]
     (tmp_path / "figure5.json").write_text(json.dumps(runs))
     for name in mnist_latents.MODELS:
         np.savez(
@@ -63,6 +62,49 @@ def test_figure_5_is_drawn_from_the_record_alone(tmp_path):
     assert Image.open(tmp_path / "figure5.png").size[0] > 500
 
 
+@pytest.mark.parametrize("module, models", [(mnist_layers, 3), (mnist_latents, 2)])
+def test_each_seed_is_a_training_of_its_own(module, models, monkeypatch):
+    commands = []
+    monkeypatch.setattr(module, "run_all", lambda asked, jobs: commands.extend(asked) or 130)
+    layers = ["--layers", "2"] if module is mnist_layers else []
+    options = module.parse(["train", *layers, "--seeds", "0", "4", "--", "--iterations", "7"])
+    assert options.function(options) == 130
+    trained = [command_line.parse(EXPERIMENT, c[2:]) for c in commands]
+    assert [o.seed for o in trained] == [0] * models + [4] * models
+    assert all(o.out.endswith(f"-seed{o.seed}") and o.iterations == 7 for o in trained)
+    assert len({o.out for o in trained}) == 2 * models
+
+
+def test_latents_are_drawn_of_the_first_seed_and_classified_of_each(tmp_path, monkeypatch):
+    digits = {split: np.arange(40, dtype="uint8") % 2 for split in ("train", "valid", "test")}
+    for name in ("gated-pixelvae-seed10", "gated-pixelvae-seed2", "conv-vae-seed0"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").touch()
+
+    def finished(folder, *_):
+        model, seed = folder.name.split("-seed")
+        return {"model": model, "seed": int(seed), "test": {"bound": {"mean": 90.0, "se": 0.1}}}
+
+    def means(folder, images):  # seed 10 tells nothing of the digit
+        apart = 0.0 if folder.name.endswith("10") else 1.0
+        return np.stack([apart * images, np.zeros(len(images))], axis=1)
+
+    monkeypatch.setattr(mnist_latents, "finished_run", finished)
+    monkeypatch.setattr(
+        mnist_latents, "labelled_images", lambda split: (digits[split], digits[split])
+    )
+    monkeypatch.setattr(mnist_latents, "load_plane", lambda folder: folder)
+    monkeypatch.setattr(mnist_latents, "latent_means", means)
+    mnist_latents.record(mnist_latents.parse(["record", str(tmp_path), "--into", str(tmp_path)]))
+    runs = json.loads((tmp_path / "figure5.json").read_text())
+    assert [(run["model"], run["seed"]) for run in runs] == [
+        ("conv-vae", 0), ("gated-pixelvae", 2), ("gated-pixelvae", 10)
+    ]  # fmt: skip
+    assert [run["test_error"] for run in runs] == [0, 0, 0.5]
+    latents = np.load(tmp_path / "gated-pixelvae.npz")["latents"]
+    assert np.array_equal(latents[:, 0], digits["test"])
+
+
 @pytest.mark.parametrize("module", [mnist_layers, mnist_latents])
 def test_nothing_to_record_or_draw_is_one_line(module, tmp_path):
     with pytest.raises(UserError, match="cannot read"):
@@ -70,8 +112,11 @@ def test_nothing_to_record_or_draw_is_one_line(module, tmp_path):
 
 
 def test_no_finished_run_is_one_line(tmp_path):
-    arguments = mnist_layers.parse(["record", str(tmp_path), "--into", str(tmp_path)])
-    with pytest.raises(UserError, match="no finished run"):
-        mnist_layers.record(arguments)
+    for module in mnist_layers, mnist_latents:
+        arguments = module.parse(["record", str(tmp_path), "--into", str(tmp_path)])
+        with pytest.raises(UserError, match="no finished run"):
+            module.record(arguments)
+    (tmp_path / "conv-vae").mkdir()
+    (tmp_path / "conv-vae" / "results.json").touch()
     with pytest.raises(UserError, match="not a finished run"):
-        finished_run(tmp_path, EXPERIMENT, [])
+        module.record(arguments)
