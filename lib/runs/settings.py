@@ -17,22 +17,27 @@ def differences(
 
     What leaves the steps so far as they are may change: `iterations`, but not to fewer than the run has
     ``reached`` (by default all that were asked), the decay of an average, unless there was none, and a
-    cool-down. The data's checksum says which images they are, so that its name, which may be only a
-    place, is not a setting of its own.
+    cool-down, unless one had begun by then, or would have. The data's checksum says which images they
+    are, so that its name, which may be only a place, is not a setting of its own.
     """
     saved, asked = _flatten(saved), _flatten(asked)
     if saved.get("data.checksum", 0) == asked.get("data.checksum", 1):
         saved.pop("data.name", None)
         asked.pop("data.name", None)
+    # How a training ends tells on no step before it.
+    steady = min(_steady_until(saved), _steady_until(asked))
+    changeable = steady >= min(reached, saved.get("iterations", 0))
     found = []
     for name in sorted({*saved, *asked}):
         old, new = saved.get(name, "unset"), asked.get(name, "unset")
-        if name == "iterations" and isinstance(old, int) and isinstance(new, int):
-            allowed = new >= min(old, reached)
+        if new == old:
+            continue
+        if name in ("iterations", "cool_down"):
+            allowed = changeable
         elif name == "average_decay" and isinstance(old, float) and isinstance(new, float):
             allowed = True
         else:
-            allowed = new == old or name == "cool_down"
+            allowed = False
         if not allowed:
             found.append(f"{name}: {old} → {new}")
     return found
@@ -57,6 +62,14 @@ def check_data(settings: Mapping[str, Any], dataset: Dataset) -> None:
             "bring those back, or name the data to use",
             setting="data",
         )
+
+
+def _steady_until(settings: Mapping[str, Any]) -> float:
+    """The last iteration whose step does not depend on how long the training is; -1 if that makes no sense."""
+    try:
+        return settings["iterations"] - (settings.get("cool_down") or 0)
+    except (KeyError, TypeError):
+        return -1
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,7 +19,6 @@ SAVED = {
         {"iterations": 20},
         {"average_decay": 0.9},
         {"cool_down": None},
-        {"cool_down": 5},
         {"data": {"name": "b", "checksum": "1"}},
     ],
 )
@@ -38,11 +37,32 @@ def test_iterations_may_become_fewer_but_for_those_that_were_reached():
 
 
 @pytest.mark.parametrize(
+    ("saved", "asked", "steady_until"),
+    [
+        ((10, None), (10, 4), 6),
+        ((10, 4), (10, None), 6),
+        ((10, 4), (20, 4), 6),
+        ((10, 4), (8, 4), 4),
+        ((10, 4), (20, None), 6),
+    ],
+)
+def test_a_cool_down_may_change_until_it_would_have_begun(saved, asked, steady_until):
+    def settings(iterations, cool_down):
+        return {**SAVED, "iterations": iterations, "cool_down": cool_down}
+
+    saved, asked = settings(*saved), settings(*asked)
+    assert differences(saved, asked, steady_until) == []
+    assert differences(saved, asked, steady_until + 1) != []
+    assert differences(saved, saved, 9) == differences(asked, asked, 9) == []
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"iterations": 9}, "iterations: 10 → 9"),
         ({"iterations": None}, "iterations: 10 → None"),
         ({"average_decay": None}, "average_decay: 0.999 → None"),
+        ({"cool_down": 1}, "cool_down: unset → 1"),
         ({"seed": 1}, "seed: 0 → 1"),
         ({"more": 1}, "more: unset → 1"),
         ({"data": {"name": "a", "checksum": "2"}}, "data.checksum: 1 → 2"),
