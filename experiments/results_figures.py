@@ -63,7 +63,7 @@ def figure5(root: Path) -> Iterator[str]:
         """
         The test set's latent means by digit, and the error of a k-nearest-neighbour classifier on them, k chosen on
         the validation set. The paper: 22.9 % for the convolutional VAE, 7.2 % for PixelVAE. How many layers PixelVAE
-        has matters much here: [fidelity.md](fidelity.md) has a training that did not turn out so.
+        has matters much here, and so does the seed: see [fidelity.md](fidelity.md).
         """
     )
     yield ""
