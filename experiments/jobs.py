@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import time
 from collections.abc import Sequence
 
 from lib.backend.preparation import prepare
+from lib.console.command import non_negative_int
 from lib.console.progress import say
 from lib.console.stop import GracefulStop
 from lib.parallel.world import world
+
+
+def add_seeds_option(parser: argparse.ArgumentParser) -> None:
+    """Seeds that everything is trained with."""
+    parser.add_argument("--seeds", type=non_negative_int, nargs="+", default=[0], metavar="N",
+                        help="one run for each (default: 0)")  # fmt: skip
 
 
 def run_all(commands: Sequence[Sequence[str]], jobs: int) -> int:

@@ -21,15 +21,16 @@ from typing import Any
 import numpy as np
 
 from experiments.finished import finished_folders, finished_run
-from experiments.jobs import run_all
+from experiments.jobs import add_seeds_option, run_all
 from experiments.mnist_pixelvae import EXPERIMENT
-from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
+from experiments.mnist_trainings import add_options, training
+from experiments.records import ROOT
+from lib.console.command import ArgumentParser, main
 from lib.console.progress import say
 from lib.errors import UserError
 from lib.parallel.world import on_rank_0
 from models.registry import MNIST
 
-ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("conv-vae", "gated-pixelvae")
 NEIGHBOURS = (1, 3, 5, 10, 20, 30, 50, 100, 200)
 
@@ -40,19 +41,9 @@ def parse(argv: list[str]):
     commands = parser.add_subparsers(dest="command", required=True)
 
     p = commands.add_parser("train", help="train both models with K = 2, then record and plot")
-    p.add_argument(
-        "--seeds",
-        type=non_negative_int,
-        nargs="+",
-        default=[0],
-        help="one run for each (default: 0)",
-    )
-    p.add_argument("--preset", choices=list(MNIST.presets), default="paper")
-    p.add_argument("--data", default="binarized_mnist")
-    p.add_argument("--out", default="runs/latents", help="a folder with one run a model and seed")
-    p.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
+    add_seeds_option(p)
+    add_options(p, "runs/latents", "model and seed")
     p.add_argument("--into", type=Path, metavar="FOLDER", help="where to record (default: --out)")
-    p.add_argument("options", nargs="*", help="after --: more options for each training")
     p.set_defaults(function=train)
 
     p = commands.add_parser(
@@ -77,13 +68,10 @@ def parse(argv: list[str]):
 
 def train(arguments) -> int:
     """Trains both models with each seed, then records and plots."""
-    script = str(ROOT / "experiments" / "mnist_pixelvae.py")
     commands = [
-        [sys.executable, script, "train", "--model", model, "--preset", arguments.preset, "--latent-dim", "2",
-         "--data", arguments.data, "--seed", str(seed), "--out", str(Path(arguments.out) / f"{model}-seed{seed}"),
-         *arguments.options]
+        training(arguments, model, f"{model}-seed{seed}", "--seed", seed, "--latent-dim", 2)
         for seed, model in itertools.product(arguments.seeds, MODELS)
-    ]  # fmt: skip
+    ]
     status = run_all(commands, arguments.jobs)
     if not status:
         arguments.into = arguments.into or Path(arguments.out)
@@ -158,20 +146,18 @@ def record(arguments) -> None:
     labels = {split: pair[1] for split, pair in images.items()}
     arguments.into.mkdir(parents=True, exist_ok=True)
     ordered = sorted(zip(runs, folders), key=lambda pair: (pair[0]["model"], pair[0]["seed"]))
-    drawn = set()
+    first: dict[str, np.ndarray] = {}
     for run, folder in ordered:
         model = load_plane(folder)
         latents = {split: latent_means(model, pair[0]) for split, pair in images.items()}
         run.update(neighbour_errors(latents, labels), bound=run["test"]["bound"])
         say(f"{folder.name}: k = {run['k']}, test error {100 * run['test_error']:.1f} %")
-        if run["model"] not in drawn:
-            drawn.add(run["model"])
-            with atomic_write(arguments.into / f"{run['model']}.npz") as file:
-                np.savez_compressed(
-                    file,
-                    latents=latents["test"].astype("float32"),
-                    labels=labels["test"].astype("uint8"),
-                )
+        first.setdefault(run["model"], latents["test"])
+    for name, points in first.items():
+        with atomic_write(arguments.into / f"{name}.npz") as file:
+            np.savez_compressed(
+                file, latents=points.astype("float32"), labels=labels["test"].astype("uint8")
+            )
     write_json(arguments.into / "figure5.json", [run for run, _ in ordered])
     plot(arguments)
 

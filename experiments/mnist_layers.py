@@ -17,13 +17,13 @@ import sys
 from pathlib import Path
 
 from experiments.finished import finished_folders, finished_run
-from experiments.jobs import run_all
+from experiments.jobs import add_seeds_option, run_all
 from experiments.mnist_pixelvae import EXPERIMENT
-from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
+from experiments.mnist_trainings import add_options, training
+from experiments.records import ROOT, groups, over_seeds
+from lib.console.command import ArgumentParser, main, non_negative_int
 from lib.parallel.world import on_rank_0
-from models.registry import MNIST
 
-ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("gated-pixelvae", "gated-pixelcnn")
 
 
@@ -38,19 +38,9 @@ def parse(argv: list[str]):
     p.add_argument(
         "--layers", type=non_negative_int, nargs="+", default=[0, 1, 2, 4, 6, 8, 10, 12, 14]
     )
-    p.add_argument(
-        "--seeds",
-        type=non_negative_int,
-        nargs="+",
-        default=[0],
-        help="one run for each (default: 0)",
-    )
-    p.add_argument("--preset", choices=list(MNIST.presets), default="paper")
-    p.add_argument("--data", default="binarized_mnist")
-    p.add_argument("--out", default="runs/layers", help="a folder with one run a model, L and seed")
-    p.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
+    add_seeds_option(p)
+    add_options(p, "runs/layers", "model, L and seed")
     p.add_argument("--into", type=Path, metavar="FOLDER", help="where to record (default: --out)")
-    p.add_argument("options", nargs="*", help="after --: more options for each training")
     p.set_defaults(function=train)
 
     p = commands.add_parser("record", help="what finished runs reached, as JSON, and the figure")
@@ -66,16 +56,13 @@ def parse(argv: list[str]):
 
 def train(arguments) -> int:
     """Trains the convolutional VAE and both models for each L, with each seed, then records and plots."""
-    script = str(ROOT / "experiments" / "mnist_pixelvae.py")
     wanted = [("conv-vae", None)] + [(m, layers) for layers in arguments.layers for m in MODELS]
     commands = []
     for seed, (model, layers) in itertools.product(arguments.seeds, wanted):
-        name = model if layers is None else f"{model}-L{layers}"
-        command = [sys.executable, script, "train", "--model", model, "--preset", arguments.preset,
-                   "--data", arguments.data, "--seed", str(seed),
-                   "--out", str(Path(arguments.out) / f"{name}-seed{seed}")]  # fmt: skip
-        command += [] if layers is None else ["--layers", str(layers)]
-        commands.append([*command, *arguments.options])
+        name, depth = (
+            (model, []) if layers is None else (f"{model}-L{layers}", ["--layers", layers])
+        )
+        commands.append(training(arguments, model, f"{name}-seed{seed}", "--seed", seed, *depth))
     status = run_all(commands, arguments.jobs)
     if not status:
         arguments.into = arguments.into or Path(arguments.out)
@@ -110,7 +97,6 @@ def record(arguments) -> None:
 @on_rank_0
 def plot(arguments) -> None:
     """Draws figures 4a and 4b from ``figure4.json``; raises UserError where there is none."""
-    import numpy as np
     from matplotlib.figure import Figure
 
     from lib.files.atomic import atomic_write, user_errors
@@ -125,14 +111,12 @@ def plot(arguments) -> None:
         """Through the mean of the seeds; each of them is a dot with the standard error over images."""
         if chosen:
             layers = [run["autoregressive_layers"] for run in chosen]
-            means = [run["test"][value]["mean"] for run in chosen]
-            errors = [run["test"][value]["se"] for run in chosen]
+            tests = [run["test"][value] for run in chosen]
+            means, errors = [test["mean"] for test in tests], [test["se"] for test in tests]
             dots = axes.errorbar(layers, means, errors, fmt=".", capsize=3)
-            axes.plot(
-                sorted(set(layers)),
-                [np.mean([m for n, m in zip(layers, means) if n == at]) for at in sorted(set(layers))],
-                color=dots[0].get_color(), label=label,
-            )  # fmt: skip
+            seeds = dict(groups(chosen, "autoregressive_layers"))
+            means = [over_seeds(same, value)["mean"] for same in seeds.values()]
+            axes.plot([n for (n,) in seeds], means, color=dots[0].get_color(), label=label)
 
     figure = Figure(figsize=(10, 4))
     left, right = figure.subplots(1, 2)

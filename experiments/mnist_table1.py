@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 from experiments.jobs import run_all
+from experiments.mnist_trainings import add_options, training
 from experiments.report import Stages, checked_stages
 from experiments.results import write_pages
 from experiments.shipping import add_into_option, measure_again, ship_run, table1
 from lib.console.command import ArgumentParser, add_device_options, main, positive_int, use_device
-from models.registry import MNIST
 from models.table1 import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,11 +30,7 @@ def parse(argv: list[str]):
     p = commands.add_parser("train", help="train the models, one after another, and evaluate them")
     p.add_argument("--model", dest="models", action="append", choices=list(VARIANTS),
                    help="only this one (can be given again)")  # fmt: skip
-    p.add_argument("--preset", choices=list(MNIST.presets), default="paper")
-    p.add_argument("--data", default="binarized_mnist")
-    p.add_argument("--out", default="runs/table1", help="a folder with one run a model")
-    p.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
-    p.add_argument("options", nargs="*", help="after --: more options for each training")
+    add_options(p, "runs/table1", "model")
     _evaluation_options(p)
     add_device_options(p)
     p.set_defaults(function=train)
@@ -69,22 +65,14 @@ def _stages(arguments) -> Stages:
 
 def train(arguments) -> int:
     """Trains the models in folders of their own, each resumed where it stopped, then ships them into ``--out``."""
-    script = str(ROOT / "experiments" / "mnist_pixelvae.py")
-    out = Path(arguments.out)
-    runs = {model: out / model for model in arguments.models or VARIANTS}
     where = [f"--device={arguments.device}"] if arguments.device else []
     where += ["--tf32"] if arguments.tf32 else []
-    status = run_all(
-        [
-            [sys.executable, script, "train", "--model", model, "--preset", arguments.preset,
-             "--data", arguments.data, "--out", str(run), *where, *arguments.options]
-            for model, run in runs.items()
-        ],
-        arguments.jobs,
-    )  # fmt: skip
+    models = arguments.models or list(VARIANTS)
+    status = run_all([training(arguments, m, m, *where) for m in models], arguments.jobs)
     if status:
         return status
-    arguments.runs, arguments.into = list(runs.values()), out
+    out = Path(arguments.out)
+    arguments.runs, arguments.into = [out / model for model in models], out
     use_device(arguments)  # not before: the trainings are processes of their own
     ship(arguments)
     return 0

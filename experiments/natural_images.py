@@ -17,11 +17,12 @@ from typing import Any
 from experiments import figures
 from experiments.equal_cost import EqualCost
 from experiments.invocations import command
+from experiments.jobs import add_seeds_option
 from experiments.photographs_page import ABLATIONS, RACE
 from experiments.pictures import EXPERIMENT
 from experiments.results import write_pages
 from experiments.shipping import Shipped, add_into_option, ship_run
-from lib.console.command import ArgumentParser, main, non_negative_int, positive_int
+from lib.console.command import ArgumentParser, main, positive_int
 from lib.data import SPLITS
 from lib.parallel.world import on_rank_0
 
@@ -59,7 +60,7 @@ def _comparison_options(p: ArgumentParser) -> None:
                    help="a folder with one run a training and seed")  # fmt: skip
     p.add_argument("--minutes", required=True, type=positive_int, metavar="M",
                    help="processor time of each training")  # fmt: skip
-    p.add_argument("--seeds", type=non_negative_int, nargs="+", default=[0], metavar="N")
+    add_seeds_option(p)
     p.add_argument(
         "--preset", choices=list(EXPERIMENT.presets), default="32px_few_cores", help="of two levels"
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from experiments.report import with_error
@@ -35,6 +36,19 @@ def read_photographs(root: Path) -> dict[str, Record]:
 def read_json(file: Path) -> Any:
     """A record's content; None where there is no such file."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def groups(runs: Iterable[Record], *keys: str) -> Iterator[tuple[tuple[Any, ...], list[Record]]]:
+    """Runs that are alike in all keys, such as those that differ in their seed alone; in the order of the first."""
+    alike: dict[tuple[Any, ...], list[Record]] = {}
+    for run in runs:
+        alike.setdefault(tuple(run[key] for key in keys), []).append(run)
+    yield from alike.items()
+
+
+def over_seeds(runs: Sequence[Record], name: str) -> dict[str, float]:
+    """A test number's mean over seeds. The standard error over images stays: all seeds have the same ones."""
+    return {key: mean(run["test"][name][key] for run in runs) for key in ("mean", "se")}
 
 
 def paper(name: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
-from experiments.records import Record, read_json, table, text, value
+from experiments.records import Record, groups, over_seeds, read_json, table, text, value
 
 
 def figure4(root: Path) -> Iterator[str]:
@@ -29,13 +28,12 @@ def figure4(root: Path) -> Iterator[str]:
     yield ""
     yield from _drawings(root, "figure4")
     rows = []
-    for (model, layers), same in _groups(runs, "model", "autoregressive_layers"):
-        tests = [run["test"] for run in same]
-        bounds = [test["bound"]["mean"] for test in tests]
+    for (model, layers), same in groups(runs, "model", "autoregressive_layers"):
+        bounds = [run["test"]["bound"]["mean"] for run in same]
         rows.append([
             f"`{model}`", str(layers), f"{same[0]['iterations']:,}", str(len(same)),
-            value(_over_seeds(tests, "bound")), f"{max(bounds) - min(bounds):.2f}" if len(same) > 1 else "",
-            value(_over_seeds(tests, "reconstruction")), value(_over_seeds(tests, "kl")) if "kl" in tests[0] else "",
+            value(over_seeds(same, "bound")), f"{max(bounds) - min(bounds):.2f}" if len(same) > 1 else "",
+            value(over_seeds(same, "reconstruction")), value(over_seeds(same, "kl")) if "kl" in same[0]["test"] else "",
         ])  # fmt: skip
     yield from table(
         ["model", "autoregressive layers", "iterations", "seeds", "test bound", "spread", "reconstruction", "KL"],
@@ -77,7 +75,7 @@ def figure5(root: Path) -> Iterator[str]:
         ["model", "iterations", "seed", "k", "validation error", "test error", "bound"], rows
     )
     yield ""
-    for (model,), same in _groups(runs, "model"):
+    for (model,), same in groups(runs, "model"):
         if len(same) > 1:
             errors = [run["test_error"] for run in same]
             yield (
@@ -91,19 +89,6 @@ def figure5(root: Path) -> Iterator[str]:
     yield "python experiments/mnist_latents.py record runs/latents"
     yield "```"
     yield ""
-
-
-def _groups(runs: Iterable[Record], *keys: str) -> Iterator[tuple[tuple[Any, ...], list[Record]]]:
-    """Runs that differ in their seed alone, in the order of the first of each."""
-    groups: dict[tuple[Any, ...], list[Record]] = {}
-    for run in runs:
-        groups.setdefault(tuple(run[key] for key in keys), []).append(run)
-    yield from groups.items()
-
-
-def _over_seeds(tests: Sequence[Record], name: str) -> dict[str, float]:
-    """The mean over seeds, with the standard error over images: the seeds have the same ones, so it stays."""
-    return {key: mean(test[name][key] for test in tests) for key in ("mean", "se")}
 
 
 def percent(error: float) -> str:

@@ -14,7 +14,15 @@ import pytest
 from datasets import RECIPES, open_dataset
 from datasets.places import source_folder
 from experiments.photographs_page import ABLATIONS, difference
-from experiments.records import PAPER, ROOT, read_json, read_photographs, read_records
+from experiments.records import (
+    PAPER,
+    ROOT,
+    groups,
+    over_seeds,
+    read_json,
+    read_photographs,
+    read_records,
+)
 from lib.evaluation import Bound
 from models.table1 import ORDERINGS
 from models.weights import load
@@ -124,18 +132,11 @@ def figure(name):
     return json.loads(file.read_text())
 
 
-def over_seeds(runs, number):
-    """Means over seeds, by model and autoregressive layers, of what ``number`` takes from a run."""
-    values = {}
-    for run in runs:
-        values.setdefault((run["model"], run.get("autoregressive_layers")), []).append(number(run))
-    return {key: sum(of_one) / len(of_one) for key, of_one in values.items()}
-
-
 def test_one_autoregressive_layer_cuts_the_kl_sharply():
     """Figure 4b."""
     runs = [run for run in figure("figure4") if "kl" in run["test"]]
-    kls = {n: kl for (_, n), kl in over_seeds(runs, lambda r: r["test"]["kl"]["mean"]).items()}
+    by_layers = groups(runs, "autoregressive_layers")
+    kls = {n: over_seeds(same, "kl")["mean"] for (n,), same in by_layers}
     drop = kls[0] - kls[1]
     assert drop > 0.1 * kls[0]
     assert drop > kls[1] - kls[max(kls)]  # more than all further layers together
@@ -145,7 +146,8 @@ def test_with_few_layers_pixelvae_is_far_ahead_of_pixelcnn():
     """Figure 4a: by nats with one layer, and by less with each further one."""
     runs = figure("figure4")
     assert len({r["iterations"] for r in runs}) == 1
-    bounds = over_seeds(runs, lambda r: r["test"]["bound"]["mean"])
+    by_layers = groups(runs, "model", "autoregressive_layers")
+    bounds = {key: over_seeds(same, "bound")["mean"] for key, same in by_layers}
     layers = sorted(n for model, n in bounds if model == "gated-pixelcnn")
     ahead = [bounds["gated-pixelcnn", n] - bounds["gated-pixelvae", n] for n in layers]
     assert layers[:5] == [1, 2, 3, 4, 5]
