@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from experiments.finished import finished_folders, finished_run
-from experiments.jobs import add_seeds_option, run_all
+from experiments.mnist_figures import PaperFigure
 from experiments.mnist_pixelvae import EXPERIMENT
-from experiments.mnist_trainings import add_options, training
-from experiments.records import ROOT
+from experiments.mnist_trainings import training
 from lib.console.command import ArgumentParser, main
 from lib.console.progress import say
 from lib.errors import UserError
@@ -40,23 +39,7 @@ def parse(argv: list[str]):
     parser = ArgumentParser(prog="mnist_latents.py", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
 
-    p = commands.add_parser("train", help="train both models with K = 2, then record and plot")
-    add_seeds_option(p)
-    add_options(p, "runs/latents", "model and seed")
-    p.add_argument("--into", type=Path, metavar="FOLDER", help="where to record (default: --out)")
-    p.set_defaults(function=train)
-
-    p = commands.add_parser(
-        "record", help="errors of the classifiers as JSON, latent means, and the figure"
-    )
-    p.add_argument("out", metavar="RUNS")
-    p.add_argument("--into", type=Path, default=ROOT / "results" / "figure5", metavar="FOLDER")
-    p.set_defaults(function=record)
-
-    p = commands.add_parser("plot", help="the figure, from the record alone")
-    p.add_argument("--into", type=Path, default=ROOT / "results" / "figure5", metavar="FOLDER")
-    p.set_defaults(function=plot)
-
+    FIGURE.add_commands(commands, "runs/latents", "model and seed", train)
     p = commands.add_parser(
         "explore", help="a page of one model's latent plane: images in it, and what is drawn there"
     )
@@ -72,11 +55,7 @@ def train(arguments) -> int:
         training(arguments, model, f"{model}-seed{seed}", "--seed", seed, "--latent-dim", 2)
         for seed, model in itertools.product(arguments.seeds, MODELS)
     ]
-    status = run_all(commands, arguments.jobs)
-    if not status:
-        arguments.into = arguments.into or Path(arguments.out)
-        record(arguments)
-    return status
+    return FIGURE.train(commands, arguments)
 
 
 def labelled_images(split: str, name: str = "mnist") -> tuple[np.ndarray, np.ndarray]:
@@ -210,6 +189,9 @@ def explore(arguments) -> None:
             arguments.run / "explore.html", model, latent_means(model, images), labels, about
         )
     )
+
+
+FIGURE = PaperFigure("figure5", record, plot)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ import sys
 from pathlib import Path
 
 from experiments.finished import finished_folders, finished_run
-from experiments.jobs import add_seeds_option, run_all
+from experiments.mnist_figures import PaperFigure
 from experiments.mnist_pixelvae import EXPERIMENT
-from experiments.mnist_trainings import add_options, training
-from experiments.records import ROOT, groups, over_seeds
+from experiments.mnist_trainings import training
+from experiments.records import groups, over_seeds
 from lib.console.command import ArgumentParser, main, non_negative_int
 from lib.parallel.world import on_rank_0
 
@@ -32,25 +32,10 @@ def parse(argv: list[str]):
     parser = ArgumentParser(prog="mnist_layers.py", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
 
-    p = commands.add_parser(
-        "train", help="train the models, resumed where they stopped; then record and plot"
-    )
+    p = FIGURE.add_commands(commands, "runs/layers", "model, L and seed", train)
     p.add_argument(
         "--layers", type=non_negative_int, nargs="+", default=[0, 1, 2, 4, 6, 8, 10, 12, 14]
     )
-    add_seeds_option(p)
-    add_options(p, "runs/layers", "model, L and seed")
-    p.add_argument("--into", type=Path, metavar="FOLDER", help="where to record (default: --out)")
-    p.set_defaults(function=train)
-
-    p = commands.add_parser("record", help="what finished runs reached, as JSON, and the figure")
-    p.add_argument("out", metavar="RUNS")
-    p.add_argument("--into", type=Path, default=ROOT / "results" / "figure4", metavar="FOLDER")
-    p.set_defaults(function=record)
-
-    p = commands.add_parser("plot", help="the figure, from the record alone")
-    p.add_argument("--into", type=Path, default=ROOT / "results" / "figure4", metavar="FOLDER")
-    p.set_defaults(function=plot)
     return parser.parse_args(argv)
 
 
@@ -63,11 +48,7 @@ def train(arguments) -> int:
             (model, []) if layers is None else (f"{model}-L{layers}", ["--layers", layers])
         )
         commands.append(training(arguments, model, f"{name}-seed{seed}", "--seed", seed, *depth))
-    status = run_all(commands, arguments.jobs)
-    if not status:
-        arguments.into = arguments.into or Path(arguments.out)
-        record(arguments)
-    return status
+    return FIGURE.train(commands, arguments)
 
 
 @on_rank_0
@@ -131,6 +112,9 @@ def plot(arguments) -> None:
     with atomic_write(arguments.into / "figure4.png") as file:
         figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
     print(arguments.into / "figure4.png")
+
+
+FIGURE = PaperFigure("figure4", record, plot)
 
 
 if __name__ == "__main__":
