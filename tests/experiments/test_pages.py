@@ -25,6 +25,7 @@ from experiments.command_line import parse
 from experiments.commands import train
 from experiments.invocations import training_command
 from experiments.pages import curves, latent_plane
+from experiments.records import ROOT
 from lib import noise
 from lib.console import command
 from lib.files.arrays import load_arrays, save_arrays
@@ -272,7 +273,7 @@ def test_the_plane_shows_each_place_with_what_is_drawn_there(run, plane):
 
 
 def test_the_readme_says_how_to_draw_a_plane():
-    readme = (mnist_latents.ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     commands = re.findall(r"^python experiments/mnist_latents.py (.*)", readme, re.M)
     assert [mnist_latents.parse(shlex.split(c)).function for c in commands] == [
         mnist_latents.explore
