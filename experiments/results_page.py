@@ -197,12 +197,13 @@ def _differences(records: Mapping[str, Record]) -> Iterator[str]:
               differences between rows are not those of the models alone.
             """
         )
-    weighed = [r["weighted"]["gain"]["samples"] for r in records.values() if "weighted" in r]
-    if weighed and min(weighed) < 5_000:
+    samples = {n: r["weighted"]["gain"]["samples"] for n, r in records.items() if "weighted" in r}
+    fewer = [f"S = {s:,} for `{name}`" for name, s in samples.items() if s < 5_000]
+    if fewer:
         yield text(
             f"""
-            * **Importance weighting.** S = {min(weighed):,} instead of 5,000 samples, and in two stages. Fewer samples
-              can only make the estimate worse (larger) on average.
+            * **Importance weighting.** Instead of 5,000 samples, {", ".join(fewer)}. Fewer samples can only make the
+              estimate worse (larger) on average.
             """
         )
     yield "* **One seed each.** The standard errors are over images and say nothing about another training's result."
