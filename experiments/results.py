@@ -30,6 +30,7 @@ from experiments.records import (
     value,
     weighted,
 )
+from experiments.results_curves import draw_curves
 from experiments.results_page import results_page
 from lib.console.command import main
 from lib.console.progress import say
@@ -58,9 +59,11 @@ def pages(root: Path) -> dict[Path, str]:
 
 @on_rank_0
 def write_pages(root: Path) -> None:
-    """Writes all pages and says which. Raises UserError where one cannot be written."""
+    """Writes all pages and the picture of the curves. Raises UserError where one cannot be written."""
     from lib.files.atomic import atomic_write, user_errors
 
+    if records := read_records(root):
+        draw_curves(root, records)
     for path, page in pages(root).items():
         with user_errors(f"cannot write {root / path}"):
             (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from experiments.records import (
     value,
 )
 from experiments.report import combined, duration
+from experiments.results_curves import CURVES
 from experiments.results_figures import figure4, figure5, pictures
 from models.table1 import ORDERINGS, PUBLISHED, VARIANTS
 
@@ -125,12 +126,14 @@ def _runs(records: Mapping[str, Record]) -> Iterator[str]:
     yield "## The trainings"
     yield ""
     yield from table(
-        ["model", "parameters", "best / asked iterations", "images seen", "time", "KL, test", "evaluation took"],
+        ["model", "parameters", "best / asked iterations", "images seen", "time", "validation bound", "KL, test",
+         "evaluation took"],
         [
             [f"`{name}`", f"{r['parameters']:,}",
              f"{r['training']['best_iteration']:,} / {r['training']['iterations_asked']:,}",
              f"{r['training']['iterations'] * r['training']['batch_size'] / 1e6:.2f} million",
-             duration(r["training"]["seconds"]), value(r["test"]["kl"]) if "kl" in r["test"] else "no latent",
+             duration(r["training"]["seconds"]), value(r["valid"]["bound"]),
+             value(r["test"]["kl"]) if "kl" in r["test"] else "no latent",
              duration(r["evaluation_seconds"])]
             for name, r in records.items()
         ],
@@ -139,13 +142,13 @@ def _runs(records: Mapping[str, Record]) -> Iterator[str]:
     yield text(
         """
         Times are those of the training loop with its evaluations, one process of one thread each unless the record
-        says otherwise, on a machine with other work on its cores. Validation bounds on the way:
+        says otherwise, on a machine with other work on its cores. Bounds on the way are `valid_bounds` in
+        `results/mnist/NAME.json`, by iteration. Where a training went on from shipped weights, with Adam's moments and
+        the average begun anew, the curve rises first.
         """
     )
     yield ""
-    for name, r in records.items():
-        steps = ", ".join(f"{int(t):,}: {b:.2f}" for t, b in r["training"]["valid_bounds"].items())
-        yield f"* `{name}`: {steps}"
+    yield f"![validation bounds](../{CURVES.as_posix()})"
     yield ""
     yield "```sh"
     for r in records.values():

@@ -22,6 +22,7 @@ from experiments.mnist_table1 import parse
 from experiments.records import PAPER, ROOT, read_records
 from experiments.report import Stages
 from experiments.results import BEGIN, END, pages
+from experiments.results_curves import curves
 from lib.errors import UserError
 from lib.files.arrays import load_arrays
 from lib.files.atomic import write_json
@@ -107,6 +108,8 @@ def test_shipping_writes_the_pages_and_leaves_the_rest_of_the_readme(shipped):
     }
     for name in ("docs/results.md", "pretrained/README.md"):
         assert "gated-pixelcnn" in (shipped / name).read_text()
+    assert "(../results/mnist/curves.png)" in (shipped / "docs/results.md").read_text()
+    assert (shipped / "results/mnist/curves.png").exists()
 
 
 def test_shipped_weights_are_measured_again(shipped, tmp_path):
@@ -253,6 +256,15 @@ def test_pages_say_what_has_no_record(tmp_path):
         "no record of it yet (`results/photographs/ablations.json`)"
         in made["docs/natural-images.md"]
     )
+
+
+def test_curves_are_the_recorded_bounds_by_images_seen():
+    training = {"batch_size": 50, "valid_bounds": {"20000": 90.5, "40000": 85.25}}
+    axes = curves({"pixelvae": {"training": training}}).axes[0]
+    bounds, paper = axes.lines
+    np.testing.assert_allclose(bounds.get_xydata(), [[1, 90.5], [2, 85.25]])
+    assert bounds.get_label() == "pixelvae" and list(paper.get_ydata()) == [80.64, 80.64]
+    assert axes.get_ylim()[0] < 80.64 and axes.get_ylim()[1] > 90.5
 
 
 def test_figures_are_made_from_their_records(tmp_path):
