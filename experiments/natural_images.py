@@ -21,7 +21,7 @@ from experiments.jobs import add_seeds_option
 from experiments.photographs_page import ABLATIONS, RACE
 from experiments.pictures import EXPERIMENT
 from experiments.results import write_pages
-from experiments.shipping import Shipped, add_into_option, ship_run
+from experiments.shipping import Shipped, add_into_option, bound_commands, ship_run
 from lib.console.command import ArgumentParser, main, positive_int
 from lib.data import SPLITS
 from lib.parallel.world import on_rank_0
@@ -86,7 +86,7 @@ def _more(weights, dataset, numbers) -> dict[str, Any]:
     """The commands that print the bounds, and how many photographs each split has."""
     bound = command(EXPERIMENT, "evaluate", _name(weights))
     return {
-        "commands": {"bound": bound, "valid": f"{bound} --split valid"},
+        "commands": bound_commands(bound, dataset),
         "photographs": {split: dataset.size(split) for split in SPLITS},
     }
 

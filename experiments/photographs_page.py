@@ -72,6 +72,7 @@ def _model(name: str, r: Record, ablations: Record | None) -> Iterator[str]:
     yield from training_commands(r)
     yield r["commands"]["bound"]
     yield r["commands"]["valid"]
+    yield r["commands"]["train"]
     yield "```"
     yield ""
     yield text(
@@ -88,7 +89,7 @@ def _model(name: str, r: Record, ablations: Record | None) -> Iterator[str]:
     rows = [
         [split, f"{numbers['images']:,}", unit,
          *[with_error(parts[part], digits) for part in ("bound", "reconstruction", "kl1", "kl2")]]
-        for split, numbers in (("validation", r["valid"]), ("test", r["test"]))
+        for split, numbers in (("training", r["train"]), ("validation", r["valid"]), ("test", r["test"]))
         for unit, parts, digits in (("bits/dim", numbers, 4), (NATS, numbers[NATS], 2))
     ]  # fmt: skip
     yield from table(

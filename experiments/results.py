@@ -102,14 +102,15 @@ def weights_page(
         yield ""
         yield text(
             """
-            `sample NAME` and `reconstruct NAME` take the same names. The estimates and validation bounds are printed
-            by
+            `sample NAME` and `reconstruct NAME` take the same names. The estimates and the bounds on validation and
+            training images are printed by
             """
         )
         yield ""
         yield "```sh"
         for r in records.values():
             yield r["commands"]["valid"]
+            yield r["commands"]["train"]
             if "weighted" in r["commands"]:
                 yield r["commands"]["weighted"]
         yield "```"

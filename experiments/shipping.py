@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments import figures
 from experiments.experiment import Experiment, check_fits, trained_on
@@ -23,6 +23,9 @@ from lib.console.progress import say
 from lib.errors import UserError
 from lib.parallel.world import on_rank_0, world
 from models.table1 import VARIANTS, Row
+
+if TYPE_CHECKING:
+    from lib.data import Dataset
 
 
 @dataclass(frozen=True)
@@ -54,21 +57,36 @@ class Shipped:
     draw: Callable[..., None] = figures.draw_all
 
     def record(self, weights, dataset) -> dict[str, Any]:
-        """The numbers of a record: bounds on all validation and test images and on a part of the test images.
+        """The numbers of a record: bounds on all validation and test images, and on parts of the others.
 
-        All in the model's unit.
+        All in the model's unit. Of the training images there are as many as for validation, evenly spaced: their bound
+        tells how much better the model fits what it was trained on.
         """
         from lib.evaluation import Bound
 
         bound = Bound(weights.model, seed=0, batch_size=self.experiment.family.evaluation_batch)
         numbers: dict[str, Any] = {}
-        for split in ("valid", "test"):
-            values = bound(dataset, split)
+        for split, images in (("train", training_images(dataset)), ("valid", None), ("test", None)):
+            values = bound(dataset, split, images)
             numbers[split] = report(weights, split, values, remarks=dataset.remarks)
             say(describe(numbers[split]))
         few = min(self.subset, dataset.size("test"))
         numbers["subset"] = report(weights, "test", bound(dataset, "test", few))
         return {**numbers, **self.more(weights, dataset, numbers)}
+
+
+def training_images(dataset: Dataset) -> int:
+    """How many training images are measured: no more than there are for validation."""
+    return min(dataset.size("train"), dataset.size("valid"))
+
+
+def bound_commands(command: str, dataset: Dataset) -> dict[str, str]:
+    """The commands that print a record's bounds, made of the one for the test set."""
+    return {
+        "bound": command,
+        "valid": f"{command} --split valid",
+        "train": f"{command} --split train --images {training_images(dataset)}",
+    }
 
 
 def add_into_option(parser: ArgumentParser) -> None:
@@ -224,10 +242,10 @@ def joined(
     }
 
 
-def evaluation_commands(name: str, stages: Stages) -> dict[str, str]:
+def evaluation_commands(name: str, stages: Stages, dataset: Dataset) -> dict[str, str]:
     """The commands that print the record's numbers; an exact likelihood needs no importance weighting."""
     command = f"python experiments/mnist_pixelvae.py evaluate {name}"
-    commands = {"bound": command, "valid": f"{command} --split valid"}
+    commands = bound_commands(command, dataset)
     if VARIANTS[name].latent:
         commands["weighted"] = (
             f"{command} --importance-samples {stages.samples} --images {stages.images} "
@@ -248,7 +266,7 @@ def table1(stages: Stages) -> Shipped:
             weigh = ImportanceWeighted(model, seed=0).in_two_stages
             record["weighted"] = weigh(dataset, "test", *few).summary()
             say(describe_stages(record["weighted"], model.unit.name))
-        record["commands"] = evaluation_commands(model.name, few)
+        record["commands"] = evaluation_commands(model.name, few, dataset)
         paper = VARIANTS[model.name].paper
         if paper is not None:
             record["paper"] = paper_gap(paper, numbers["test"]["bound"])

@@ -88,7 +88,8 @@ def test_a_shipped_model_has_weights_pictures_and_a_record_that_agree(run, shipp
     results = json.loads((run / "results.json").read_text())
     for split in ("valid", "test"):
         assert record[split]["bound"] == pytest.approx(results[split]["bound"])
-    assert record["subset"]["images"] == 40 and "weighted" not in record
+    assert record["subset"]["images"] == record["train"]["images"] == 40
+    assert "weighted" not in record
     assert record["training"]["iterations"] == 2 and record["training"]["seconds"] >= 0
     assert record["training"]["best_iteration"] == header["iteration"]
     assert (shipped / "results/mnist/gated-pixelcnn-samples.png").exists()
@@ -172,13 +173,17 @@ def test_the_recorded_command_is_that_of_the_shipped_weights(name):
     assert len(same) >= 14 and {n: options[n] for n in same} == {n: flat[n] for n in same}
 
 
-def test_weights_load_by_name_and_print_the_recorded_number(shipped, monkeypatch, tmp_path, capsys):
+def test_weights_load_by_name_and_print_the_recorded_numbers(
+    shipped, monkeypatch, tmp_path, capsys
+):
     monkeypatch.setattr(weights, "PRETRAINED", shipped / "pretrained")
     monkeypatch.chdir(tmp_path)
-    run_command("evaluate", "gated-pixelcnn", "--json")
     record = json.loads((shipped / "results/mnist/gated-pixelcnn.json").read_text())
-    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert printed["bound"] == pytest.approx(record["test"]["bound"])
+    for name, split in (("bound", "test"), ("valid", "valid"), ("train", "train")):
+        run_command(*shlex.split(record["commands"][name])[2:], "--json")
+        printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert printed["split"] == split and printed["images"] == 40
+        assert printed["bound"] == pytest.approx(record[split]["bound"])
     named = SimpleNamespace(out=None, weights="gated-pixelcnn")
     assert picture_path(named, "samples.png") == Path("gated-pixelcnn-samples.png")
     with pytest.raises(UserError, match=r"^pixelcnn is not a run.*\(gated-pixelcnn\)$"):
