@@ -108,7 +108,7 @@ class EqualCost:
         runs = []
         for name, _seed, folder in self._runs():
             seconds = round(costs["seconds_a_step"][name], 4)
-            run = finished_run(folder, self.experiment, ["batch"])
+            run = finished_run(folder, self.experiment)
             runs.append({"name": name, "processor_seconds_a_step": seconds, **run})
         return {"minutes": self.minutes, "backend": costs["backend"], "runs": runs}
 

@@ -20,7 +20,7 @@ def finished_folders(folder: Path) -> list[Path]:
     return folders
 
 
-def finished_run(folder: Path, experiment: Experiment, told: Sequence[str]) -> dict[str, Any]:
+def finished_run(folder: Path, experiment: Experiment, told: Sequence[str] = ()) -> dict[str, Any]:
     """What a finished run was and reached, in the model's unit, for records.
 
     ``told`` are the settings of the model that the record tells. Raises UserError where files are missing or make no
@@ -34,6 +34,7 @@ def finished_run(folder: Path, experiment: Experiment, told: Sequence[str]) -> d
         settings = config["settings"]
         return {
             **{name: settings["model"][name] for name in told},
+            "batch": experiment.family.recipe(settings).batch_size,
             "iterations": settings["iterations"],
             "best_iteration": results["iteration"],
             "valid": results["valid"],

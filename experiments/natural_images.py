@@ -8,23 +8,19 @@ python experiments/natural_images.py race --out runs/race --minutes 4 --try="--l
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import figures
-from experiments.equal_cost import EqualCost
+from experiments import figures, races
 from experiments.invocations import command
-from experiments.jobs import add_seeds_option
 from experiments.photographs_page import ABLATIONS, RACE
 from experiments.pictures import EXPERIMENT
 from experiments.results import write_pages
 from experiments.shipping import Shipped, add_into_option, bound_commands, ship_run
-from lib.console.command import ArgumentParser, main, positive_int
+from lib.console.command import ArgumentParser, main
 from lib.data import SPLITS
-from lib.parallel.world import on_rank_0
 
 DATA = "photos64/photos64.zip"
 
@@ -42,31 +38,16 @@ def parse(argv: list[str]):
     p = commands.add_parser(
         "ablations", help="train the models of section 4.2 and record what they reach"
     )
-    _comparison_options(p)
+    races.add_options(p, EXPERIMENT, "32px_few_cores", DATA)
     p.set_defaults(function=ablations)
 
     p = commands.add_parser(
         "race", help="train a preset with other settings, and record which is ahead"
     )
-    _comparison_options(p)
-    p.add_argument("--try", dest="tries", action="append", required=True, metavar="OPTIONS",
-                   help='one more training: --try="--learning-rate 1e-3"; the one without it comes first')  # fmt: skip
+    races.add_options(p, EXPERIMENT, "32px_few_cores", DATA)
+    races.add_tries(p)
     p.set_defaults(function=race)
     return parser.parse_args(argv)
-
-
-def _comparison_options(p: ArgumentParser) -> None:
-    p.add_argument("--out", required=True, type=Path, metavar="FOLDER",
-                   help="a folder with one run a training and seed")  # fmt: skip
-    p.add_argument("--minutes", required=True, type=positive_int, metavar="M",
-                   help="processor time of each training")  # fmt: skip
-    add_seeds_option(p)
-    p.add_argument(
-        "--preset", choices=list(EXPERIMENT.presets), default="32px_few_cores", help="of two levels"
-    )
-    p.add_argument("--data", default=DATA, help="a folder or zip of pictures")
-    p.add_argument("options", nargs="*", help="after --: more options for each training")
-    add_into_option(p)
 
 
 def ship(arguments) -> None:
@@ -127,37 +108,12 @@ def ablations(arguments) -> int:
 
 def race(arguments) -> int:
     """Trains a preset as it is and with each of some options, then writes record and pages."""
-    tries = [("as it is", ()), *((words, shlex.split(words)) for words in arguments.tries)]
-    told = [f"--try={words}" for words in arguments.tries]
-    return _compare(arguments, dict(tries), RACE, told)
+    return _compare(arguments, races.tries(arguments), RACE)
 
 
-def _compare(arguments, options, record: Path, told: Sequence[str] = ()) -> int:
-    words = ["--preset", arguments.preset, "--data", arguments.data, *arguments.options]
-    comparison = EqualCost(
-        EXPERIMENT, options, words, arguments.out, arguments.minutes, arguments.seeds
-    )
-    status = comparison.train()
-    if not status:
-        _record(comparison, arguments, told, record)
-    return status
-
-
-@on_rank_0
-def _record(comparison: EqualCost, arguments, told: Sequence[str], record: Path) -> None:
-    """Writes the record and the pages. Raises UserError if a training is not finished."""
-    from lib.files.atomic import user_errors, write_json
-
-    line = [arguments.command, "--out", f"runs/{record.stem}", "--minutes", arguments.minutes]
-    line += ["--seeds", *arguments.seeds, "--preset", arguments.preset]
-    line += ["--data", arguments.data, *told]
-    line += ["--", *arguments.options] if arguments.options else []
-    command_line = f"python experiments/natural_images.py {shlex.join(map(str, line))}"
-    file = arguments.into / record
-    with user_errors(f"cannot write {file}"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, {"command": command_line, "preset": arguments.preset, **comparison.record()})
-    write_pages(arguments.into)
+def _compare(arguments, options: Mapping[str, Sequence[str]], record: Path) -> int:
+    first = ["natural_images.py", arguments.command]
+    return races.compare(arguments, EXPERIMENT, options, record, first)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 from experiments.equal_cost import TIMED
 from experiments.invocations import command
 from experiments.pictures import EXPERIMENT
+from experiments.race_page import kls, race
 from experiments.records import Record, read_json, read_photographs, table, text, training_commands
 from experiments.report import NATS, combined, duration, with_error
 
@@ -175,7 +176,7 @@ def _ablations(record: Record | None) -> Iterator[str]:
             [title, str(r["seed"]), f"{r['processor_seconds_a_step']:.3f} s", f"{r['iterations']:,}",
              f"{r['iterations'] * r['batch'] / 1000:.0f} thousand",
              with_error(r["valid"]["bound"], 3), with_error(r["test"]["bound"], 3),
-             _kls(r["test"][NATS]), *_against(r, reference[r["seed"]]), paper]
+             kls(r["test"]), *_against(r, reference[r["seed"]]), paper]
         )  # fmt: skip
     yield from table(
         ["model", "seed", "a step", "iterations", "images seen", "validation, bits/dim", "test, bits/dim",
@@ -197,39 +198,11 @@ def _ablations(record: Record | None) -> Iterator[str]:
 
 
 def _race(record: Record | None) -> Iterator[str]:
-    if record is None:
-        return
-    yield ""
-    yield "## A race of settings"
-    yield ""
-    yield text(
-        f"""
-        The preset `{record["preset"]}`, with the options at the end of the command, as it is and with other settings,
-        each for {record["minutes"]} minutes of processor time; judged by the validation set alone. A start, not an
-        end: what is ahead here need not stay so.
-        """
-    )
-    yield ""
-    yield "```sh"
-    yield record["command"]
-    yield "```"
-    yield ""
-    rows = [
-        [r["name"] if r["name"] == "as it is" else f"`{r['name']}`", str(r["seed"]),
-         f"{r['processor_seconds_a_step']:.3f} s", f"{r['iterations']:,}", with_error(r["valid"]["bound"], 3),
-         _kls(r["valid"][NATS])]
-        for r in sorted(record["runs"], key=lambda r: r["valid"]["bound"]["mean"])
-    ]  # fmt: skip
-    yield from table(
-        ["settings", "seed", "a step", "iterations", "validation, bits/dim", "KL of z₁ + z₂, nats"],
-        rows,
-    )
-
-
-def _kls(nats: Record) -> str:
-    """The KL by level where there are two."""
-    kls = [f"{nats[part]['mean']:.1f}" for part in ("kl1", "kl2") if part in nats]
-    return " + ".join(kls) or f"{nats['kl']['mean']:.1f}"
+    if record is not None:
+        yield ""
+        yield "## A race of settings"
+        yield ""
+        yield from race(record, digits=3)
 
 
 def _against(run: Record, reference: Record) -> tuple[str, str]:

@@ -15,6 +15,8 @@ from models.table1 import VARIANTS
 ROOT = Path(__file__).resolve().parents[1]
 Record = Mapping[str, Any]
 
+#: Below the repository: the records of ``mnist_race.py``, one a model.
+RACES = Path("results/race")
 
 #: The rows of table 1 that are the authors' own, by model.
 PAPER = {name: variant.paper for name, variant in VARIANTS.items() if variant.paper}

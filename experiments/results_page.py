@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from experiments.race_page import race
 from experiments.records import (
     PAPER,
+    RACES,
     Record,
     bound,
     estimate,
     paper,
+    read_json,
     size,
     table,
     text,
@@ -37,6 +40,7 @@ def results_page(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
     yield ""
     yield from _table1(records)
     yield from _runs(records)
+    yield from _races(root)
     yield from figure4(root)
     yield from figure5(root)
     yield from pictures(root, records)
@@ -156,6 +160,14 @@ def _runs(records: Mapping[str, Record]) -> Iterator[str]:
         yield from training_commands(r)
     yield "```"
     yield ""
+
+
+def _races(root: Path) -> Iterator[str]:
+    for file in sorted((root / RACES).glob("*.json")):
+        yield f"## A race of settings: `{file.stem}`"
+        yield ""
+        yield from race(read_json(file), digits=2)
+        yield ""
 
 
 def _sizes(records: Sequence[Record]) -> str:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from experiments import command_line, mnist_table1, shipping
+from experiments import command_line, equal_cost, mnist_race, mnist_table1, shipping
 from experiments.commands.arguments import picture_path
 from experiments.jobs import run_all
 from experiments.mnist_pixelvae import EXPERIMENT
@@ -247,6 +247,31 @@ def test_the_whole_table_is_trained_by_the_command_for_one_model(monkeypatch):
     }
     assert len({o.out for o in trained}) == 5
     assert {(o.device, o.tf32) for o in trained} == {("cuda", True)}
+
+
+def test_a_race_of_sizes_is_recorded_and_judged_by_validation(run, images, monkeypatch, tmp_path):
+    asked, costs = [], {"as it is": 0.5, "--dim-pix 3": 2.0}
+
+    def run_all(commands, jobs):
+        asked.extend(command_line.parse(EXPERIMENT, line[2:]) for line in commands)
+        for options in asked:
+            shutil.copytree(run, options.out)
+        return 0
+
+    monkeypatch.setattr(equal_cost, "run_all", run_all)
+    monkeypatch.setattr(equal_cost, "processor_seconds_a_step", lambda *_: costs)
+    words = ["--model", "gated-pixelcnn", "--minutes", 2, "--out", tmp_path / "runs", "--data", images,
+             "--try=--dim-pix 3", "--into", tmp_path, "--", "--kl-warmup", 9]  # fmt: skip
+    assert mnist_race.race(mnist_race.parse([*map(str, words)])) == 0
+    assert [(o.model, o.preset, o.iterations, o.kl_warmup) for o in asked] == [
+        ("gated-pixelcnn", "few-cores", steps, 9) for steps in (240, 60)
+    ]
+    assert [o.chosen.settings.dim_pix for o in asked] == [16, 3]
+    record = json.loads((tmp_path / "results/race/gated-pixelcnn.json").read_text())
+    told = mnist_race.parse(shlex.split(record["command"])[2:])
+    assert (told.model, told.minutes, told.tries) == ("gated-pixelcnn", 2, ["--dim-pix 3"])
+    part = (tmp_path / "docs/results.md").read_text().partition("## A race of settings: `gated-")[2]
+    assert "| `--dim-pix 3` | 0 | 2.000 s | 2 |" in part
 
 
 def test_pages_say_what_has_no_record(tmp_path):

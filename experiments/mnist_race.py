@@ -1,0 +1,38 @@
+#!/usr/bin/env python
+"""A race of settings: a model of table 1 in several sizes, each trained for the same processor time.
+
+python experiments/mnist_race.py --model gated-pixelvae-noup --minutes 20 --try="--layers 4" --out runs/race
+"""
+
+from __future__ import annotations
+
+import sys
+
+from experiments import races
+from experiments.mnist_pixelvae import EXPERIMENT
+from experiments.records import RACES
+from lib.console.command import ArgumentParser, main
+from models.table1 import VARIANTS
+
+
+def parse(argv: list[str]):
+    """The command line."""
+    parser = ArgumentParser(prog="mnist_race.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, choices=list(VARIANTS))
+    races.add_tries(parser)
+    races.add_options(parser, EXPERIMENT, "few-cores", "binarized_mnist")
+    return parser.parse_args(argv)
+
+
+def race(arguments) -> int:
+    """Trains the model as the preset has it and with each of some options, then writes record and pages."""
+    of_model = ["--model", arguments.model]
+    record = RACES / f"{arguments.model}.json"
+    first = ["mnist_race.py", *of_model]
+    return races.compare(
+        arguments, EXPERIMENT, races.tries(arguments), record, first, words=of_model
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(race, parse(sys.argv[1:])))
