@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.finished import finished_folders, finished_run
-from experiments.mnist_figures import PaperFigure
+from experiments.comparisons.finished import finished_folders, finished_run
+from experiments.comparisons.mnist_trainings import training
+from experiments.comparisons.paper_figure import PaperFigure
 from experiments.mnist_pixelvae import EXPERIMENT
-from experiments.mnist_trainings import training
 from lib.console.command import ArgumentParser, main
 from lib.console.progress import say
 from lib.errors import UserError

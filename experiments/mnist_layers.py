@@ -16,11 +16,11 @@ import json
 import sys
 from pathlib import Path
 
-from experiments.finished import finished_folders, finished_run
-from experiments.mnist_figures import PaperFigure
+from experiments.comparisons.finished import finished_folders, finished_run
+from experiments.comparisons.mnist_trainings import training
+from experiments.comparisons.paper_figure import PaperFigure
 from experiments.mnist_pixelvae import EXPERIMENT
-from experiments.mnist_trainings import training
-from experiments.records import groups, over_seeds
+from experiments.publishing.records import groups, over_seeds
 from lib.console.command import ArgumentParser, main, non_negative_int
 from lib.parallel.world import on_rank_0
 

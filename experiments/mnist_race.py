@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 
-from experiments import races
+from experiments.comparisons import races
 from experiments.mnist_pixelvae import EXPERIMENT
-from experiments.records import RACES
+from experiments.publishing.records import RACES
 from lib.console.command import ArgumentParser, main
 from models.table1 import VARIANTS
 

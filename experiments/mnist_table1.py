@@ -9,17 +9,29 @@ python experiments/mnist_table1.py measure conv-vae pixelvae
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from experiments.jobs import run_all
-from experiments.mnist_trainings import add_options, training
-from experiments.report import Stages, checked_stages
-from experiments.results import write_pages
-from experiments.shipping import add_into_option, measure_again, ship_run, table1
+from experiments.comparisons.jobs import run_all
+from experiments.comparisons.mnist_trainings import add_options, training
+from experiments.mnist_pixelvae import EXPERIMENT
+from experiments.publishing.all_pages import write_pages
+from experiments.publishing.shipping import (
+    Shipped,
+    add_into_option,
+    bound_commands,
+    measure_again,
+    paper_gap,
+    ship_run,
+)
+from experiments.report import Stages, checked_stages, describe_stages
 from lib.console.command import ArgumentParser, add_device_options, main, positive_int, use_device
+from lib.console.progress import say
 from models.table1 import VARIANTS
 
-ROOT = Path(__file__).resolve().parents[1]
+if TYPE_CHECKING:
+    from lib.data import Dataset
 
 
 def parse(argv: list[str]):
@@ -84,15 +96,49 @@ def ship(arguments) -> None:
     Raises UserError where a folder is no run of a model of table 1.
     """
     for run in arguments.runs:
-        ship_run(Path(run), arguments.into, table1(_stages(arguments)))
+        ship_run(Path(run), arguments.into, shipped_rows(_stages(arguments)))
     write_pages(arguments.into)
 
 
 def measure(arguments) -> None:
     """Evaluates shipped weights anew, and writes their records and pages."""
     for name in arguments.names:
-        measure_again(name, arguments.into, table1(_stages(arguments)))
+        measure_again(name, arguments.into, shipped_rows(_stages(arguments)))
     write_pages(arguments.into)
+
+
+def evaluation_commands(name: str, stages: Stages, dataset: Dataset) -> dict[str, str]:
+    """The commands that print the record's numbers; an exact likelihood needs no importance weighting."""
+    command = f"python experiments/mnist_pixelvae.py evaluate {name}"
+    commands = bound_commands(command, dataset)
+    if VARIANTS[name].latent:
+        commands["weighted"] = (
+            f"{command} --importance-samples {stages.samples} --images {stages.images} "
+            f"--few-samples {stages.few}"
+        )
+    return commands
+
+
+def shipped_rows(stages: Stages) -> Shipped:
+    """The models of table 1, with importance-weighted estimates in two stages."""
+
+    def more(weights, dataset, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        from lib.evaluation import ImportanceWeighted
+
+        model, few = weights.model, stages._replace(images=min(stages.images, dataset.size("test")))
+        record: dict[str, Any] = {}
+        if model.latent_dim:
+            weigh = ImportanceWeighted(model, seed=0).in_two_stages
+            record["weighted"] = weigh(dataset, "test", *few).summary()
+            say(describe_stages(record["weighted"], model.unit.name))
+        record["commands"] = evaluation_commands(model.name, few, dataset)
+        paper = VARIANTS[model.name].paper
+        if paper is not None:
+            record["paper"] = paper_gap(paper, numbers["test"]["bound"])
+        return record
+
+    size = ("layers", "dim_pix", "latent_dim", "filter_size")
+    return Shipped(EXPERIMENT, "mnist", lambda weights: weights.model.name, size, more)
 
 
 if __name__ == "__main__":

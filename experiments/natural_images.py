@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import figures, races
+from experiments import figures
+from experiments.comparisons import races
 from experiments.invocations import command
-from experiments.photographs_page import ABLATIONS, RACE
 from experiments.pictures import EXPERIMENT
-from experiments.results import write_pages
-from experiments.shipping import Shipped, add_into_option, bound_commands, ship_run
+from experiments.publishing.all_pages import write_pages
+from experiments.publishing.photographs_page import ABLATIONS, RACE
+from experiments.publishing.shipping import Shipped, add_into_option, bound_commands, ship_run
 from lib.console.command import ArgumentParser, main
 from lib.data import SPLITS
 

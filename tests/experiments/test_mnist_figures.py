@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import command_line, mnist_figures, mnist_latents, mnist_layers
+from experiments import command_line, mnist_latents, mnist_layers
+from experiments.comparisons import paper_figure
 from experiments.mnist_pixelvae import EXPERIMENT
 from lib.errors import UserError
 
@@ -65,7 +66,7 @@ def test_figure_5_is_drawn_from_the_record_alone(tmp_path):
 @pytest.mark.parametrize("module, models", [(mnist_layers, 3), (mnist_latents, 2)])
 def test_each_seed_is_a_training_of_its_own(module, models, monkeypatch):
     commands = []
-    monkeypatch.setattr(mnist_figures, "run_all", lambda asked, jobs: commands.extend(asked) or 130)
+    monkeypatch.setattr(paper_figure, "run_all", lambda asked, jobs: commands.extend(asked) or 130)
     layers = ["--layers", "2"] if module is mnist_layers else []
     options = module.parse(["train", *layers, "--seeds", "0", "4", "--", "--iterations", "7"])
     assert options.function(options) == 130

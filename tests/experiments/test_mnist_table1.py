@@ -14,15 +14,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from experiments import command_line, equal_cost, mnist_race, mnist_table1, shipping
+from experiments import command_line, mnist_race, mnist_table1
 from experiments.commands.arguments import picture_path
-from experiments.jobs import run_all
+from experiments.comparisons import equal_cost
+from experiments.comparisons.jobs import run_all
 from experiments.mnist_pixelvae import EXPERIMENT
 from experiments.mnist_table1 import parse
-from experiments.records import PAPER, ROOT, read_records
+from experiments.publishing import shipping
+from experiments.publishing.all_pages import BEGIN, END, pages
+from experiments.publishing.mnist_curves import curves
+from experiments.publishing.records import PAPER, ROOT, read_records
 from experiments.report import Stages
-from experiments.results import BEGIN, END, pages
-from experiments.results_curves import curves
 from lib.errors import UserError
 from lib.files.arrays import load_arrays
 from lib.files.atomic import write_json
@@ -197,7 +199,7 @@ def test_what_is_no_run_is_not_shipped(tmp_path):
     with pytest.raises(UserError, match="holds no best.npz"):
         run_table("ship", tmp_path, "--into", tmp_path)
     with pytest.raises(UserError, match="no evaluation"):
-        shipping.describe_run(shipping.table1(Stages()), "", {}, [])
+        shipping.describe_run(mnist_table1.shipped_rows(Stages()), "", {}, [])
 
 
 @pytest.mark.parametrize("bound, gap, band", [(81.0, 0.36, 0.8), (80.0, -0.64, -0.2)])

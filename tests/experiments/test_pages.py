@@ -25,7 +25,7 @@ from experiments.command_line import parse
 from experiments.commands import train
 from experiments.invocations import training_command
 from experiments.pages import curves, latent_plane
-from experiments.records import ROOT
+from experiments.publishing.records import ROOT
 from lib import noise
 from lib.console import command
 from lib.files.arrays import load_arrays, save_arrays

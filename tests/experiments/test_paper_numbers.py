@@ -13,8 +13,8 @@ import pytest
 
 from datasets import RECIPES, open_dataset
 from datasets.places import source_folder
-from experiments.photographs_page import ABLATIONS, difference
-from experiments.records import (
+from experiments.publishing.photographs_page import ABLATIONS, difference
+from experiments.publishing.records import (
     PAPER,
     ROOT,
     groups,

@@ -13,10 +13,11 @@ import theano
 from command_lines import error
 from PIL import Image
 
-from experiments import equal_cost, natural_images, pictures
+from experiments import natural_images, pictures
 from experiments.command_line import main, parse
-from experiments.photographs_page import ABLATIONS, PICTURES, RACE, photographs_page
-from experiments.results import pages
+from experiments.comparisons import equal_cost
+from experiments.publishing.all_pages import pages
+from experiments.publishing.photographs_page import ABLATIONS, PICTURES, RACE, photographs_page
 from lib.console import command
 from lib.files.arrays import load_arrays
 from models import weights

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from experiments.publishing.shipping import paper_gap
 from experiments.report import combined, describe, with_error
-from experiments.shipping import paper_gap
 from models.table1 import Row
 
 

@@ -9,9 +9,10 @@ import pytest
 import theano
 from PIL import Image
 
-from experiments import mnist_table1, records, results
+from experiments import mnist_table1
 from experiments.command_line import parse
 from experiments.mnist_pixelvae import EXPERIMENT
+from experiments.publishing import all_pages, records
 from lib.layers.conv import Conv
 from models import weights
 from models.table1 import VARIANTS, Variant
@@ -65,7 +66,7 @@ def run(sixth, images, tmp_path_factory):
 @pytest.fixture(scope="module")
 def shipped(run, tmp_path_factory):
     into = tmp_path_factory.mktemp("repository")
-    (into / "README.md").write_text(f"{results.BEGIN}\n{results.END}\n")
+    (into / "README.md").write_text(f"{all_pages.BEGIN}\n{all_pages.END}\n")
     options = mnist_table1.parse(
         [
             "ship",

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.equal_cost import EqualCost
+from experiments.comparisons.equal_cost import EqualCost
+from experiments.comparisons.jobs import add_seeds_option
 from experiments.experiment import Experiment
-from experiments.jobs import add_seeds_option
-from experiments.results import write_pages
-from experiments.shipping import add_into_option
+from experiments.publishing.all_pages import write_pages
+from experiments.publishing.shipping import add_into_option
 from lib.console.command import ArgumentParser, positive_int
 from lib.parallel.world import on_rank_0
 

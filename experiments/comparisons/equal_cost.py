@@ -13,10 +13,10 @@ from typing import Any
 
 from experiments.command_line import parse
 from experiments.commands.train import fitted
+from experiments.comparisons.finished import finished_run
+from experiments.comparisons.jobs import run_all
 from experiments.experiment import Experiment
-from experiments.finished import finished_run
-from experiments.jobs import run_all
-from experiments.records import ROOT, read_json
+from experiments.publishing.records import ROOT, read_json
 from lib.console.progress import say
 from lib.parallel.world import world
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.records import PAPER, Record
+from experiments.publishing.records import PAPER, Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.jobs import add_seeds_option, run_all
-from experiments.mnist_trainings import add_options
-from experiments.records import ROOT
+from experiments.comparisons.jobs import add_seeds_option, run_all
+from experiments.comparisons.mnist_trainings import add_options
+from experiments.publishing.records import ROOT
 
 Work = Callable[[argparse.Namespace], "int | None"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from experiments.race_page import race
-from experiments.records import (
+from experiments.publishing.mnist_curves import CURVES
+from experiments.publishing.mnist_figures import figure4, figure5, pictures
+from experiments.publishing.race_section import race
+from experiments.publishing.records import (
     PAPER,
     RACES,
     Record,
@@ -21,8 +23,6 @@ from experiments.records import (
     value,
 )
 from experiments.report import combined, duration
-from experiments.results_curves import CURVES
-from experiments.results_figures import figure4, figure5, pictures
 from models.table1 import ORDERINGS, PUBLISHED, VARIANTS
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mean, stdev
 
-from experiments.records import Record, groups, over_seeds, read_json, table, text, value
+from experiments.publishing.records import Record, groups, over_seeds, read_json, table, text, value
 
 
 def figure4(root: Path) -> Iterator[str]:

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 from experiments import figures
 from experiments.experiment import Experiment, check_fits, trained_on
 from experiments.invocations import training_command
-from experiments.mnist_pixelvae import EXPERIMENT
-from experiments.records import ROOT, read_json
-from experiments.report import Stages, describe, describe_stages, is_known, report
+from experiments.publishing.records import ROOT, read_json
+from experiments.report import describe, is_known, report
 from lib.console.command import ArgumentParser
 from lib.console.progress import say
 from lib.errors import UserError
 from lib.parallel.world import on_rank_0, world
-from models.table1 import VARIANTS, Row
+from models.table1 import Row
 
 if TYPE_CHECKING:
     from lib.data import Dataset
@@ -240,40 +239,6 @@ def joined(
         "valid_bounds": {**until, **training["valid_bounds"]},
         "before": dict(before),
     }
-
-
-def evaluation_commands(name: str, stages: Stages, dataset: Dataset) -> dict[str, str]:
-    """The commands that print the record's numbers; an exact likelihood needs no importance weighting."""
-    command = f"python experiments/mnist_pixelvae.py evaluate {name}"
-    commands = bound_commands(command, dataset)
-    if VARIANTS[name].latent:
-        commands["weighted"] = (
-            f"{command} --importance-samples {stages.samples} --images {stages.images} "
-            f"--few-samples {stages.few}"
-        )
-    return commands
-
-
-def table1(stages: Stages) -> Shipped:
-    """The models of table 1, with importance-weighted estimates in two stages."""
-
-    def more(weights, dataset, numbers: Mapping[str, Any]) -> dict[str, Any]:
-        from lib.evaluation import ImportanceWeighted
-
-        model, few = weights.model, stages._replace(images=min(stages.images, dataset.size("test")))
-        record: dict[str, Any] = {}
-        if model.latent_dim:
-            weigh = ImportanceWeighted(model, seed=0).in_two_stages
-            record["weighted"] = weigh(dataset, "test", *few).summary()
-            say(describe_stages(record["weighted"], model.unit.name))
-        record["commands"] = evaluation_commands(model.name, few, dataset)
-        paper = VARIANTS[model.name].paper
-        if paper is not None:
-            record["paper"] = paper_gap(paper, numbers["test"]["bound"])
-        return record
-
-    size = ("layers", "dim_pix", "latent_dim", "filter_size")
-    return Shipped(EXPERIMENT, "mnist", lambda weights: weights.model.name, size, more)
 
 
 def paper_gap(paper: Row, bound: Mapping[str, float]) -> dict[str, float]:

@@ -1,10 +1,10 @@
-"""What a page tells of a race (:mod:`experiments.races`), from its record."""
+"""What a page tells of a race (:mod:`experiments.comparisons.races`), from its record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from experiments.records import Record, table, text
+from experiments.publishing.records import Record, table, text
 from experiments.report import NATS, with_error
 
 

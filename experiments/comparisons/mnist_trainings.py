@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.records import ROOT
+from experiments.publishing.records import ROOT
 from lib.console.command import positive_int
 from models.registry import MNIST
 

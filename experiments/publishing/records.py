@@ -12,7 +12,7 @@ from typing import Any
 from experiments.report import with_error
 from models.table1 import VARIANTS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 Record = Mapping[str, Any]
 
 #: Below the repository: the records of ``mnist_race.py``, one a model.

@@ -6,11 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.equal_cost import TIMED
-from experiments.invocations import command
-from experiments.pictures import EXPERIMENT
-from experiments.race_page import kls, race
-from experiments.records import Record, read_json, read_photographs, table, text, training_commands
+from experiments.publishing.race_section import kls, race
+from experiments.publishing.records import (
+    Record,
+    read_json,
+    read_photographs,
+    table,
+    text,
+    training_commands,
+)
 from experiments.report import NATS, combined, duration, with_error
 
 ABLATIONS = Path("results/photographs/ablations.json")
@@ -27,8 +31,8 @@ _PAPER = {
 #: Pictures of a record by name: heading, and the words of the command that draws them again.
 PICTURES = {
     "samples": ("Samples (figures 1 and 7)", ("sample",)),
-    "reconstructions": ("Reconstructions from z₂ (figure 8)", ("reconstruct", "--count", 6)),
-    "reconstructions-z1": ("From z₁", ("reconstruct", "--count", 6, "--level", "bottom")),
+    "reconstructions": ("Reconstructions from z₂ (figure 8)", ("reconstruct", "--count", "6")),
+    "reconstructions-z1": ("From z₁", ("reconstruct", "--count", "6", "--level", "bottom")),
     "vary": ("One level's noise varied (figures 6 and 11)", ("vary",)),
 }
 
@@ -137,7 +141,7 @@ def _pictures(root: Path, name: str, r: Record) -> Iterator[str]:
             continue
         yield f"### {heading}"
         yield ""
-        yield f"`{command(EXPERIMENT, words[0], name, *words[1:])}`"
+        yield f"`python experiments/pictures.py {words[0]} {' '.join([name, *words[1:]])}`"
         yield ""
         yield f"![{picture} of {name}](../results/photographs/{name}-{picture}.png)"
         yield ""
@@ -158,7 +162,7 @@ def _ablations(record: Record | None) -> Iterator[str]:
         f"""
         The four models of section 4.2, all of the preset `{record["preset"]}`, each trained for as many
         iterations as {record["minutes"]} minutes of processor time buy at its own cost a step (the median of
-        {TIMED} steps; evaluations are not counted), and tested at the weights with the best validation bound.
+        several steps; evaluations are not counted), and tested at the weights with the best validation bound.
         The paper says which is better and gives no numbers. A difference's ± takes the two bounds as if
         measured on different images, which overstates it.
         """
