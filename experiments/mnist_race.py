@@ -29,9 +29,7 @@ def race(arguments) -> int:
     of_model = ["--model", arguments.model]
     record = RACES / f"{arguments.model}.json"
     first = ["mnist_race.py", *of_model]
-    return races.compare(
-        arguments, EXPERIMENT, races.tries(arguments), record, first, words=of_model
-    )
+    return races.race(arguments, EXPERIMENT, record, first, words=of_model)
 
 
 if __name__ == "__main__":

@@ -104,17 +104,13 @@ MODELS: Mapping[str, Sequence[str]] = {
 
 def ablations(arguments) -> int:
     """Trains the models of section 4.2, each resumed where it stopped, then writes record and pages."""
-    return _compare(arguments, MODELS, ABLATIONS)
+    first = ["natural_images.py", "ablations"]
+    return races.compare(arguments, EXPERIMENT, MODELS, ABLATIONS, first)
 
 
 def race(arguments) -> int:
     """Trains a preset as it is and with each of some options, then writes record and pages."""
-    return _compare(arguments, races.tries(arguments), RACE)
-
-
-def _compare(arguments, options: Mapping[str, Sequence[str]], record: Path) -> int:
-    first = ["natural_images.py", arguments.command]
-    return races.compare(arguments, EXPERIMENT, options, record, first)
+    return races.race(arguments, EXPERIMENT, RACE, ["natural_images.py", "race"])
 
 
 if __name__ == "__main__":

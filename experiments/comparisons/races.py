@@ -38,9 +38,17 @@ def add_tries(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def tries(arguments: argparse.Namespace) -> dict[str, Sequence[str]]:
-    """The options of each training of a race, by its name."""
-    return {"as it is": (), **{words: shlex.split(words) for words in arguments.tries}}
+def race(
+    arguments: argparse.Namespace,
+    experiment: Experiment,
+    record: Path,
+    first: Sequence[Any],
+    words: Sequence[str] = (),
+) -> int:
+    """Trains a preset as it is and with each of the options to try; the rest is as in :func:`compare`."""
+    tries = {"as it is": (), **{tried: shlex.split(tried) for tried in arguments.tries}}
+    told = [f"--try={tried}" for tried in arguments.tries]
+    return compare(arguments, experiment, tries, record, [*first, *told], words)
 
 
 def compare(
@@ -71,7 +79,6 @@ def compare(
         return status
     line = [*first, "--out", f"runs/{a.out.name}", "--minutes", a.minutes, "--seeds", *a.seeds]
     line += ["--preset", a.preset, "--data", a.data]
-    line += [f"--try={tried}" for tried in getattr(a, "tries", [])]
     line += ["--", *a.options] if a.options else []
     _write(comparison, f"python experiments/{shlex.join(map(str, line))}", a, record)
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -11,22 +11,68 @@ from experiments.publishing.records import Record, groups, over_seeds, read_json
 
 def figure4(root: Path) -> Iterator[str]:
     """PixelVAE against PixelCNN by layers, from ``results/figure4``."""
-    yield "## Figure 4: few autoregressive layers"
-    yield ""
-    runs = read_json(root / "results" / "figure4" / "figure4.json")
-    if not runs:
-        yield "There is no record of it yet (`results/figure4/figure4.json`)."
-        yield ""
-        return
-    yield text(
+    yield from _figure(
+        root,
+        "figure4",
+        "Figure 4: few autoregressive layers",
         """
         The paper finds that with few layers PixelVAE is far ahead of PixelCNN (4a), and that its KL drops sharply
         from no autoregressive layer to one (4b). Means over seeds, ± the standard error over images; the spread is
         the largest bound of a seed less the smallest.
-        """
+        """,
+        _layers,
+        "python experiments/mnist_layers.py record runs/layers",
     )
+
+
+def figure5(root: Path) -> Iterator[str]:
+    """Two latent dimensions, from ``results/figure5``."""
+    yield from _figure(
+        root,
+        "figure5",
+        "Figure 5: two latent dimensions",
+        """
+        The test set's latent means by digit, and the error of a k-nearest-neighbour classifier on them, k chosen on
+        the validation set. The paper: 22.9 % for the convolutional VAE, 7.2 % for PixelVAE. How many layers PixelVAE
+        has matters much here, and so does the seed: see [fidelity.md](fidelity.md).
+        """,
+        _errors,
+        "python experiments/mnist_latents.py record runs/latents",
+    )
+
+
+def _figure(
+    root: Path,
+    name: str,
+    heading: str,
+    about: str,
+    numbers: Callable[[Sequence[Record]], Iterator[str]],
+    command: str,
+) -> Iterator[str]:
+    """A figure's section: what it shows, its drawings, its numbers, and the commands that made it."""
+    yield f"## {heading}"
     yield ""
-    yield from _drawings(root, "figure4")
+    record = f"results/{name}/{name}.json"
+    runs = read_json(root / record)
+    if not runs:
+        yield f"There is no record of it yet (`{record}`)."
+        yield ""
+        return
+    yield text(about)
+    yield ""
+    for picture in sorted((root / "results" / name).glob("*.png")):
+        yield f"![{picture.stem}](../results/{name}/{picture.name})"
+        yield ""
+    yield from numbers(runs)
+    yield "```sh"
+    for run in runs:
+        yield run["command"]
+    yield command
+    yield "```"
+    yield ""
+
+
+def _layers(runs: Sequence[Record]) -> Iterator[str]:
     rows = []
     for (model, layers), same in groups(runs, "model", "autoregressive_layers"):
         bounds = [run["test"]["bound"]["mean"] for run in same]
@@ -40,32 +86,9 @@ def figure4(root: Path) -> Iterator[str]:
         rows,
     )  # fmt: skip
     yield ""
-    yield "```sh"
-    for run in runs:
-        yield run["command"]
-    yield "python experiments/mnist_layers.py record runs/layers"
-    yield "```"
-    yield ""
 
 
-def figure5(root: Path) -> Iterator[str]:
-    """Two latent dimensions, from ``results/figure5``."""
-    yield "## Figure 5: two latent dimensions"
-    yield ""
-    runs = read_json(root / "results" / "figure5" / "figure5.json")
-    if not runs:
-        yield "There is no record of it yet (`results/figure5/figure5.json`)."
-        yield ""
-        return
-    yield text(
-        """
-        The test set's latent means by digit, and the error of a k-nearest-neighbour classifier on them, k chosen on
-        the validation set. The paper: 22.9 % for the convolutional VAE, 7.2 % for PixelVAE. How many layers PixelVAE
-        has matters much here, and so does the seed: see [fidelity.md](fidelity.md).
-        """
-    )
-    yield ""
-    yield from _drawings(root, "figure5")
+def _errors(runs: Sequence[Record]) -> Iterator[str]:
     rows = [
         [f"`{run['model']}`", f"{run['iterations']:,}", str(run["seed"]), str(run["k"]), percent(run["valid_error"]),
          percent(run["test_error"]), value(run["bound"])]
@@ -83,23 +106,11 @@ def figure5(root: Path) -> Iterator[str]:
                 f"deviation {percent(stdev(errors))}."
             )
             yield ""
-    yield "```sh"
-    for run in runs:
-        yield run["command"]
-    yield "python experiments/mnist_latents.py record runs/latents"
-    yield "```"
-    yield ""
 
 
 def percent(error: float) -> str:
     """An error from 0 to 1."""
     return f"{100 * error:.1f} %"
-
-
-def _drawings(root: Path, name: str) -> Iterator[str]:
-    for picture in sorted((root / "results" / name).glob("*.png")):
-        yield f"![{picture.stem}](../results/{name}/{picture.name})"
-        yield ""
 
 
 def pictures(root: Path, records: Mapping[str, Record]) -> Iterator[str]:
