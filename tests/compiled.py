@@ -38,6 +38,21 @@ def _broadcastable(op, array: np.ndarray) -> tuple:
     return (array.ndim == 2 and len(array) == 1, *(False,) * (array.ndim - 1))[: array.ndim]
 
 
+@contextmanager
+def fast_compile():
+    """Theano's default mode is FAST_COMPILE: NumPy on a CPU, for graphs that are used for a few passes.
+
+    Theano keeps the mode that it made last for all of one class, and FAST_RUN is of the same.
+    """
+    module = theano.compile.mode
+    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+        before, module.instantiated_default_mode = module.instantiated_default_mode, None
+        try:
+            yield
+        finally:
+            module.instantiated_default_mode = before
+
+
 @lru_cache(maxsize=None)
 def _function(op, signature, mode):
     inputs = [s if s is None or isinstance(s, int) else T.TensorType(*s)() for s in signature]

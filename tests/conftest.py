@@ -12,3 +12,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if LONG.intersection(mark.name for mark in item.iter_markers()):
             item.add_marker(pytest.mark.timeout(0))
+
+
+@pytest.fixture(scope="module")
+def compile_fast():
+    """All of a module's functions are compiled for a few passes; see :func:`compiled.fast_compile`."""
+    from compiled import fast_compile
+
+    with fast_compile():
+        yield

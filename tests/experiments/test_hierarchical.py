@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-import theano
 from command_lines import call, error
 from PIL import Image
 
@@ -15,6 +14,8 @@ from experiments import imagenet64, lsun_bedrooms, mnist_256
 from lib.files.arrays import load_arrays
 from lib.runs.metrics import read_metrics
 from models.registry import HIERARCHICAL
+
+pytestmark = pytest.mark.usefixtures("compile_fast")
 
 SIDE = 8  # of the pictures: the time goes into drawing them pixel by pixel
 
@@ -26,12 +27,6 @@ def tiny_for_such_pictures():
     sizes.update({"pixel_width": 8, "latent_width": 8, "height": SIDE, "width": SIDE})
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(HIERARCHICAL.presets, "tiny", HIERARCHICAL.presets["tiny"].changed(sizes))
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_fast():
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
         yield
 
 

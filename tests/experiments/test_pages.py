@@ -34,14 +34,10 @@ from lib.model import NATS
 from models.mnist import MnistModel, Settings
 from models.weights import load
 
+pytestmark = pytest.mark.usefixtures("compile_fast")
+
 TINY = ["--data", "digits", "--layers", 1, "--dim-pix", 2, "--latent-dim", 2]
 TINY += ["--filter-size", 3, "--batch-size", 100, "--eval-every", 2]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_fast():
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
-        yield
 
 
 call = partial(command_lines.call, mnist_pixelvae)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import theano
 from command_lines import error
 from PIL import Image
 
@@ -22,11 +21,7 @@ from lib.console import command
 from lib.files.arrays import load_arrays
 from models import weights
 
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_fast():
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
-        yield
+pytestmark = pytest.mark.usefixtures("compile_fast")
 
 
 @pytest.fixture(scope="module")

@@ -33,12 +33,11 @@ class RowsAbove:
 
 
 @pytest.fixture(scope="module")
-def sixth():
+def sixth(compile_fast):
     """The one entry that a model needs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(VARIANTS, NAME, Variant(NAME, "Rows above", RowsAbove))
-        with theano.configparser.change_flags(mode="FAST_COMPILE"):
-            yield
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from lib.evaluation import Bound, ImportanceWeighted, LogSumExp
 from lib.model import Terms
 from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
 
+pytestmark = pytest.mark.usefixtures("compile_fast")
+
 
 def pixels(count, levels=4, shape=(1, 1, 3)):
     """Images of whole numbers from 0 to levels - 1."""
@@ -58,12 +60,6 @@ class LinearGaussian:
     def log_likelihood(self, images):
         covariance = self.W @ self.W.T + self.s**2 * np.eye(3)
         return multivariate_normal(self.b, covariance).logpdf(images.reshape(len(images), 3))
-
-
-@pytest.fixture(autouse=True)
-def compile_fast():
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
-        yield
 
 
 def test_importance_weighting_finds_the_closed_form():

@@ -23,6 +23,8 @@ from models.hierarchical import HierarchicalModel, Settings
 from models.levels import split_gaussian
 from models.registry import HIERARCHICAL, parse_header
 
+pytestmark = pytest.mark.usefixtures("compile_fast")
+
 GREY = Settings(
     "grey", stages=((4, 1),), top_stages=((4, 1),), latents=(1, 2), pixel_width=4,
     pixel_kernels=(3,), latent_width=4, latent_kernels=(3, 1), embed=2, batch=4,
@@ -34,12 +36,6 @@ LARGER = Settings(
     pixel_kernels=(3,), latent_width=4, latent_kernels=(3,), embed=2, height=4, width=12,
     batch=4, levels=6,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def compile_fast():
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
-        yield
 
 
 @lru_cache(maxsize=None)

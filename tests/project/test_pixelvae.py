@@ -6,7 +6,6 @@ import doctest
 
 import numpy as np
 import pytest
-import theano
 from small_models import SMALL
 
 import pixelvae
@@ -18,11 +17,7 @@ from models.mnist import MnistModel, Settings
 from models.registry import HIERARCHICAL, MNIST
 from models.weights import Weights
 
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_fast():
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
-        yield
+pytestmark = pytest.mark.usefixtures("compile_fast")
 
 
 @pytest.fixture(scope="module")

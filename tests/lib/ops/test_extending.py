@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as T
-from compiled import BOTH, PYTHON, apply, guarded
+from compiled import BOTH, PYTHON, apply, fast_compile, guarded
 from theano.tensor import verify_grad
 
 from lib.ops import _examples
@@ -76,7 +76,7 @@ def test_cached_sampler(operation):
     w, v = (rng.standard_normal(shape).astype("float32") for shape in ((4, 1, 4), (1, 4, 5)))
     logits = Correlate(3, 3, 5)(operation(Correlate(3, 3, 4)(x, w)), v)
     u = rng.random_sample((3, 1, 5, 6)).astype("float32")
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+    with fast_compile():
         cached, naive = (Sampler(x, logits, [], bernoulli, method=m) for m in ("cached", "naive"))
         images = cached(u)
         assert 0.1 < images.mean() < 0.9

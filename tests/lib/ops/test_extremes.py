@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as T
-from compiled import BOTH, apply
+from compiled import BOTH, apply, fast_compile
 from scipy.special import logsumexp
 from theano import gof
 
@@ -118,7 +118,7 @@ class Known:
 def test_the_mean_over_a_test_set_loses_nothing():
     numbers = np.arange(10_000)  # an image's two pixels are its number
     pixels = np.stack([numbers // 256, numbers % 256], 1).astype("uint8").reshape(-1, 1, 1, 2)
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+    with fast_compile():
         evaluation = Bound(Known(), seed=0)(InMemory(pixels), "test")
     truth = 80 + 20 * np.sin(np.arange(10_000.0)) ** 2
     # Each image is rounded once, to 2⁻¹⁸ at most; what is summed is not rounded again.
@@ -142,7 +142,7 @@ def test_blank_and_full_images_have_finite_bounds(name, scale):
     model = tiny(name)
     x, noise = T.tensor4("x"), T.matrix("noise")
     terms = model.terms(x, {"z": noise})
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+    with fast_compile():
         function = theano.function([x, noise], terms.reconstruction)
     for variable in model.parameters.values():
         if variable.name and variable.name.split(".")[0] != "encoder":

@@ -195,8 +195,6 @@ def test_a_model_with_its_gradient(lowered, monkeypatch):
 
 def test_a_training_stays_close(monkeypatch):
     """Rounding differs, and Adam divides small gradients by small numbers; the bound hardly sees it."""
-    # Theano takes the mode of an earlier test, FAST_COMPILE, for the default one: both are of one class.
-    monkeypatch.setattr(theano.compile.mode, "instantiated_default_mode", None)
     results = {}
     for flag in ("1", "0"):
         monkeypatch.setenv("PIXELVAE_NATIVE", flag)

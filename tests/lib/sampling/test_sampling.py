@@ -28,13 +28,7 @@ from lib.sampling.rules import Pointwise, pointwise
 from models.mnist import MnistModel, Settings
 from models.table1 import VARIANTS
 
-
-@pytest.fixture(autouse=True, scope="module")
-def numpy_mode():
-    """Theano evaluates by NumPy: many small graphs, each used for a few passes."""
-    before, theano.config.mode = theano.config.mode, "FAST_COMPILE"
-    yield
-    theano.config.mode = before
+pytestmark = pytest.mark.usefixtures("compile_fast")
 
 
 def mnist_model(name, layers=1, filter_size=3, height=6, width=5):

@@ -8,6 +8,8 @@ from lib.errors import NotFiniteError
 from lib.training.statistics import MovingStatistics, batches_after
 from lib.training.step import Recipe
 
+pytestmark = pytest.mark.usefixtures("compile_fast")
+
 
 class Moments:
     """A model that has the mean and variance of its images, 1×1, as moving statistics."""
@@ -38,12 +40,6 @@ class Pixels:
         while True:
             yield batches[start % len(batches)]
             start += 1
-
-
-@pytest.fixture(autouse=True)
-def compile_fast():
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
-        yield
 
 
 def averaged(values, batch, count, after=0):

@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 import theano
-from compiled import threads
+from compiled import fast_compile, threads
 from tiny_training import SETTINGS, Images, compile_once, recipe, run_for  # noqa: F401
 
 from lib.errors import NotFiniteError, UserError
@@ -64,7 +64,7 @@ def test_the_best_weights_are_those_of_the_best_validation_bound(tmp_path):
 
 def gradients(model, images, noise, alpha):
     x, z = theano.tensor.tensor4(dtype="uint8"), theano.tensor.matrix()
-    with theano.configparser.change_flags(mode="FAST_COMPILE"):
+    with fast_compile():
         cost, _ = model.objective(
             theano.tensor.cast(x, "float32"), {"z": z}, {"alpha": np.float32(alpha)}
         )
