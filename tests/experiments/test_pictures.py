@@ -207,7 +207,13 @@ def test_the_page_says_what_the_errors_allow(tmp_path, mean, says):
                 "processor_seconds_a_step": 0.3, "valid": numbers, "test": numbers}  # fmt: skip
 
     runs = [ablation("two-level-pixelvae", 4.0), ablation("two-level-vae", mean)]
-    record = {"minutes": 3, "command": "python y", "preset": "32px_few_cores", "runs": runs}
+    record = {
+        "minutes": 3,
+        "timed_steps": 20,
+        "command": "python y",
+        "preset": "32px_few_cores",
+        "runs": runs,
+    }
     (tmp_path / ABLATIONS).parent.mkdir(parents=True)
     (tmp_path / ABLATIONS).write_text(json.dumps(record))
     assert says in "\n".join(photographs_page(tmp_path))
