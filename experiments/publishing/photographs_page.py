@@ -162,9 +162,9 @@ def _ablations(record: Record | None) -> Iterator[str]:
         f"""
         The four models of section 4.2, all of the preset `{record["preset"]}`, each trained for as many
         iterations as {record["minutes"]} minutes of processor time buy at its own cost a step (the median of
-        {record["timed_steps"]} steps; evaluations are not counted), and tested at the weights with the best validation bound.
-        The paper says which is better and gives no numbers. A difference's ± takes the two bounds as if
-        measured on different images, which overstates it.
+        {record["timed_steps"]} steps; evaluations are not counted), and tested at the weights with the best
+        validation bound. The paper says which is better and gives no numbers. A difference's ± takes the two
+        bounds as if measured on different images, which overstates it.
         """
     )
     yield ""
