@@ -146,12 +146,13 @@ def test_with_few_layers_pixelvae_is_far_ahead_of_pixelcnn():
     """Figure 4a: by nats with one layer, and by less with each further one."""
     runs = figure("figure4")
     assert len({r["iterations"] for r in runs}) == 1
-    by_layers = groups(runs, "model", "autoregressive_layers")
-    bounds = {key: over_seeds(same, "bound")["mean"] for key, same in by_layers}
+    by_layers = dict(groups(runs, "model", "autoregressive_layers"))
+    assert all(len(same) >= 2 for same in by_layers.values())
+    bounds = {key: over_seeds(same, "bound")["mean"] for key, same in by_layers.items()}
     layers = sorted(n for model, n in bounds if model == "gated-pixelcnn")
     ahead = [bounds["gated-pixelcnn", n] - bounds["gated-pixelvae", n] for n in layers]
-    assert layers[:5] == [1, 2, 3, 4, 5]
-    assert ahead[0] > 2 and ahead[0] > 2 * ahead[-1]
+    assert layers[:3] == [1, 2, 3] and layers[-1] >= 5
+    assert ahead[0] > 2 and ahead[0] > 1.5 * ahead[-1]
 
 
 def test_pixelvaes_two_latents_tell_digits_apart_far_better():
