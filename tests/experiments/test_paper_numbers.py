@@ -143,7 +143,7 @@ def test_one_autoregressive_layer_cuts_the_kl_sharply():
 
 
 def test_with_few_layers_pixelvae_is_far_ahead_of_pixelcnn():
-    """Figure 4a: by nats with one layer, and by less with each further one."""
+    """Figure 4a: by nats with few layers, and by far less with nine."""
     runs = figure("figure4")
     assert len({r["iterations"] for r in runs}) == 1
     by_layers = dict(groups(runs, "model", "autoregressive_layers"))
@@ -151,8 +151,8 @@ def test_with_few_layers_pixelvae_is_far_ahead_of_pixelcnn():
     bounds = {key: over_seeds(same, "bound")["mean"] for key, same in by_layers.items()}
     layers = sorted(n for model, n in bounds if model == "gated-pixelcnn")
     ahead = [bounds["gated-pixelcnn", n] - bounds["gated-pixelvae", n] for n in layers]
-    assert layers[:3] == [1, 2, 3] and layers[-1] >= 5
-    assert ahead[0] > 2 and ahead[0] > 1.5 * ahead[-1]
+    assert layers[:3] == [1, 2, 3] and layers[-1] >= 9
+    assert ahead[0] > 2 and ahead[0] > 2 * ahead[-1]
 
 
 def test_pixelvaes_two_latents_tell_digits_apart_far_better():
