@@ -14,9 +14,9 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(0))
 
 
-@pytest.fixture(scope="module")
-def compile_fast():
-    """All of a module's functions are compiled for a few passes; see :func:`compiled.fast_compile`."""
+@pytest.fixture(scope="module", name="fast_compile")
+def fast_compile_of_a_module():
+    """:func:`compiled.fast_compile` for all tests of a module."""
     from compiled import fast_compile
 
     with fast_compile():

@@ -110,8 +110,12 @@ class EqualCost:
             seconds = round(costs["seconds_a_step"][name], 4)
             run = finished_run(folder, self.experiment)
             runs.append({"name": name, "processor_seconds_a_step": seconds, **run})
-        timed = {"minutes": self.minutes, "timed_steps": TIMED, "backend": costs["backend"]}
-        return {**timed, "runs": runs}
+        return {
+            "minutes": self.minutes,
+            "timed_steps": TIMED,
+            "backend": costs["backend"],
+            "runs": runs,
+        }
 
     def _runs(self) -> Iterator[tuple[str, int, Path]]:
         for seed in self.seeds:

@@ -15,7 +15,7 @@ from lib.files.arrays import load_arrays
 from lib.runs.metrics import read_metrics
 from models.registry import HIERARCHICAL
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 SIDE = 8  # of the pictures: the time goes into drawing them pixel by pixel
 

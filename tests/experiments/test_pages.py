@@ -34,7 +34,7 @@ from lib.model import NATS
 from models.mnist import MnistModel, Settings
 from models.weights import load
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 TINY = ["--data", "digits", "--layers", 1, "--dim-pix", 2, "--latent-dim", 2]
 TINY += ["--filter-size", 3, "--batch-size", 100, "--eval-every", 2]

@@ -151,7 +151,7 @@ def test_with_few_layers_pixelvae_is_far_ahead_of_pixelcnn():
     bounds = {key: over_seeds(same, "bound")["mean"] for key, same in by_layers.items()}
     layers = sorted(n for model, n in bounds if model == "gated-pixelcnn")
     ahead = [bounds["gated-pixelcnn", n] - bounds["gated-pixelvae", n] for n in layers]
-    assert layers[:3] == [1, 2, 3] and layers[-1] >= 9
+    assert {1, 2, 3, 5, 9} <= set(layers)
     assert ahead[0] > 2 and ahead[0] > 2 * ahead[-1]
 
 

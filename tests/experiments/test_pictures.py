@@ -21,7 +21,7 @@ from lib.console import command
 from lib.files.arrays import load_arrays
 from models import weights
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
 @pytest.fixture(scope="module")

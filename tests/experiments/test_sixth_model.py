@@ -33,7 +33,7 @@ class RowsAbove:
 
 
 @pytest.fixture(scope="module")
-def sixth(compile_fast):
+def sixth(fast_compile):
     """The one entry that a model needs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(VARIANTS, NAME, Variant(NAME, "Rows above", RowsAbove))

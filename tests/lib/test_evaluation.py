@@ -13,7 +13,7 @@ from lib.evaluation import Bound, ImportanceWeighted, LogSumExp
 from lib.model import Terms
 from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
 def pixels(count, levels=4, shape=(1, 1, 3)):

@@ -23,7 +23,7 @@ from models.hierarchical import HierarchicalModel, Settings
 from models.levels import split_gaussian
 from models.registry import HIERARCHICAL, parse_header
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 GREY = Settings(
     "grey", stages=((4, 1),), top_stages=((4, 1),), latents=(1, 2), pixel_width=4,

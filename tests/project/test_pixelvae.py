@@ -17,7 +17,7 @@ from models.mnist import MnistModel, Settings
 from models.registry import HIERARCHICAL, MNIST
 from models.weights import Weights
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
 @pytest.fixture(scope="module")

@@ -142,8 +142,7 @@ def test_blank_and_full_images_have_finite_bounds(name, scale):
     model = tiny(name)
     x, noise = T.tensor4("x"), T.matrix("noise")
     terms = model.terms(x, {"z": noise})
-    with fast_compile():
-        function = theano.function([x, noise], terms.reconstruction)
+    function = theano.function([x, noise], terms.reconstruction, mode="FAST_COMPILE")
     for variable in model.parameters.values():
         if variable.name and variable.name.split(".")[0] != "encoder":
             variable.set_value(variable.get_value() * np.float32(scale))

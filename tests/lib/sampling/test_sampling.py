@@ -28,7 +28,7 @@ from lib.sampling.rules import Pointwise, pointwise
 from models.mnist import MnistModel, Settings
 from models.table1 import VARIANTS
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
 def mnist_model(name, layers=1, filter_size=3, height=6, width=5):

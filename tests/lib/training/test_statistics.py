@@ -8,7 +8,7 @@ from lib.errors import NotFiniteError
 from lib.training.statistics import MovingStatistics, batches_after
 from lib.training.step import Recipe
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
 class Moments:
