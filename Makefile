@@ -25,7 +25,7 @@ bench: setup .venv-bench/ready ## measure speed beside PyTorch
 	$(python) -m benchmarks --keep
 
 results: setup ## write the results' pages from the records
-	$(python) experiments/results.py
+	$(python) studies/results.py
 
 tour: setup ## run the notebook and keep its outputs
 	$(python) notebooks/execute.py

@@ -7,8 +7,8 @@ import sys
 
 from benchmarks import report
 from benchmarks.rows import QUICK, ROWS, Effort
-from lib.console.command import ArgumentParser, main
-from lib.console.progress import say
+from pixelvae.machine.console.command import ArgumentParser, main
+from pixelvae.machine.console.progress import say
 
 
 def benchmark(arguments) -> None:

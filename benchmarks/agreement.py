@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from models import mnist_presets
-from models.registry import HIERARCHICAL, MNIST
-from models.table1 import VARIANTS
+from pixelvae.models.mnist import presets as mnist_presets
+from pixelvae.models.mnist.table1 import VARIANTS
+from pixelvae.models.registry import HIERARCHICAL, MNIST
 
 TOLERANCE = 1e-4
 NODES = "nodes on the device, and native ones on the host"  # an array in each case's file
@@ -28,7 +28,7 @@ def operations() -> dict[str, Any]:
     """Functions of variables with the shapes of their arguments, by name: what they return first is differentiated."""
     import theano.tensor as T
 
-    from lib.ops._examples import examples
+    from pixelvae.lib.ops.examples import examples
 
     return {**examples(), "matrix product": (T.dot, ((6, 4), (4, 5)))}
 
@@ -38,7 +38,7 @@ def of_operation(name: str) -> dict[str, np.ndarray]:
     import theano
     import theano.tensor as T
 
-    from lib.ops._native import as_list
+    from pixelvae.lib.ops.native import as_list
 
     function, shapes = operations()[name]
     rng = np.random.RandomState(0)
@@ -58,8 +58,8 @@ def of_operation(name: str) -> dict[str, np.ndarray]:
 
 def _nodes(*functions: Any) -> dict[str, np.ndarray]:
     """How many nodes of compiled functions compute on a GPU, and how many of this project's for CPUs are left."""
-    from lib.backend.placement import placement
-    from lib.ops._native import NativeOp
+    from pixelvae.lib.ops.native import NativeOp
+    from pixelvae.machine.backend.placement import placement
 
     nodes = (node for f in functions for node in f.maker.fgraph.toposort())
     natives = [n for n in nodes if isinstance(n.op, NativeOp)]
@@ -68,7 +68,7 @@ def _nodes(*functions: Any) -> dict[str, np.ndarray]:
 
 def step_of(name: str) -> tuple[Any, Any, Mapping[str, float]]:
     """A model, its training step and the scalars of its first iteration: an MNIST model narrow, a preset as it is."""
-    from lib.training.step import TrainingStep
+    from pixelvae.lib.training.step import TrainingStep
 
     if name in VARIANTS:
         preset = MNIST.presets["paper"]
@@ -82,7 +82,7 @@ def step_of(name: str) -> tuple[Any, Any, Mapping[str, float]]:
 
 def of_model(name: str, batch: int = 2) -> dict[str, np.ndarray]:
     """The cost and its terms, and the gradient of each parameter."""
-    from lib.model import draw_noise
+    from pixelvae.lib.model import draw_noise
 
     model, step, scalars = step_of(name)
     rng = np.random.RandomState(0)
@@ -139,7 +139,7 @@ def _distance(pairs) -> float:
 
 
 def main(folder: str, *cases: str) -> None:
-    from lib.backend import device
+    from pixelvae.machine.backend import device
 
     device.use(os.environ.get("PIXELVAE_DEVICE", "cpu"))
     for case in cases or (*operations(), *MODELS):

@@ -15,16 +15,16 @@ import time
 from collections import Counter
 
 from benchmarks.rows import MNIST
-from lib.console.command import ArgumentParser, main, positive_int
-from models.presets import SETTINGS
+from pixelvae.machine.console.command import ArgumentParser, main, positive_int
+from pixelvae.models.hierarchical.presets import SETTINGS
 
 SECONDS = 0.3  # for each operation of each shape
 
 
 def build(name: str):
     """The model of that name, untrained."""
-    from models.hierarchical import HierarchicalModel
-    from models.mnist import MnistModel
+    from pixelvae.models.hierarchical.model import HierarchicalModel
+    from pixelvae.models.mnist.model import MnistModel
 
     if name in SETTINGS:
         return HierarchicalModel(SETTINGS[name])
@@ -38,8 +38,8 @@ def layers_of(name: str, batch: int) -> Counter:
     import theano.tensor as T
     from theano.gof.graph import io_toposort
 
-    from lib.model import noise_variables
-    from lib.ops.conv import Correlate, CorrelateInputs
+    from pixelvae.lib.model import noise_variables
+    from pixelvae.lib.ops.conv import Correlate, CorrelateInputs
 
     model = build(name)
     x = T.tensor4("x")
@@ -69,7 +69,7 @@ def seconds_of(geometry, x_shape, w_shape) -> list[float]:
     import numpy as np
     import theano
 
-    from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
+    from pixelvae.lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
 
     rng, (*_, height, width) = np.random.RandomState(0), x_shape
     x, w = (theano.shared(rng.standard_normal(s).astype("float32")) for s in (x_shape, w_shape))
@@ -91,7 +91,7 @@ def seconds_of(geometry, x_shape, w_shape) -> list[float]:
 
 
 def measure(options) -> None:
-    from lib.backend.summary import summary
+    from pixelvae.machine.backend.summary import summary
 
     print(summary())
     print(

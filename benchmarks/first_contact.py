@@ -23,11 +23,11 @@ from typing import Any
 from benchmarks import agreement
 from benchmarks.harness import ROOT, Worker, alternate, ours, pytorch, torch_python
 from benchmarks.rows import batch_files, preset_files
-from lib.console.command import ArgumentParser, main, positive_float
-from lib.console.progress import say
-from lib.errors import UserError
-from lib.files.atomic import atomic_write, write_json
-from models.mnist import Settings
+from pixelvae.machine.console.command import ArgumentParser, main, positive_float
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import atomic_write, write_json
+from pixelvae.models.mnist.model import Settings
 
 ALGORITHMS = ("fwd", "bwd_data", "bwd_filter")
 PARTS = ("environment", "agreement", "speed", "profile", "training")
@@ -84,11 +84,11 @@ class FirstContact:
         return {"PIXELVAE_DEVICE": self._device, "PIXELVAE_TF32": str(int(tf32)), **more}
 
     def environment(self) -> dict[str, str]:
-        """The card, and what ``python -m lib.backend`` says."""
+        """The card, and what ``python -m pixelvae.machine`` says."""
         said = {}
         for command in (
             ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"],
-            [sys.executable, "-m", "lib.backend"],
+            [sys.executable, "-m", "pixelvae.machine"],
         ):  # fmt: skip
             name = " ".join(Path(word).name for word in command[:3])
             try:
@@ -259,7 +259,7 @@ _TINY: Sequence[str] = (
 def contact(arguments) -> int:
     """Exit status 0 where all parts came to their end and all agrees, else 1."""
     if arguments.device != "cpu":
-        from lib.backend import cuda
+        from pixelvae.machine.backend import cuda
 
         cuda.find()  # says at once what is missing
     out = Path(arguments.out)

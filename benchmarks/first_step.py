@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from benchmarks.harness import Worker, ours
 from benchmarks.rows import BATCH, PAPER, batch_files
-from lib.console.command import ArgumentParser, main, positive_int
+from pixelvae.machine.console.command import ArgumentParser, main, positive_int
 
 
 class Part(NamedTuple):

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from shutil import which
 
-from lib.errors import UserError
+from pixelvae.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 # A Python of the machine's own must not look for its packages where this one does.

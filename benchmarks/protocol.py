@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib.parallel.world import world
+from pixelvae.machine.parallel.world import world
 
 
 def serve(jobs: Mapping[str, Callable]) -> None:

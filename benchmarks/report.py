@@ -13,10 +13,10 @@ from typing import Any
 
 from benchmarks.harness import ROOT, torch_python
 from benchmarks.rows import ROWS, Result
-from lib.backend.summary import summary
-from lib.errors import UserError
-from lib.files.atomic import atomic_write, user_errors, write_json
-from lib.runs.environment import environment_record
+from pixelvae.lib.runs.environment import environment_record
+from pixelvae.machine.backend.summary import summary
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import atomic_write, user_errors, write_json
 
 PAGE = ROOT / "docs" / "performance.md"
 NUMBERS = ROOT / "docs" / "performance.json"

@@ -15,12 +15,12 @@ from statistics import median
 import numpy as np
 
 from benchmarks.harness import Worker, alternate, ours, pytorch
-from lib.console.progress import say
-from lib.files.arrays import save_arrays
-from lib.model import draw_noise
-from models.hierarchical import HierarchicalModel
-from models.mnist import MnistModel, Settings
-from models.presets import SETTINGS, TRAINING
+from pixelvae.lib.model import draw_noise
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.files.arrays import save_arrays
+from pixelvae.models.hierarchical.model import HierarchicalModel
+from pixelvae.models.hierarchical.presets import SETTINGS, TRAINING
+from pixelvae.models.mnist.model import MnistModel, Settings
 
 BATCH = 100
 COMPILED = "PyTorch, compiled"

@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lib.console.command import ArgumentParser, main
-from lib.console.progress import say
-from lib.errors import UserError
+from pixelvae.machine.console.command import ArgumentParser, main
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 NODES = (1, 2, 4, 8, 16, 32, 64)
@@ -191,7 +191,7 @@ def read(path: Path = DOCS / "scaling.json") -> dict[str, Any]:
 
 
 def _update(more: Mapping[str, Any], path: Path = DOCS / "scaling.json") -> None:
-    from lib.files.atomic import write_json
+    from pixelvae.machine.files.atomic import write_json
 
     old = json.loads(path.read_text()) if path.exists() else {}
     write_json(path, {**old, **more})
@@ -202,7 +202,7 @@ def measure(options) -> None:
     from benchmarks.harness import alternate, ours
     from benchmarks.report import processor
     from benchmarks.rows import batch_files
-    from models.mnist import Settings
+    from pixelvae.models.mnist.model import Settings
 
     settings = Settings("gated-pixelvae-noup", layers=4, dim_pix=16, latent_dim=16)
     one = ["env", "PIXELVAE_THREADS=2", *ours()]
@@ -240,9 +240,9 @@ def steps(options) -> None:
 
     import numpy as np
 
-    from lib.model import draw_noise
-    from lib.training.step import TrainingStep
-    from models.registry import HIERARCHICAL, MNIST
+    from pixelvae.lib.model import draw_noise
+    from pixelvae.lib.training.step import TrainingStep
+    from pixelvae.models.registry import HIERARCHICAL, MNIST
 
     record: dict[str, Any] = read().get("steps", {})
     wanted = {
@@ -277,7 +277,7 @@ def steps(options) -> None:
 
 def write(options) -> None:
     """Write the page."""
-    from lib.files.atomic import atomic_write
+    from pixelvae.machine.files.atomic import atomic_write
 
     with atomic_write(DOCS / "scaling.md") as file:
         file.write(page(read()).encode())

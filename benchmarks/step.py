@@ -12,10 +12,10 @@ import resource
 import sys
 import time
 
-from lib.console import command
-from lib.console.command import ArgumentParser, positive_int
-from lib.console.progress import say
-from models.registry import HIERARCHICAL
+from pixelvae.machine.console import command
+from pixelvae.machine.console.command import ArgumentParser, positive_int
+from pixelvae.machine.console.progress import say
+from pixelvae.models.registry import HIERARCHICAL
 
 
 def parse(argv: list[str]):
@@ -31,9 +31,9 @@ def parse(argv: list[str]):
 def measure(options) -> None:
     import numpy as np
 
-    from lib.backend.summary import summary
-    from lib.model import draw_noise
-    from lib.training.step import TrainingStep
+    from pixelvae.lib.model import draw_noise
+    from pixelvae.lib.training.step import TrainingStep
+    from pixelvae.machine.backend.summary import summary
 
     say(summary())
     start = time.monotonic()

@@ -1,6 +1,6 @@
 """The models for larger images in PyTorch, as one writes them there: a peer, and an outside check.
 
-As in :mod:`benchmarks.torch_twin`: parameters bear the names of :mod:`models.hierarchical`, and
+As in :mod:`benchmarks.torch_twin`: parameters bear the names of :mod:`pixelvae.models.hierarchical.model`, and
 nothing of the project is imported. Two levels, PixelCNNs over both and flattened vectors: what
 all presets of two levels have. Batches are normalised as in training, so moving statistics are not
 read.
@@ -170,7 +170,7 @@ def kl(q, p):
 
 
 class Hierarchical(nn.Module):
-    """``s`` has the fields of ``models.settings.Settings``."""
+    """``s`` has the fields of ``pixelvae.models.hierarchical.settings.Settings``."""
 
     def __init__(self, s: SimpleNamespace):
         super().__init__()

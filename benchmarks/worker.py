@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.protocol import serve
-from lib.data import Dataset
-from models.registry import MNIST
-from models.weights import load
+from pixelvae.lib.data import Dataset
+from pixelvae.models.registry import MNIST
+from pixelvae.models.weights import load
 
 
 def _dataset(images: np.ndarray) -> Dataset:
-    from datasets.memory import InMemory  # which imports Theano, and the device is not chosen yet
+    from pixelvae.datasets.memory import (
+        InMemory,  # which imports Theano, and the device is not chosen yet
+    )
 
     return InMemory(images)
 
@@ -33,8 +35,8 @@ def _open(weights: str, inputs: str):
 
 def _step(model, recipe, images):
     """One step of a training, its noise included."""
-    from lib.model import draw_noise
-    from lib.training.step import TrainingStep
+    from pixelvae.lib.model import draw_noise
+    from pixelvae.lib.training.step import TrainingStep
 
     step, iterations = TrainingStep(model, recipe), count(1)
 
@@ -53,7 +55,7 @@ def training_step(weights: str, inputs: str, images: int | None = None):
 
 def allreduce(weights: str, inputs: str):
     """What ranks say to each other in a training step."""
-    from lib.parallel.world import world
+    from pixelvae.machine.parallel.world import world
 
     model, _, _ = _open(weights, inputs)
     message = np.zeros(model.parameters.count() + 8, "float32")
@@ -72,7 +74,7 @@ def preset_step(weights: str, inputs: str):
 
 def bound(weights: str, inputs: str):
     """The bound of all images, as one batch."""
-    from lib.evaluation import Bound
+    from pixelvae.lib.evaluation import Bound
 
     model, images, _ = _open(weights, inputs)
     evaluate, dataset = Bound(model, 0, len(images)), _dataset(images)
@@ -81,7 +83,7 @@ def bound(weights: str, inputs: str):
 
 def importance(weights: str, inputs: str, samples: int, images: int = 1):
     """The importance-weighted likelihood of so many images with that many samples each."""
-    from lib.evaluation import ImportanceWeighted
+    from pixelvae.lib.evaluation import ImportanceWeighted
 
     model, batch, _ = _open(weights, inputs)
     evaluate, dataset = ImportanceWeighted(model, 0, len(batch)), _dataset(batch)
@@ -92,9 +94,9 @@ def samples(weights: str, inputs: str, count: int):
     """So many samples, as ranks share them: half as many at a time."""
     import theano.tensor as T
 
-    from lib import noise as random_noise
-    from lib.sampling import Sampler, bernoulli
-    from lib.sampling.images import drawn_in_turn
+    from pixelvae.lib import noise as random_noise
+    from pixelvae.lib.sampling import Sampler, bernoulli
+    from pixelvae.lib.sampling.images import drawn_in_turn
 
     model, _, _ = _open(weights, inputs)
     x, latent = T.tensor4("x"), T.matrix("z")
@@ -112,8 +114,8 @@ class _Enough(Exception):
 def _sampling(weights: str, inputs: str, method: str, pixels: int):
     import theano.tensor as T
 
-    from lib import noise as random_noise
-    from lib.sampling import Sampler, bernoulli
+    from pixelvae.lib import noise as random_noise
+    from pixelvae.lib.sampling import Sampler, bernoulli
 
     model, images, z = _open(weights, inputs)
     x, latent = T.tensor4("x"), T.matrix("z")
@@ -151,7 +153,7 @@ JOBS = (
 )  # fmt: skip
 
 if __name__ == "__main__":
-    from lib.backend import device
+    from pixelvae.machine.backend import device
 
     device.use("cuda" if os.environ.get("PIXELVAE_DEVICE") == "cuda" else "cpu")
     serve({job.__name__: job for job in JOBS})

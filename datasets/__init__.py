@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import lib  # noqa: F401  (repairs Fuel before it is imported)
-from datasets import (
+import pixelvae.lib  # noqa: F401  (repairs Fuel before it is imported)
+from pixelvae.datasets import (
     binarized_mnist,
     cifar10,
     digits,
@@ -19,17 +19,17 @@ from datasets import (
     mnist,
     pictures,
 )
-from datasets.conversion import Recipe, open_recipe
-from datasets.decoding import DamagedPicture
-from datasets.download import Unavailable
-from datasets.memory import InMemory
-from datasets.own import open_npz
-from datasets.places import exists, is_directory, source_folder
-from datasets.sources import find
-from lib.console.progress import say
-from lib.data import SPLITS, Dataset
-from lib.errors import UserError
-from lib.parallel.world import in_turn
+from pixelvae.datasets.conversion import Recipe, open_recipe
+from pixelvae.datasets.decoding import DamagedPicture
+from pixelvae.datasets.download import Unavailable
+from pixelvae.datasets.memory import InMemory
+from pixelvae.datasets.own import open_npz
+from pixelvae.datasets.places import exists, is_directory, source_folder
+from pixelvae.datasets.sources import find
+from pixelvae.lib.data import SPLITS, Dataset
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import in_turn
 
 __all__ = [
     "RECIPES", "SPLITS", "DamagedPicture", "Dataset", "InMemory", "Recipe", "find_recipe",

@@ -8,13 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import RECIPES, SPLITS, Dataset, Recipe, find_recipe, open_dataset
-from datasets.conversion import prepare
-from datasets.hdf5 import verify
-from datasets.places import converted_folder, download_folder, exists, is_companion, source_folder
-from datasets.sources import find
-from lib.console.command import ArgumentParser, main, positive_int
-from lib.errors import UserError
+from pixelvae.datasets import RECIPES, SPLITS, Dataset, Recipe, find_recipe, open_dataset
+from pixelvae.datasets.conversion import prepare
+from pixelvae.datasets.hdf5 import verify
+from pixelvae.datasets.places import (
+    converted_folder,
+    download_folder,
+    exists,
+    is_companion,
+    source_folder,
+)
+from pixelvae.datasets.sources import find
+from pixelvae.machine.console.command import ArgumentParser, main, positive_int
+from pixelvae.machine.errors import UserError
 
 _NAME = "a data set's name, or a folder or zip of pictures"
 

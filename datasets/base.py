@@ -12,9 +12,9 @@ import numpy as np
 from fuel.schemes import SequentialScheme
 from fuel.streams import DataStream
 
-from lib.data import SPLITS
-from lib.errors import UserError
-from lib.files.atomic import user_errors
+from pixelvae.lib.data import SPLITS
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import user_errors
 
 IMAGES, LABELS = "features", "targets"  # Fuel's names for the two sources
 
@@ -23,7 +23,7 @@ Part = Callable[[str, str], Any]
 
 
 class FuelDataset:
-    """A :class:`lib.data.Dataset` whose images Fuel reads, from memory or from the disk.
+    """A :class:`pixelvae.lib.data.Dataset` whose images Fuel reads, from memory or from the disk.
 
     Parameters
     ----------

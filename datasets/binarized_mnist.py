@@ -15,12 +15,12 @@ import numpy as np
 from fuel.converters.binarized_mnist import convert_binarized_mnist
 from fuel.datasets import IndexableDataset
 
-from datasets import mnist
-from datasets.base import LABELS
-from datasets.conversion import Recipe, open_recipe
-from datasets.hdf5 import hdf5_part
-from datasets.sources import SourceFile, reading
-from lib.errors import UserError
+from pixelvae.datasets import mnist
+from pixelvae.datasets.base import LABELS
+from pixelvae.datasets.conversion import Recipe, open_recipe
+from pixelvae.datasets.hdf5 import hdf5_part
+from pixelvae.datasets.sources import SourceFile, reading
+from pixelvae.machine.errors import UserError
 
 _PIXELS = 28 * 28
 _URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/binarized_mnist_{}.amat"

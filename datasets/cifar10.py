@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.conversion import Recipe
-from datasets.sources import SourceFile
-from datasets.streaming import Split, write_images
-from lib.errors import UserError
-from lib.files.atomic import open_ordinary, user_errors
+from pixelvae.datasets.conversion import Recipe
+from pixelvae.datasets.sources import SourceFile
+from pixelvae.datasets.streaming import Split, write_images
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import open_ordinary, user_errors
 
 _ARCHIVE = "cifar-10-binary.tar.gz"
 _SHAPE = (3, 32, 32)

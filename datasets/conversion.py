@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from datasets.base import FuelDataset, brief_errors
-from datasets.download import download
-from datasets.duplicates import overlap
-from datasets.hdf5 import (
+from pixelvae.datasets.base import FuelDataset, brief_errors
+from pixelvae.datasets.download import download
+from pixelvae.datasets.duplicates import overlap
+from pixelvae.datasets.hdf5 import (
     FORMAT,
     Header,
     UnusableFile,
@@ -28,12 +28,12 @@ from datasets.hdf5 import (
     read_header,
     write_header,
 )
-from datasets.places import converted_folder, download_folder, exists, source_folder
-from datasets.sources import SourceFile, changed, find, nearly, stage, stamp
-from lib.console.progress import phase, say
-from lib.data import SPLITS
-from lib.errors import UserError
-from lib.files.atomic import user_errors
+from pixelvae.datasets.places import converted_folder, download_folder, exists, source_folder
+from pixelvae.datasets.sources import SourceFile, changed, find, nearly, stage, stamp
+from pixelvae.lib.data import SPLITS
+from pixelvae.machine.console.progress import phase, say
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import user_errors
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Recipe:
         Called with the folder that holds the source files under their names, and with the path of
         the Fuel HDF5 file to write. If sources are large, the file's folder may hold what an
         interrupted call has left. What it left out, if anything, is what it returns; see
-        :class:`datasets.hdf5.Header`.
+        :class:`pixelvae.datasets.hdf5.Header`.
     files
         The source files; none if the data come with a library.
     part

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from lib.errors import UserError
+from pixelvae.machine.errors import UserError
 
 BACKGROUND = 255  # white: what shows through transparent pixels
 _MOST_PIXELS = 1 << 26  # of a picture: decoded it has three bytes each

@@ -16,9 +16,9 @@ from typing import Any, Callable
 
 import numpy as np
 
-from datasets.streaming import halve
-from lib.console.progress import Progress, phase
-from lib.noise import standard_normal, uniform
+from pixelvae.datasets.streaming import halve
+from pixelvae.lib.noise import standard_normal, uniform
+from pixelvae.machine.console.progress import Progress, phase
 
 PIXELS, BITS = 3 * 32 * 32, 128
 IN_DOUBT = 8  # bits of a hash that count either way

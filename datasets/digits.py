@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 from fuel.converters.base import fill_hdf5_file
 
-from datasets.base import IMAGES, LABELS
-from datasets.conversion import Recipe
+from pixelvae.datasets.base import IMAGES, LABELS
+from pixelvae.datasets.conversion import Recipe
 
 _SEED = 20161115
 _SIZES = {"train": 1397, "valid": 200, "test": 200}

@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 import requests  # type: ignore[import-untyped]
 
-from datasets.sources import SourceFile, check, file_md5, plain_md5
-from lib.console.progress import Progress, say
-from lib.errors import UserError
-from lib.files.atomic import user_errors
+from pixelvae.datasets.sources import SourceFile, check, file_md5, plain_md5
+from pixelvae.machine.console.progress import Progress, say
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import user_errors
 
 _CONNECT_S, _ANSWER_S, _READ_S = 3, 10, 30  # short: without a network the user should not wait
 _CHUNK = 1 << 16

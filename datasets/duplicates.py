@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lib.data import Dataset
+from pixelvae.lib.data import Dataset
 
 _PAIRS = (("valid", "train"), ("test", "train"), ("test", "valid"))
 _BATCH = 100

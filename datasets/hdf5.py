@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 from fuel.datasets import H5PYDataset
 
-from datasets.base import LABELS, brief_errors
-from lib.errors import UserError
-from lib.files.atomic import open_ordinary, user_errors
+from pixelvae.datasets.base import LABELS, brief_errors
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import open_ordinary, user_errors
 
 FORMAT = 1  # raised whenever the same sources would be converted to something else
 DROPPED = "duplicates_dropped"  # attribute of a file: how many training images

@@ -14,14 +14,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from datasets.conversion import Recipe
-from datasets.decoding import DamagedPicture, UnusablePicture, channels_first, decode
-from datasets.places import is_companion
-from datasets.sources import SourceFile
-from datasets.streaming import Split, streamed_part, write_images
-from lib.console.progress import Progress
-from lib.errors import UserError
-from lib.files.atomic import user_errors
+from pixelvae.datasets.conversion import Recipe
+from pixelvae.datasets.decoding import DamagedPicture, UnusablePicture, channels_first, decode
+from pixelvae.datasets.places import is_companion
+from pixelvae.datasets.sources import SourceFile
+from pixelvae.datasets.streaming import Split, streamed_part, write_images
+from pixelvae.machine.console.progress import Progress
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import user_errors
 
 _SHAPE = (3, 64, 64)
 _LARGEST = 1 << 20  # bytes: more than any PNG of a 64×64 image, less than memory

@@ -23,12 +23,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from datasets.conversion import Recipe
-from datasets.places import entries, is_directory
-from datasets.sources import SourceFile, sampled_md5
-from datasets.streaming import Split, streamed_part, write_images
-from lib.errors import UserError
-from lib.files.atomic import open_ordinary, user_errors
+from pixelvae.datasets.conversion import Recipe
+from pixelvae.datasets.places import entries, is_directory
+from pixelvae.datasets.sources import SourceFile, sampled_md5
+from pixelvae.datasets.streaming import Split, streamed_part, write_images
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import open_ordinary, user_errors
 
 _SHAPE = (3, 64, 64)
 _PIXELS = 3 * 64 * 64

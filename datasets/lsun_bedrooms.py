@@ -3,7 +3,7 @@
 Source: the published LMDB folders `bedroom_train_lmdb` and `bedroom_val_lmdb`, whose values are
 JPEG or WebP files. Each photograph is cropped to the square in its centre, which becomes 64×64
 pixels by the mean over areas (Pillow's BOX filter). Then duplicates are dropped from the training
-images: see :mod:`datasets.deduplicate`. `lsun_bedrooms_32` is the 2×2 mean of that, taken while
+images: see :mod:`pixelvae.datasets.deduplicate`. `lsun_bedrooms_32` is the 2×2 mean of that, taken while
 reading. There is no test split: "test" is the validation split.
 """
 
@@ -21,22 +21,22 @@ import h5py
 import lmdb
 import numpy as np
 
-from datasets.base import IMAGES
-from datasets.conversion import Recipe
-from datasets.decoding import (
+from pixelvae.datasets.base import IMAGES
+from pixelvae.datasets.conversion import Recipe
+from pixelvae.datasets.decoding import (
     DamagedPicture,
     UnusablePicture,
     centre_square,
     channels_first,
     decode,
 )
-from datasets.deduplicate import distinct
-from datasets.hdf5 import DROPPED, HDF5Part
-from datasets.sources import SourceFile
-from datasets.streaming import Split, halve, streamed_part, write_images
-from lib.console.progress import say
-from lib.errors import UserError
-from lib.files.atomic import atomic_write, open_ordinary, user_errors
+from pixelvae.datasets.deduplicate import distinct
+from pixelvae.datasets.hdf5 import DROPPED, HDF5Part
+from pixelvae.datasets.sources import SourceFile
+from pixelvae.datasets.streaming import Split, halve, streamed_part, write_images
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import atomic_write, open_ordinary, user_errors
 
 _SIZE = 64
 _SHAPE = (3, _SIZE, _SIZE)

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from fuel.datasets import IndexableDataset
 
-from datasets.base import IMAGES, LABELS, FuelDataset
-from lib.data import SPLITS
-from lib.errors import UserError
+from pixelvae.datasets.base import IMAGES, LABELS, FuelDataset
+from pixelvae.lib.data import SPLITS
+from pixelvae.machine.errors import UserError
 
 
 class InMemory(FuelDataset):
-    """A :class:`lib.data.Dataset` of arrays, which are not copied and must not be changed.
+    """A :class:`pixelvae.lib.data.Dataset` of arrays, which are not copied and must not be changed.
 
     Parameters
     ----------

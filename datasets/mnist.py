@@ -17,9 +17,9 @@ from pathlib import Path
 
 from fuel.converters.mnist import MNIST_IMAGE_MAGIC, MNIST_LABEL_MAGIC, convert_mnist
 
-from datasets.conversion import Recipe
-from datasets.hdf5 import HDF5Part, hdf5_part
-from datasets.sources import SourceFile, reading
+from pixelvae.datasets.conversion import Recipe
+from pixelvae.datasets.hdf5 import HDF5Part, hdf5_part
+from pixelvae.datasets.sources import SourceFile, reading
 
 _URLS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

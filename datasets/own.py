@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.duplicates import overlap
-from datasets.memory import InMemory
-from lib.backend import memory
-from lib.data import SPLITS
-from lib.errors import UserError
-from lib.files.atomic import open_ordinary, user_errors
+from pixelvae.datasets.duplicates import overlap
+from pixelvae.datasets.memory import InMemory
+from pixelvae.lib.data import SPLITS
+from pixelvae.machine.backend import memory
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import open_ordinary, user_errors
 
 _COPIES = 2  # of each image, while they are read
 _NAMES = (*SPLITS, *(f"{split}_labels" for split in SPLITS))

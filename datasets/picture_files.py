@@ -23,11 +23,11 @@ from typing import Callable
 
 import numpy as np
 
-from datasets.decoding import UnusablePicture
-from datasets.places import is_companion, is_directory
-from lib.data import SPLITS
-from lib.errors import UserError
-from lib.files.atomic import open_ordinary, user_errors
+from pixelvae.datasets.decoding import UnusablePicture
+from pixelvae.datasets.places import is_companion, is_directory
+from pixelvae.lib.data import SPLITS
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import open_ordinary, user_errors
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 _SPLIT_NAMES = {

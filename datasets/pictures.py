@@ -3,7 +3,7 @@
 Each is cropped to the square in its centre, which becomes `image_size` pixels wide and high by the
 mean over areas (Pillow's BOX filter), the right way up as the camera says. Grey and palette pictures
 become colour, 16 bits 8, and transparent pixels white. They are converted once, and then streamed
-from the disk. Which files count and how they are split: :mod:`datasets.picture_files`.
+from the disk. Which files count and how they are split: :mod:`pixelvae.datasets.picture_files`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from datasets.conversion import Recipe
-from datasets.decoding import (
+from pixelvae.datasets.conversion import Recipe
+from pixelvae.datasets.decoding import (
     DamagedPicture,
     UnusablePicture,
     centre_square,
     channels_first,
     decode,
 )
-from datasets.picture_files import listed, reader, split
-from datasets.places import exists, is_directory, source_folder
-from datasets.sources import SourceFile
-from datasets.streaming import Split, streamed_part, write_images
-from lib.console.progress import say
-from lib.data import SPLITS
-from lib.errors import UserError
+from pixelvae.datasets.picture_files import listed, reader, split
+from pixelvae.datasets.places import exists, is_directory, source_folder
+from pixelvae.datasets.sources import SourceFile
+from pixelvae.datasets.streaming import Split, streamed_part, write_images
+from pixelvae.lib.data import SPLITS
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
 
 IMAGE_SIZE = 64  # if nothing says which
 _MULTIPLE, _MOST = 16, 1024

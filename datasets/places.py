@@ -6,8 +6,8 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
-from lib.errors import UserError
-from lib.files.atomic import user_errors
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import user_errors
 
 _DATA = Path(__file__).resolve().parent.parent / "data"
 # Left by other systems beside what they store, in lower case; so is whatever begins with a point.

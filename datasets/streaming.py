@@ -19,12 +19,12 @@ import h5py
 import numpy as np
 from fuel.datasets import H5PYDataset
 
-from datasets.base import IMAGES, LABELS
-from datasets.decoding import DamagedPicture
-from datasets.hdf5 import hdf5_part
-from lib.console.progress import Progress
-from lib.errors import UserError
-from lib.files.atomic import write_json
+from pixelvae.datasets.base import IMAGES, LABELS
+from pixelvae.datasets.decoding import DamagedPicture
+from pixelvae.datasets.hdf5 import hdf5_part
+from pixelvae.machine.console.progress import Progress
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import write_json
 
 _BLOCK = 1000  # images from one note of the progress to the next
 

@@ -1,4 +1,4 @@
-"""The command line of an experiment, whose words are in :mod:`experiments.commands`."""
+"""The command line of an experiment, whose words are in :mod:`pixelvae.experiments.commands`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 
-from experiments.commands import evaluate, reconstruct, replay, report, sample, train, vary
-from experiments.experiment import Experiment
-from lib.console import command
-from lib.console.command import ArgumentParser
-from lib.errors import UserError
+from pixelvae.experiments.commands import evaluate, reconstruct, replay, report, sample, train, vary
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.console import command
+from pixelvae.machine.console.command import ArgumentParser
+from pixelvae.machine.errors import UserError
 
 _WORDS: dict[str, ModuleType] = {
     "train": train,

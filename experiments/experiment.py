@@ -1,7 +1,7 @@
 """An experiment: which family of models is trained on which data.
 
-:mod:`experiments.command_line` makes a command line of it. Imports no Theano, so that this can still choose the
-device.
+:mod:`pixelvae.experiments.command_line` makes a command line of it. Imports no Theano, so that this
+can still choose the device.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.errors import UserError
-from models.family import Family, Preset
+from pixelvae.machine.errors import UserError
+from pixelvae.models.family import Family, Preset
 
 if TYPE_CHECKING:
-    from models.weights import Weights
+    from pixelvae.models.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Experiment:
 
         A folder or zip of pictures is converted to images (C, H, W) of ``image_shape``.
         """
-        from datasets import open_dataset
+        from pixelvae.datasets import open_dataset
 
         return open_dataset(
             options.data or name,
@@ -97,7 +97,7 @@ class Experiment:
 
     def load(self, options: argparse.Namespace) -> Weights:
         """The weights that the options name. Raises UserError if they are of another family."""
-        from models.weights import load
+        from pixelvae.models.weights import load
 
         return load(options.weights, self.family, **self.modes(options))
 
@@ -130,7 +130,7 @@ def check_fits(dataset, weights: Weights, same: bool = True) -> None:
 
     ``same``: if they have to be the very images that the weights were trained on.
     """
-    from lib.runs.settings import check_data
+    from pixelvae.lib.runs.settings import check_data
 
     model = weights.model
     if same:

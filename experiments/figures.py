@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from lib.errors import UserError
-from models.family import Family
+from pixelvae.machine.errors import UserError
+from pixelvae.models.family import Family
 
 if TYPE_CHECKING:
-    from models.weights import Weights
+    from pixelvae.models.weights import Weights
 
 LEVELS = ("top", "middle", "bottom")
 
@@ -36,26 +36,26 @@ class Picture:
 
     def png(self, levels: int, **text: str) -> bytes:
         """The content of a PNG file of images with so many values a pixel, and more that it says."""
-        from lib.files.pictures import grid_png
+        from pixelvae.machine.files.pictures import grid_png
 
         rows = {"rows": json.dumps(self.rows)} if self.rows else {}
         return grid_png(self.images, levels, self.columns, {**rows, **text})
 
     def save(self, path: Path, weights: Weights) -> Path:
         """Write that file, which says of which weights it is; gives the path. Raises UserError."""
-        from lib.files.pictures import save_png
+        from pixelvae.machine.files.pictures import save_png
 
         save_png(path, self.png(weights.model.levels, iteration=str(weights.iteration)))
         return path
 
 
 class VectorFigures:
-    """Pictures of a :class:`lib.model.LatentModel` (figures 9 and 10)."""
+    """Pictures of a :class:`pixelvae.lib.model.LatentModel` (figures 9 and 10)."""
 
     SAMPLES, ORIGINALS, FEW = 100, 50, 16
 
     def __init__(self, model: Any, sampler: str = "cached"):
-        from lib.sampling.images import ImageSampler
+        from pixelvae.lib.sampling.images import ImageSampler
 
         self._model, self._sampler = model, ImageSampler(model, sampler)
 
@@ -65,7 +65,7 @@ class VectorFigures:
 
     def reconstructions(self, originals: np.ndarray, seed: int) -> Picture:
         """Each original (N, C, H, W), then its reconstruction. Raises UserError without a latent."""
-        from lib.files.pictures import side_by_side
+        from pixelvae.machine.files.pictures import side_by_side
 
         again = self._sampler.reconstruct(originals, seed)
         return Picture(side_by_side(originals, again), columns=10)
@@ -80,12 +80,12 @@ class VectorFigures:
 
 
 class LayeredFigures:
-    """Pictures of a :class:`lib.model.LayeredModel` (figures 1, 6, 7, 8 and 11)."""
+    """Pictures of a :class:`pixelvae.lib.model.LayeredModel` (figures 1, 6, 7, 8 and 11)."""
 
     SAMPLES, ORIGINALS, FEW = 25, 8, 4
 
     def __init__(self, model: Any, sampler: str = "cached"):
-        from lib.sampling.latents import LatentSampler
+        from pixelvae.lib.sampling.latents import LatentSampler
 
         self._name, self._sampler = model.name, LatentSampler(model, sampler)
 
@@ -155,7 +155,7 @@ def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> None:
 
 def evenly_spaced(dataset, split: str, count: int) -> np.ndarray:
     """So many images of a split: uint8 (count, C, H, W). Raises UserError if it has fewer."""
-    from lib import evaluation
+    from pixelvae.lib import evaluation
 
     return evaluation.read(dataset, split, evaluation.evenly_spaced(dataset, split, count))
 

@@ -14,11 +14,11 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from lib.console import command
-from lib.console.command import ArgumentParser
-from models.mnist_presets import Settings
-from models.registry import HIERARCHICAL, MNIST
-from models.table1 import VARIANTS
+from pixelvae.machine.console import command
+from pixelvae.machine.console.command import ArgumentParser
+from pixelvae.models.mnist.presets import Settings
+from pixelvae.models.mnist.table1 import VARIANTS
+from pixelvae.models.registry import HIERARCHICAL, MNIST
 
 PAPER = 63e9  # table 2
 TABLE_E2 = "64px_big-table-E.2"
@@ -57,7 +57,7 @@ def parse(argv: list[str]):
 
 
 def run(options) -> None:
-    from lib.flops import count
+    from pixelvae.lib.flops import count
 
     print(f"{'model':<24}{'part':<16}{'done':>14}{'unmasked':>14}{'parameters':>14}")
     for name in options.models:

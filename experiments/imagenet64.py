@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import sys
 
-from experiments.command_line import main
-from experiments.experiment import Experiment
-from models.registry import HIERARCHICAL
+from pixelvae.experiments.command_line import main
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.models.registry import HIERARCHICAL
 
 EXPERIMENT = Experiment(
     "imagenet64.py",

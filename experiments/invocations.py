@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from experiments.experiment import Experiment
-from lib.errors import UserError
-from models.checked import Choice
-from models.family import Preset
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.errors import UserError
+from pixelvae.models.checked import Choice
+from pixelvae.models.family import Preset
 
 
 def flag(name: str) -> str:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import sys
 
-from experiments.command_line import main
-from experiments.experiment import Experiment
-from models.registry import HIERARCHICAL
+from pixelvae.experiments.command_line import main
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.models.registry import HIERARCHICAL
 
 EXPERIMENT = Experiment(
     "lsun_bedrooms.py",

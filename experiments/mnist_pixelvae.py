@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import sys
 
-from experiments.command_line import main
-from experiments.experiment import Experiment
-from models.registry import MNIST
+from pixelvae.experiments.command_line import main
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.models.registry import MNIST
 
 EXPERIMENT = Experiment(
     "mnist_pixelvae.py",

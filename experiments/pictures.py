@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from experiments.command_line import main
-from experiments.experiment import Experiment
-from lib.console.command import positive_int
-from lib.errors import UserError
-from models.family import Preset
-from models.registry import HIERARCHICAL
+from pixelvae.experiments.command_line import main
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.console.command import positive_int
+from pixelvae.machine.errors import UserError
+from pixelvae.models.family import Preset
+from pixelvae.models.registry import HIERARCHICAL
 
 
 class Pictures(Experiment):

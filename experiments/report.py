@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lib.errors import UserError
+from pixelvae.machine.errors import UserError
 
 if TYPE_CHECKING:
-    from lib.evaluation import Evaluation
-    from models.weights import Weights
+    from pixelvae.lib.evaluation import Evaluation
+    from pixelvae.models.weights import Weights
 
 _PARTS = ("bound", "reconstruction", "kl", "kl1", "kl2")
 _DIGITS = {"nats/image": 2}
@@ -37,7 +37,7 @@ def report(
     modes
         How the model was evaluated; the family's defaults if not given.
     remarks
-        What has to be said of the data beside every number (:attr:`lib.data.Dataset.remarks`).
+        What has to be said of the data beside every number (:attr:`pixelvae.lib.data.Dataset.remarks`).
     """
     model, latents = weights.model, bool(weights.model.noise_shapes)
     names = [n for n in _PARTS if n in bound.values and (latents or not n.startswith("kl"))]
@@ -84,7 +84,7 @@ def checked_stages(few: int, samples: int, images: int) -> Stages:
 
 
 def describe_stages(summary: Mapping[str, Any], unit: str) -> str:
-    """What :meth:`lib.evaluation.TwoStages.summary` gives, as one line."""
+    """What :meth:`pixelvae.lib.evaluation.TwoStages.summary` gives, as one line."""
     digits = _DIGITS.get(unit, 4)
     few, gain = summary["few"], summary["gain"]
     return (

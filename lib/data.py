@@ -13,7 +13,7 @@ SPLITS = ("train", "valid", "test")
 class Dataset(Protocol):
     """Images in the splits "train", "valid" and "test", whole numbers from 0 to `levels` − 1.
 
-    `datasets.open_dataset` gives one by name, `datasets.memory.InMemory` makes one of arrays.
+    `pixelvae.datasets.open_dataset` gives one by name, `pixelvae.datasets.memory.InMemory` makes one of arrays.
     """
 
     @property

@@ -18,14 +18,14 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from lib import noise as random_noise
-from lib.console.compiling import compiling
-from lib.console.progress import Progress
-from lib.data import Dataset
-from lib.errors import NotFiniteError, UserError
-from lib.model import Model, Unit, WeightedModel, draw_image_noise, noise_variables
-from lib.ops.gaussian import Gaussian
-from lib.parallel.world import world
+from pixelvae.lib import noise as random_noise
+from pixelvae.lib.data import Dataset
+from pixelvae.lib.model import Model, Unit, WeightedModel, draw_image_noise, noise_variables
+from pixelvae.lib.ops.gaussian import Gaussian
+from pixelvae.machine.console.compiling import compiling
+from pixelvae.machine.console.progress import Progress
+from pixelvae.machine.errors import NotFiniteError, UserError
+from pixelvae.machine.parallel.world import world
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from theano import gof
 from theano.gof.graph import inputs as roots_of
 from theano.tensor.opt import ShapeFeature
 
-from lib.model import Model, noise_variables
-from lib.ops.conv import Correlate, CorrelateInputs
+from pixelvae.lib.model import Model, noise_variables
+from pixelvae.lib.ops.conv import Correlate, CorrelateInputs
 
 
 @dataclass

@@ -16,9 +16,9 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from lib import noise as random_noise
-from lib.layers.parameters import Parameters
-from lib.ops.gaussian import Gaussian
+from pixelvae.lib import noise as random_noise
+from pixelvae.lib.layers.parameters import Parameters
+from pixelvae.lib.ops.gaussian import Gaussian
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class LayeredModel(WeightedModel, Protocol):
 
     @property
     def draw(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """How a colour's values are drawn from ``decode`` and noise; see :mod:`lib.sampling.draws`."""
+        """How a colour's values are drawn from ``decode`` and noise; see :mod:`pixelvae.lib.sampling.draws`."""
 
 
 @runtime_checkable

@@ -7,4 +7,4 @@ What can be known of models without Theano: ``registry`` has the families, ``tab
 ``mnist_presets`` and ``presets`` with ``settings`` the sizes and how they are trained. ``weights`` loads any of them.
 """
 
-import lib  # noqa: F401  (prepares Theano before any model imports it)
+import pixelvae.lib  # noqa: F401  (prepares Theano before any model imports it)

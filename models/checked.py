@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from lib.errors import UserError
+from pixelvae.machine.errors import UserError
 
 LARGEST = 2**31 - 1  # what NumPy's seeds and Theano's sizes take everywhere
 _KIND = "kind"

@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
-from lib.errors import UserError
-from models.checked import Checked, Whole
+from pixelvae.machine.errors import UserError
+from pixelvae.models.checked import Checked, Whole
 
 if TYPE_CHECKING:
-    from lib.model import Model
-    from lib.training.step import Recipe
+    from pixelvae.lib.model import Model
+    from pixelvae.lib.training.step import Recipe
 
 _SEED = Whole(least=0)
 
 
 class ModelSettings(Protocol):
-    """What makes one model: a :class:`models.checked.Checked` dataclass with these beside it."""
+    """What makes one model: a :class:`pixelvae.models.checked.Checked` dataclass with these beside it."""
 
     @property
     def name(self) -> str:
@@ -97,18 +97,18 @@ class Family:
     name
         What a weights file's header calls it.
     settings, training
-        The :class:`models.checked.Checked` classes of what makes a model (:class:`ModelSettings`)
+        The :class:`pixelvae.models.checked.Checked` classes of what makes a model (:class:`ModelSettings`)
         and of how it is trained, with a method ``recipe(seed, on_nan)``.
     build
         Makes a model of settings; takes also ``seed``, ``limit`` (see
-        :class:`lib.layers.parameters.Parameters`) and the ``modes`` by name. Imports Theano.
+        :class:`pixelvae.lib.layers.parameters.Parameters`) and the ``modes`` by name. Imports Theano.
     presets
         By name.
     levels
         How many values a pixel can have.
     layered
-        Whether its models are :class:`lib.model.LayeredModel` rather than
-        :class:`lib.model.LatentModel`.
+        Whether its models are :class:`pixelvae.lib.model.LayeredModel` rather than
+        :class:`pixelvae.lib.model.LatentModel`.
     columns
         What metrics.csv holds beside what all models have.
     variations, modes

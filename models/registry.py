@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lib.errors import UserError
-from models import mnist_presets, presets
-from models.ablations import ABLATIONS
-from models.checked import Checked
-from models.family import Family, Mode
-from models.settings import BATCH_NORMS, Settings
+from pixelvae.machine.errors import UserError
+from pixelvae.models.checked import Checked
+from pixelvae.models.family import Family, Mode
+from pixelvae.models.hierarchical import presets
+from pixelvae.models.hierarchical.ablations import ABLATIONS
+from pixelvae.models.hierarchical.settings import BATCH_NORMS, Settings
+from pixelvae.models.mnist import presets as mnist_presets
 
 if TYPE_CHECKING:
-    from lib.model import Model
+    from pixelvae.lib.model import Model
 
 
 def _mnist(settings: Any, seed: int = 0, limit: int | None = None) -> Model:
-    from models.mnist import MnistModel
+    from pixelvae.models.mnist.model import MnistModel
 
     return MnistModel(settings, seed, limit)
 
@@ -25,7 +26,7 @@ def _mnist(settings: Any, seed: int = 0, limit: int | None = None) -> Model:
 def _hierarchical(
     settings: Any, seed: int = 0, limit: int | None = None, batch_norm: str = BATCH_NORMS[0]
 ) -> Model:
-    from models.hierarchical import HierarchicalModel
+    from pixelvae.models.hierarchical.model import HierarchicalModel
 
     return HierarchicalModel(settings, seed, batch_norm, limit)
 
@@ -69,7 +70,7 @@ def parse_header(header: Any) -> tuple[Family, Checked]:
     Raises
     ------
     UserError
-        It is not what a model says about itself (:func:`models.family.header_of`).
+        It is not what a model says about itself (:func:`pixelvae.models.family.header_of`).
     """
     if not isinstance(header, Mapping):
         raise UserError("the header does not describe a model")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.checked import Maybe, Number, Whole
+from pixelvae.models.checked import Maybe, Number, Whole
 
 #: Declare the settings of :func:`falling` and of an average of the weights: ``setting(**DECAY_AFTER)``.
 DECAY_AFTER: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Loads what a training left: a model with its weights, or the step of a report.
 
-Headers are not trusted: settings are parsed strictly (:mod:`models.checked`), and a model takes no
+Headers are not trusted: settings are parsed strictly (:mod:`pixelvae.models.checked`), and a model takes no
 more memory than the file that describes it.
 """
 
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.errors import UserError
-from lib.files.arrays import load_arrays
-from lib.parallel.world import on_rank_0
-from lib.runs.folder import best_weights
-from models.checked import Whole
-from models.family import Family
-from models.registry import parse_header
+from pixelvae.lib.runs.folder import best_weights
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.arrays import load_arrays
+from pixelvae.machine.parallel.world import on_rank_0
+from pixelvae.models.checked import Whole
+from pixelvae.models.family import Family
+from pixelvae.models.registry import parse_header
 
 if TYPE_CHECKING:
-    from lib.model import Model
+    from pixelvae.lib.model import Model
 
 #: The folder of the repository's trained weights, one ``NAME.npz`` a model.
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
@@ -129,8 +129,8 @@ def replay(path: str) -> Iterator[str]:
     ``path`` is the report or its run's folder. Raises UserError if the report is damaged, or its
     header and its arrays are not those of one model.
     """
-    from lib.training import replay as reports
-    from lib.training.step import TrainingStep
+    from pixelvae.lib.training import replay as reports
+    from pixelvae.lib.training.step import TrainingStep
 
     arrays, header = reports.load_report(path)
     size = sum(array.nbytes for array in arrays.values())

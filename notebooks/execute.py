@@ -9,7 +9,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from lib.files.atomic import atomic_write
+from pixelvae.machine.files.atomic import atomic_write
 
 TOUR = Path(__file__).with_name("tour.ipynb")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.command_line import main
+from pixelvae.experiments.command_line import main
 
 
 def call(experiment, *arguments):

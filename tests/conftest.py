@@ -1,8 +1,8 @@
-"""Imports lib before any test imports Theano, which lib prepares."""
+"""Imports pixelvae before any test imports Theano, which it prepares."""
 
 import pytest
 
-import lib  # noqa: F401
+import pixelvae  # noqa: F401
 
 LONG = {"whole", "gpu_compile", "gpu_run"}
 

@@ -28,22 +28,22 @@ import lmdb
 import numpy as np
 from PIL import Image
 
-from datasets import SPLITS, imagenet64_2017
-from datasets.base import IMAGES
-from datasets.binarized_mnist import amat_problem
-from datasets.hdf5 import Header, content_checksum, hdf5_part, verify, write_header
-from datasets.imagenet64 import _images as tar_images
-from datasets.lsun_bedrooms import _images as lmdb_images
-from datasets.mnist import idx_problem
-from datasets.own import open_npz
-from datasets.picture_files import listed, split
-from datasets.pictures import _images as picture_images
-from lib.errors import UserError
-from lib.files.arrays import load_arrays, save_arrays
-from lib.runs.folder import Run
-from lib.runs.metrics import read_metrics
-from models.mnist import MnistModel, Settings
-from models.weights import load
+from pixelvae.datasets import SPLITS, imagenet64_2017
+from pixelvae.datasets.base import IMAGES
+from pixelvae.datasets.binarized_mnist import amat_problem
+from pixelvae.datasets.hdf5 import Header, content_checksum, hdf5_part, verify, write_header
+from pixelvae.datasets.imagenet64 import _images as tar_images
+from pixelvae.datasets.lsun_bedrooms import _images as lmdb_images
+from pixelvae.datasets.mnist import idx_problem
+from pixelvae.datasets.own import open_npz
+from pixelvae.datasets.picture_files import listed, split
+from pixelvae.datasets.pictures import _images as picture_images
+from pixelvae.lib.runs.folder import Run
+from pixelvae.lib.runs.metrics import read_metrics
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.arrays import load_arrays, save_arrays
+from pixelvae.models.mnist.model import MnistModel, Settings
+from pixelvae.models.weights import load
 
 SECONDS = 10  # for one input
 MEMORY = 512 << 20  # bytes of address space beyond what the process has at first

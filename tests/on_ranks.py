@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from small_models import small
 
-from lib.errors import NotFiniteError, UserError
-from lib.evaluation import Bound, ImportanceWeighted
-from lib.model import draw_noise
-from lib.parallel.world import world
-from lib.sampling import images as sampled
-from lib.training.statistics import MovingStatistics
-from lib.training.step import NotFinite, Recipe, TrainingStep
+from pixelvae.lib.evaluation import Bound, ImportanceWeighted
+from pixelvae.lib.model import draw_noise
+from pixelvae.lib.sampling import images as sampled
+from pixelvae.lib.training.statistics import MovingStatistics
+from pixelvae.lib.training.step import NotFinite, Recipe, TrainingStep
+from pixelvae.machine.errors import NotFiniteError, UserError
+from pixelvae.machine.parallel.world import world
 
 STEPS = 50
 

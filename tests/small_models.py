@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from models.hierarchical import HierarchicalModel
-from models.hierarchical import Settings as Hierarchical
-from models.mnist import MnistModel, Settings
+from pixelvae.models.hierarchical.model import HierarchicalModel
+from pixelvae.models.hierarchical.model import Settings as Hierarchical
+from pixelvae.models.mnist.model import MnistModel, Settings
 
 SMALL = Hierarchical(
     "small", stages=((4, 1),), top_stages=((4, 1),), latents=(2, 3), pixel_width=4,

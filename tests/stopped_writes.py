@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.errors import UserError
-from lib.files.arrays import load_arrays, save_arrays
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.arrays import load_arrays, save_arrays
 
 OLD = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "adam.step": np.array(7)}
 NEW = {"w": -np.arange(6, dtype=np.float32).reshape(2, 3), "adam.step": np.array(8)}

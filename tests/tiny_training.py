@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from datasets.memory import InMemory
-from lib.runs.folder import Run
-from lib.training.loop import Trainer
-from lib.training.step import Recipe, TrainingStep
-from models.mnist import MnistModel, Settings
+from pixelvae.datasets.memory import InMemory
+from pixelvae.lib.runs.folder import Run
+from pixelvae.lib.training.loop import Trainer
+from pixelvae.lib.training.step import Recipe, TrainingStep
+from pixelvae.models.mnist.model import MnistModel, Settings
 
 SETTINGS = Settings("gated-pixelvae-noup", 1, 2, 2, 3, height=6, width=5)
 

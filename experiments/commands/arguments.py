@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Callable
 
-from experiments.experiment import Experiment
-from experiments.invocations import flag
-from lib.console.command import non_negative_int
-from models.checked import Kind
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.experiments.invocations import flag
+from pixelvae.machine.console.command import non_negative_int
+from pixelvae.models.checked import Kind
 
 TRAINED = "what the weights were trained on"
 
@@ -57,7 +57,7 @@ def picture_path(options: argparse.Namespace, name: str) -> Path:
 
     A picture of trained weights that were named goes into the current folder, under their name.
     """
-    from models.weights import is_name
+    from pixelvae.models.weights import is_name
 
     if options.out:
         return Path(options.out)

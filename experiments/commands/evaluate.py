@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from experiments.commands.arguments import TRAINED, add_split, add_weights
-from experiments.experiment import Experiment
-from lib.console.command import positive_int
-from lib.console.progress import say
-from lib.errors import UserError
+from pixelvae.experiments.commands.arguments import TRAINED, add_split, add_weights
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.console.command import positive_int
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
@@ -35,9 +35,9 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Print the numbers as a line, and as JSON if asked for."""
-    from experiments.report import describe, report
-    from lib.evaluation import Bound, ImportanceWeighted
-    from lib.files.atomic import to_json
+    from pixelvae.experiments.report import describe, report
+    from pixelvae.lib.evaluation import Bound, ImportanceWeighted
+    from pixelvae.machine.files.atomic import to_json
 
     weights = experiment.load(options)
     model: Any = weights.model
@@ -67,7 +67,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
 
 def _stages(options: argparse.Namespace) -> Any:
     """The two stages of importance weighting that are asked for, if they are."""
-    from experiments.report import checked_stages
+    from pixelvae.experiments.report import checked_stages
 
     if options.few_samples is None:
         return None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from experiments import figures
-from experiments.commands.arguments import (
+from pixelvae.experiments import figures
+from pixelvae.experiments.commands.arguments import (
     TRAINED,
     add_picture,
     add_split,
     add_weights,
     picture_path,
 )
-from experiments.experiment import Experiment
-from lib.console.command import picture_int
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.console.command import picture_int
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from experiments.experiment import Experiment
+from pixelvae.experiments.experiment import Experiment
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
@@ -14,7 +14,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Take the step again and print what is not finite."""
-    from models.weights import replay
+    from pixelvae.models.weights import replay
 
     for line in replay(options.report):
         print(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from experiments.experiment import Experiment
+from pixelvae.experiments.experiment import Experiment
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
@@ -15,6 +15,6 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Write report.html into the run's folder and print its path."""
-    from experiments.pages.run import write_report
+    from pixelvae.experiments.pages.run import write_report
 
     print(write_report(experiment, options.run))

@@ -6,20 +6,20 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.commands.arguments import argument_type
-from experiments.experiment import Experiment
-from experiments.invocations import flag
-from lib.console.command import missing_package, non_negative_int
-from lib.console.progress import say
-from lib.errors import UserError
-from lib.parallel.world import on_rank_0, world
-from lib.runs.settings import differences
-from models.checked import Choice
-from models.family import Preset, header_of
+from pixelvae.experiments.commands.arguments import argument_type
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.experiments.invocations import flag
+from pixelvae.lib.runs.settings import differences
+from pixelvae.machine.console.command import missing_package, non_negative_int
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import on_rank_0, world
+from pixelvae.models.checked import Choice
+from pixelvae.models.family import Preset, header_of
 
 if TYPE_CHECKING:
-    from lib.model import Model
-    from models.weights import Weights
+    from pixelvae.lib.model import Model
+    from pixelvae.models.weights import Weights
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
@@ -84,12 +84,12 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     -------
     0, or the exit status of the signal that stopped it
     """
-    from experiments import figures
-    from lib.backend.summary import summary
-    from lib.runs.environment import environment_record
-    from lib.runs.folder import Run, is_begun
-    from lib.training.loop import Trainer
-    from models.weights import load
+    from pixelvae.experiments import figures
+    from pixelvae.lib.runs.environment import environment_record
+    from pixelvae.lib.runs.folder import Run, is_begun
+    from pixelvae.lib.training.loop import Trainer
+    from pixelvae.machine.backend.summary import summary
+    from pixelvae.models.weights import load
 
     family, preset = experiment.family, options.chosen
     name = "" if options.data else experiment.data_for(preset)
@@ -162,10 +162,10 @@ def fitted(experiment: Experiment, preset: Preset, dataset) -> Any:
 
 def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
     """Test the best weights and draw the pictures of a finished run."""
-    from experiments import figures
-    from experiments.report import describe, report
-    from lib.evaluation import Bound
-    from models.weights import load
+    from pixelvae.experiments import figures
+    from pixelvae.experiments.report import describe, report
+    from pixelvae.lib.evaluation import Bound
+    from pixelvae.models.weights import load
 
     weights = load(str(run.folder), experiment.family)
     batch = preset.training.recipe(0).evaluation_batch
@@ -183,7 +183,7 @@ def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
 @on_rank_0
 def write_page(experiment: Experiment, folder: Path, weights: Weights) -> None:
     """All of it to look at, if the packages that pages need are installed."""
-    from experiments.pages.run import write_report
+    from pixelvae.experiments.pages.run import write_report
 
     try:
         say(f"to look at: {write_report(experiment, folder, weights)}")

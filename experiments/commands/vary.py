@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from experiments import figures
-from experiments.commands.arguments import add_picture, add_weights, picture_path
-from experiments.experiment import Experiment
-from lib.console.command import picture_int
+from pixelvae.experiments import figures
+from pixelvae.experiments.commands.arguments import add_picture, add_weights, picture_path
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.console.command import picture_int
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from experiments.pages.html import INK, svg
+from pixelvae.experiments.pages.html import INK, svg
 
 if TYPE_CHECKING:
-    from lib.model import Unit
+    from pixelvae.lib.model import Unit
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lib.files.atomic import PathLike, atomic_write
+from pixelvae.machine.files.atomic import PathLike, atomic_write
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.pages.html import png, write_page
+from pixelvae.experiments.pages.html import png, write_page
 
 if TYPE_CHECKING:
-    from lib.model import LatentModel
+    from pixelvae.lib.model import LatentModel
 
 CELLS = 24  # in a row and in a column of the grid of draws
 _INSIDE = 99.5  # per cent of the latents' coordinates that the square shows at least
@@ -32,7 +32,7 @@ def write_plane(
     about
         What images they are.
     """
-    from lib.files.pictures import grid_png
+    from pixelvae.machine.files.pictures import grid_png
 
     half = _half_side(means)
     draws = draw_grid(model, half, CELLS, seed)
@@ -58,7 +58,7 @@ def draw_grid(model: LatentModel, half: float, cells: int, seed: int) -> np.ndar
 
     All with the same random numbers for the pixels, so that z alone differs from one to the next.
     """
-    from lib.sampling.images import ImageSampler
+    from pixelvae.lib.sampling.images import ImageSampler
 
     z = centres(half, cells)
     return ImageSampler(model).decode(z, seed, numbers=[0] * len(z))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from experiments import figures
-from experiments.experiment import Experiment
-from experiments.invocations import command
-from experiments.pages.html import png
+from pixelvae.experiments import figures
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.experiments.invocations import command
+from pixelvae.experiments.pages.html import png
 
 if TYPE_CHECKING:
-    from models.weights import Weights
+    from pixelvae.models.weights import Weights
 
 
 @dataclass(frozen=True)

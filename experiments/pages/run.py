@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.experiment import Experiment
-from experiments.invocations import command, training_command
-from experiments.report import NATS, duration, with_error
-from lib.errors import UserError
-from lib.parallel.world import on_rank_0
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.experiments.invocations import command, training_command
+from pixelvae.experiments.report import NATS, duration, with_error
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import on_rank_0
 
 if TYPE_CHECKING:
-    from lib.model import Unit
-    from models.weights import Weights
+    from pixelvae.lib.model import Unit
+    from pixelvae.models.weights import Weights
 
 PAGE = "report.html"
 
@@ -45,9 +45,9 @@ def write_report(experiment: Experiment, folder: Path, weights: Weights | None =
     UserError
         It is not the folder of a run of this family, holds no weights yet, or is damaged.
     """
-    from experiments.pages.html import write_page
-    from experiments.pages.pictures import pictures
-    from models.weights import load
+    from pixelvae.experiments.pages.html import write_page
+    from pixelvae.experiments.pages.pictures import pictures
+    from pixelvae.models.weights import load
 
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a run's folder: it holds no config.json")
@@ -60,8 +60,8 @@ def write_report(experiment: Experiment, folder: Path, weights: Weights | None =
 
 def _texts(experiment: Experiment, folder: Path, weights: Weights) -> dict[str, Any]:
     """All that is not a picture. Raises UserError if a file of the run is damaged."""
-    from experiments.pages import curves
-    from lib.runs.metrics import read_metrics
+    from pixelvae.experiments.pages import curves
+    from pixelvae.lib.runs.metrics import read_metrics
 
     rows = read_metrics(folder / "metrics.csv")
     config = _read_json(folder / "config.json")
@@ -96,7 +96,7 @@ def _texts(experiment: Experiment, folder: Path, weights: Weights) -> dict[str, 
 
 
 def _read_json(path: Path) -> Any:
-    from lib.files.atomic import user_errors
+    from pixelvae.machine.files.atomic import user_errors
 
     with user_errors(f"cannot read {path}"):
         text = path.read_bytes()
@@ -155,7 +155,7 @@ def _trouble(
     experiment: Experiment, folder: Path, rows: list, asked: int, train: str | None
 ) -> Iterator[tuple[str, str | None]]:
     """What is wrong or missing with the training, and the command that helps."""
-    from lib.runs.folder import REPORT
+    from pixelvae.lib.runs.folder import REPORT
 
     done = rows[-1]["iteration"] if rows else 0
     if done < asked:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.layers import initial
-from lib.layers.parameters import Parameters
-from lib.ops.conv import Correlate, CorrelateInputs
-from lib.ops.weight_norm import WeightNorm
+from pixelvae.lib.layers import initial
+from pixelvae.lib.layers.parameters import Parameters
+from pixelvae.lib.ops.conv import Correlate, CorrelateInputs
+from pixelvae.lib.ops.weight_norm import WeightNorm
 
 
 class Conv:
     """Weight-normalised convolution with half padding.
 
     ``kernel`` is (kh, kw). ``taps`` keeps the first taps of the kernel in raster order and makes it a masked
-    convolution (see :mod:`lib.ops.conv`); ``reach`` is the kernel in which a smaller one is placed at the start:
-    a 1x1 kernel with reach (3, 1) reads the row above. ``relu``: rectified linear units behind it.
+    convolution (see :mod:`pixelvae.lib.ops.conv`); ``reach`` is the kernel in which a smaller one is placed at the
+    start: a 1x1 kernel with reach (3, 1) reads the row above. ``relu``: rectified linear units behind it.
     """
 
     def __init__(

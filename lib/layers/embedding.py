@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lib.layers import initial
-from lib.layers.parameters import Parameters
-from lib.ops.embedding import embed
+from pixelvae.lib.layers import initial
+from pixelvae.lib.layers.parameters import Parameters
+from pixelvae.lib.ops.embedding import embed
 
 
 class Embedding:

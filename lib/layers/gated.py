@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import theano.tensor as T
 
-from lib.layers.conv import Conv
-from lib.layers.parameters import Parameters
-from lib.ops.gate import gate
+from pixelvae.lib.layers.conv import Conv
+from pixelvae.lib.layers.parameters import Parameters
+from pixelvae.lib.ops.gate import gate
 
 
 class GatedLayer:

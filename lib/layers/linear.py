@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import theano.tensor as T
 
-from lib.layers import initial
-from lib.layers.parameters import Parameters
-from lib.ops.weight_norm import WeightNorm
+from pixelvae.lib.layers import initial
+from pixelvae.lib.layers.parameters import Parameters
+from pixelvae.lib.ops.weight_norm import WeightNorm
 
 
 class Linear:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from lib.layers.parameters import Parameters
-from lib.ops import batch_norm
+from pixelvae.lib.layers.parameters import Parameters
+from pixelvae.lib.ops import batch_norm
 
 Norm = Callable[["BatchNorm", Any], Any]
 

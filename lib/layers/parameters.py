@@ -13,8 +13,8 @@ from typing import Callable, Union
 import numpy as np
 import theano
 
-from lib.backend import memory
-from lib.errors import NotFiniteError, UserError
+from pixelvae.machine.backend import memory
+from pixelvae.machine.errors import NotFiniteError, UserError
 
 MOST_ARRAYS = 2_000  # the paper's largest model has some 500
 LEAST_COPIES = 4  # of all parameters, in training: themselves, two moments, the gradient
@@ -53,7 +53,7 @@ class Parameters(Mapping):
             Of the parameter.
         initial
             The number that all entries are at first, or the function that draws them (see
-            :mod:`lib.layers.initial`); called only if there is room for the parameter.
+            :mod:`pixelvae.lib.layers.initial`); called only if there is room for the parameter.
         trained
             False for what is saved with the weights and not learned by gradient: moving statistics.
 

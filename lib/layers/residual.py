@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lib.layers.conv import Conv, MaskedConv, PlainConv
-from lib.layers.norm import BatchNorm, Norm
-from lib.layers.parameters import Parameters
-from lib.ops.elu import elu
-from lib.ops.gate import gate
+from pixelvae.lib.layers.conv import Conv, MaskedConv, PlainConv
+from pixelvae.lib.layers.norm import BatchNorm, Norm
+from pixelvae.lib.layers.parameters import Parameters
+from pixelvae.lib.ops.elu import elu
+from pixelvae.lib.ops.gate import gate
 
 
 def depth_to_space(x):

@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Mapping, Sequence
 
-from lib.ops import _shapes
-from lib.ops._shapes import Shapes
+from pixelvae.lib.ops import _shapes
+from pixelvae.lib.ops._shapes import Shapes
 
 
 def sizes(shapes: Shapes, variables: Mapping[str, str], scalars: Mapping[str, str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Forms of operations for a GPU with cuDNN: functions of an operation and its inputs, None for those left out.
 
-:mod:`lib.ops.lowering` takes the function that an operation names by ``cudnn``. Theano's own cuDNN
+:mod:`pixelvae.lib.ops.lowering` takes the function that an operation names by ``cudnn``. Theano's own cuDNN
 rewrites check every shape on the host again at each step, which took more nodes than the arithmetic;
 here shapes are known. And they do not cover batch norm, so that mean and variance would be divided by
 numbers from the host.
@@ -19,7 +19,7 @@ from theano.gpuarray.basic_ops import (
     host_from_gpu,
 )
 
-from lib.ops.batch_norm import EPSILON
+from pixelvae.lib.ops.batch_norm import EPSILON
 
 
 def _on_device(x):
@@ -40,7 +40,7 @@ def _geometry(op, dtype: str):
 
 
 def correlate(op, x, w, bias, acc):
-    """For :class:`lib.ops.conv.Correlate`."""
+    """For :class:`pixelvae.lib.ops.conv.Correlate`."""
     height, width = (op.output_size(x.shape[i], k, op.stride) for i, k in ((2, op.kh), (3, op.kw)))
     out = _empty(x.dtype, x.shape[0], w.shape[0], height, width)
     kernels = _on_device(op.kernels(w))
@@ -49,7 +49,7 @@ def correlate(op, x, w, bias, acc):
 
 
 def correlate_inputs(op, gy, w, height, width, bias, acc):
-    """For :class:`lib.ops.conv.CorrelateInputs`."""
+    """For :class:`pixelvae.lib.ops.conv.CorrelateInputs`."""
     out = _empty(gy.dtype, gy.shape[0], w.shape[1], height, width)
     kernels = _on_device(op.kernels(w))
     gx = dnn.GpuDnnConvGradI()(kernels, _on_device(gy), out, _geometry(op, gy.dtype))
@@ -57,14 +57,14 @@ def correlate_inputs(op, gy, w, height, width, bias, acc):
 
 
 def correlate_weights(op, x, gy):
-    """For :class:`lib.ops.conv.CorrelateWeights`."""
+    """For :class:`pixelvae.lib.ops.conv.CorrelateWeights`."""
     out = _empty(x.dtype, gy.shape[1], x.shape[1], op.kh, op.kw)
     gw = dnn.GpuDnnConvGradW()(_on_device(x), _on_device(gy), out, _geometry(op, x.dtype))
     return host_from_gpu(gw).flatten(3)[:, :, : op.taps]
 
 
 def batch_norm(op, x, scale, offset):
-    """For :class:`lib.ops.batch_norm.BatchNorm`; cuDNN gives the inverse deviation instead of the variance."""
+    """For :class:`pixelvae.lib.ops.batch_norm.BatchNorm`; cuDNN gives the inverse deviation instead of the variance."""
     y, mean, inverse = dnn.GpuDnnBatchNorm(mode="spatial")(
         _on_device(x), _spatial(scale), _spatial(offset), _as_double()
     )
@@ -73,7 +73,7 @@ def batch_norm(op, x, scale, offset):
 
 
 def batch_norm_gradient(op, x, scale, mean, variance, g):
-    """For :class:`lib.ops.batch_norm.BatchNormGradient`."""
+    """For :class:`pixelvae.lib.ops.batch_norm.BatchNormGradient`."""
     inverse = 1 / T.sqrt(variance + _epsilon(x))
     gradients = dnn.GpuDnnBatchNormGrad(mode="spatial")(
         _on_device(x),

@@ -10,7 +10,7 @@ Declared = Mapping[str, Union[str, type]]
 
 
 class Argument(NamedTuple):
-    """An input or an output, as :class:`lib.ops._native.NativeOp` declares it."""
+    """An input or an output, as :class:`pixelvae.lib.ops.native.NativeOp` declares it."""
 
     axes: tuple[str, ...]  #: each axis's size: a name or a product of names and numbers, ``2*D``
     optional: bool = False  #: may be left out
@@ -29,7 +29,7 @@ class Shapes:
     Parameters
     ----------
     takes, gives, sizes
-        As :class:`lib.ops._native.NativeOp` declares them.
+        As :class:`pixelvae.lib.ops.native.NativeOp` declares them.
     scalars
         Sizes that are known from elsewhere.
     """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lib.ops._examples import MAPS, example
-from lib.ops._native import NativeOp
+from pixelvae.lib.ops.examples import MAPS, example
+from pixelvae.lib.ops.native import NativeOp
 
 
 class ChannelSums(NativeOp):

@@ -22,10 +22,10 @@ import numpy as np
 import theano.tensor as T
 from theano.tensor.nnet import abstract_conv
 
-from lib.ops._examples import MAPS, example
-from lib.ops._native import NativeOp
-from lib.ops.channel_sums import channel_sums
-from lib.ops.relu import relu_gradient
+from pixelvae.lib.ops.channel_sums import channel_sums
+from pixelvae.lib.ops.examples import MAPS, example
+from pixelvae.lib.ops.native import NativeOp
+from pixelvae.lib.ops.relu import relu_gradient
 
 _einsum = partial(np.einsum, optimize=True)  # by matrix products
 

@@ -12,8 +12,8 @@ import theano.tensor as T
 from theano import gof
 from theano.tensor.opt import register_specialize
 
-from lib.ops.conv import Correlate, CorrelateInputs
-from lib.ops.lowering import native
+from pixelvae.lib.ops.conv import Correlate, CorrelateInputs
+from pixelvae.lib.ops.lowering import native
 
 
 @register_specialize

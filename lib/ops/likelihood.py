@@ -6,9 +6,9 @@ import numpy as np
 import theano.tensor as T
 from scipy.special import logsumexp
 
-from lib.ops._examples import MAPS, example, pixels
-from lib.ops._native import NativeOp
-from lib.ops.gaussian import LOG_2PI, Gaussian
+from pixelvae.lib.ops.examples import MAPS, example, pixels
+from pixelvae.lib.ops.gaussian import LOG_2PI, Gaussian
+from pixelvae.lib.ops.native import NativeOp
 
 
 def bernoulli_log_likelihood(logits, x):

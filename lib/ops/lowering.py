@@ -14,14 +14,14 @@ import theano.tensor as T
 from theano import gof
 from theano.compile import optdb
 
-from lib.backend import device
-from lib.ops._native import NativeOp, NotLowered, native
+from pixelvae.lib.ops.native import NativeOp, NotLowered, native
+from pixelvae.machine.backend import device
 
 
 def _without_cpp(op: NativeOp, inputs) -> list:
     if op.cudnn and device.active():
         # Not imported before a GPU is active: Theano's own module needs pygpu.
-        from lib.ops import _gpu
+        from pixelvae.lib.ops import _gpu
 
         return op.expressed(partial(getattr(_gpu, op.cudnn), op), inputs)
     return op.expressed(op.meaning, inputs)

@@ -1,12 +1,12 @@
-"""The gradient of rectified linear units that a convolution has behind it (``relu`` in :mod:`lib.ops.conv`)."""
+"""The gradient of the rectified linear units behind a convolution (``relu`` in :mod:`pixelvae.lib.ops.conv`)."""
 
 from __future__ import annotations
 
 import numpy as np
 import theano.tensor as T
 
-from lib.ops._examples import MAPS, example
-from lib.ops._native import NativeOp
+from pixelvae.lib.ops.examples import MAPS, example
+from pixelvae.lib.ops.native import NativeOp
 
 
 class ReluGradient(NativeOp):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import theano.tensor as T
 
-from lib.ops._examples import example
-from lib.ops._native import NativeOp
+from pixelvae.lib.ops.examples import example
+from pixelvae.lib.ops.native import NativeOp
 
 
 class WeightNorm(NativeOp):

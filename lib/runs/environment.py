@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from lib.backend import device
+from pixelvae.machine.backend import device
 
 _PACKAGES = ("numpy", "scipy", "Theano", "Lasagne", "fuel", "h5py", "pillow")
 

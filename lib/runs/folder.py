@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from lib.errors import UserError
-from lib.files.arrays import load_arrays, save_arrays
-from lib.files.atomic import PathLike, to_json, user_errors, write_json
-from lib.parallel.world import world
-from lib.runs.metrics import append_row, read_metrics, restore_metrics
-from lib.runs.settings import differences
-from lib.runs.tensorboard import EventWriter
+from pixelvae.lib.runs.metrics import append_row, read_metrics, restore_metrics
+from pixelvae.lib.runs.settings import differences
+from pixelvae.lib.runs.tensorboard import EventWriter
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.arrays import load_arrays, save_arrays
+from pixelvae.machine.files.atomic import PathLike, to_json, user_errors, write_json
+from pixelvae.machine.parallel.world import world
 
 BEST = "best.npz"
 REPORT = "trouble.npz"  # the step that was not finite
@@ -62,13 +62,13 @@ class Run:
         ----------
         config
             `{"settings": {...}, "environment": {...}}`. The settings must be those of the
-            checkpoint, but for what :func:`lib.runs.settings.differences` lets change. Where the run
+            checkpoint, but for what :func:`pixelvae.lib.runs.settings.differences` lets change. Where the run
             began, `from`, is the checkpoint's. The environment (:func:`environment_record`) is only
             written down.
         resume
             False refuses a folder that holds a checkpoint.
         columns
-            What this model logs beside :data:`lib.runs.metrics.COLUMNS`.
+            What this model logs beside :data:`pixelvae.lib.runs.metrics.COLUMNS`.
         tensorboard
             Whether :meth:`scalars` and :meth:`pictures` write event files, which begin with the settings.
 
@@ -146,11 +146,11 @@ class Run:
         return self.folder / name
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one evaluation to `metrics.csv`; see :func:`lib.runs.metrics.append_row`."""
+        """Append one evaluation to `metrics.csv`; see :func:`pixelvae.lib.runs.metrics.append_row`."""
         append_row(self.path("metrics.csv"), row)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All rows of `metrics.csv`; see :func:`lib.runs.metrics.read_metrics`."""
+        """All rows of `metrics.csv`; see :func:`pixelvae.lib.runs.metrics.read_metrics`."""
         return read_metrics(self.path("metrics.csv"))
 
     def save_checkpoint(self, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lib.errors import UserError
-from lib.files.atomic import PathLike, atomic_write, open_ordinary, user_errors
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import PathLike, atomic_write, open_ordinary, user_errors
 
 COLUMNS = ("iteration", "split", "bound", "reconstruction", "kl", "alpha", "seconds", "skipped")
 

@@ -10,10 +10,10 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from lib.console.progress import say
-from lib.errors import UserError
-from lib.parallel.world import world
-from lib.runs.folder import Run
+from pixelvae.lib.runs.folder import Run
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import world
 
 _NO_SCALARS = ("iteration", "split", "seconds")
 Arrays = Mapping[str, np.ndarray]

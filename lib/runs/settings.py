@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lib.data import Dataset
-from lib.errors import UserError
+from pixelvae.lib.data import Dataset
+from pixelvae.machine.errors import UserError
 
 
 def differences(

@@ -15,8 +15,8 @@ from typing import Any
 
 from PIL import Image
 
-from lib.errors import UserError
-from lib.files.atomic import user_errors
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.atomic import user_errors
 
 
 class EventWriter:

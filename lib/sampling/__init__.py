@@ -10,9 +10,9 @@ and by pixels; ``rules`` knows the operations; ``network`` runs them in NumPy on
 ``convolve``.
 """
 
-from lib.sampling.draws import bernoulli, categorical, gaussian
-from lib.sampling.images import ImageSampler
-from lib.sampling.samplers import Sampler
+from pixelvae.lib.sampling.draws import bernoulli, categorical, gaussian
+from pixelvae.lib.sampling.images import ImageSampler
+from pixelvae.lib.sampling.samplers import Sampler
 
 __all__ = [
     "ImageSampler",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from lib.sampling.plan import Window
+from pixelvae.lib.sampling.plan import Window
 
 
 class Fixed:

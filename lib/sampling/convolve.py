@@ -7,7 +7,7 @@ from typing import Callable, Optional, Sequence
 
 import numpy as np
 
-from lib.sampling.cache import Cache
+from pixelvae.lib.sampling.cache import Cache
 
 
 class Strip:

@@ -10,14 +10,14 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from lib import noise
-from lib.console.compiling import compiling
-from lib.console.progress import Progress
-from lib.errors import UserError
-from lib.model import LatentModel
-from lib.parallel.world import world
-from lib.sampling.draws import bernoulli
-from lib.sampling.samplers import Sampler
+from pixelvae.lib import noise
+from pixelvae.lib.model import LatentModel
+from pixelvae.lib.sampling.draws import bernoulli
+from pixelvae.lib.sampling.samplers import Sampler
+from pixelvae.machine.console.compiling import compiling
+from pixelvae.machine.console.progress import Progress
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import world
 
 BATCH = 100  # images that are drawn together
 

@@ -10,12 +10,12 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from lib import noise as random_noise
-from lib.console.compiling import compiling
-from lib.model import LayeredModel, noise_variables
-from lib.sampling.draws import gaussian
-from lib.sampling.images import drawn_in_turn
-from lib.sampling.samplers import Sampler
+from pixelvae.lib import noise as random_noise
+from pixelvae.lib.model import LayeredModel, noise_variables
+from pixelvae.lib.sampling.draws import gaussian
+from pixelvae.lib.sampling.images import drawn_in_turn
+from pixelvae.lib.sampling.samplers import Sampler
+from pixelvae.machine.console.compiling import compiling
 
 BATCH = 32  # images that are drawn together
 PIXELS = "pixels"

@@ -6,10 +6,10 @@ from typing import Any, Callable
 
 import numpy as np
 
-from lib.sampling.cache import Cache, Fixed
-from lib.sampling.convolve import RowConvolution, strips
-from lib.sampling.plan import Plan, Step, Window
-from lib.sampling.rules import HERE, Convolution
+from pixelvae.lib.sampling.cache import Cache, Fixed
+from pixelvae.lib.sampling.convolve import RowConvolution, strips
+from pixelvae.lib.sampling.plan import Plan, Step, Window
+from pixelvae.lib.sampling.rules import HERE, Convolution
 
 
 class Network:

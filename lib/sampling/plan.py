@@ -12,7 +12,7 @@ vertical stack); the rest is computed pixel by pixel (the horizontal stack).
 A vertical convolution v of the image, seen from one row up by u; and a horizontal one, added to u:
 
 >>> import theano.tensor as T
->>> from lib.ops.conv import Correlate
+>>> from pixelvae.lib.ops.conv import Correlate
 >>> x = T.tensor4("x")
 >>> w = np.ones((1, 1, 6), "float32")
 >>> v = Correlate(3, 3, 6)(x, w)  # rows −1 and 0, columns −1 to 1
@@ -47,7 +47,7 @@ import numpy as np
 from theano.compile.ops import Shape, Shape_i
 from theano.gof.graph import io_toposort
 
-from lib.sampling.rules import HERE, Convolution, Pointwise, meaning_of, rule_for
+from pixelvae.lib.sampling.rules import HERE, Convolution, Pointwise, meaning_of, rule_for
 
 
 class Step(NamedTuple):

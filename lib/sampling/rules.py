@@ -2,7 +2,7 @@
 
 An operation is either a :class:`Convolution` or :class:`Pointwise`: then a NumPy function of arrays
 with channels last, (N, C) at a pixel and (N, W, C) on a row. This module knows Theano's own
-operations; those of :mod:`lib.ops` have a function for positions themselves, or are taken by their
+operations; those of :mod:`pixelvae.lib.ops` have a function for positions themselves, or are taken by their
 meaning in Theano's own operations.
 """
 
@@ -18,8 +18,8 @@ import theano.tensor as T
 from theano.tensor.elemwise import Elemwise
 from theano.tensor.nnet.sigm import ScalarSigmoid
 
-from lib.ops._native import NativeOp
-from lib.ops.conv import Correlate
+from pixelvae.lib.ops.conv import Correlate
+from pixelvae.lib.ops.native import NativeOp
 
 HERE = (0, 0)
 
@@ -43,7 +43,7 @@ class Pointwise(NamedTuple):
 
 
 class Convolution(NamedTuple):
-    """``acc + bias + sum over taps of w x``; bias and acc may be None (see :mod:`lib.ops.conv`)."""
+    """``acc + bias + sum over taps of w x``; bias and acc may be None (see :mod:`pixelvae.lib.ops.conv`)."""
 
     x: Any
     w: Any
@@ -102,7 +102,7 @@ def rule_for(node, depends: Callable[[object], bool]):
 
 def _unknown(op, why: str = "") -> NotImplementedError:
     return NotImplementedError(
-        f"the cached sampler has no rule for {op}{why}: add one to lib.sampling.rules, "
+        f"the cached sampler has no rule for {op}{why}: add one to pixelvae.lib.sampling.rules, "
         "or use the naive sampler"
     )
 

@@ -7,10 +7,10 @@ from typing import Callable, Optional, Sequence
 import numpy as np
 import theano
 
-from lib.console.progress import Progress
-from lib.errors import UserError
-from lib.sampling.network import Network
-from lib.sampling.plan import Plan
+from pixelvae.lib.sampling.network import Network
+from pixelvae.lib.sampling.plan import Plan
+from pixelvae.machine.console.progress import Progress
+from pixelvae.machine.errors import UserError
 
 
 class Sampler:
@@ -27,7 +27,7 @@ class Sampler:
         Further variables that outputs depends on, such as the latent z.
     draw
         How values are drawn: ``bernoulli``, ``categorical``, ``gaussian`` or alike
-        (:mod:`lib.sampling.draws`).
+        (:mod:`pixelvae.lib.sampling.draws`).
     groups
         How many groups of channels are drawn one after another: 3 for red, green and blue. Channel
         c of x and of outputs belongs to group c modulo groups; ``draw`` is given one group's

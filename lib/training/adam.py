@@ -11,8 +11,8 @@ from theano import gof
 from theano.compile import optdb
 from theano.gof.opt import TopoOptimizer
 
-from lib.ops import _cpp
-from lib.ops._native import HEADERS, NativeOp
+from pixelvae.lib.ops import _cpp
+from pixelvae.lib.ops.native import HEADERS, NativeOp
 
 
 class Pack(gof.Op):

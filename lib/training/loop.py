@@ -11,21 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from lib.console.compiling import compiling
-from lib.console.progress import Progress, say
-from lib.console.stop import GracefulStop
-from lib.data import Dataset
-from lib.errors import NotFiniteError, UserError
-from lib.evaluation import Bound, Evaluation
-from lib.model import Model, MovingModel, draw_noise
-from lib.parallel.world import world
-from lib.runs.folder import Run
-from lib.runs.saver import Saver
-from lib.training.pictures import Pictures
-from lib.training.replay import report_arrays
-from lib.training.state import Clock, State
-from lib.training.statistics import MovingStatistics, batches_after
-from lib.training.step import NotFinite, Recipe, TrainingStep
+from pixelvae.lib.data import Dataset
+from pixelvae.lib.evaluation import Bound, Evaluation
+from pixelvae.lib.model import Model, MovingModel, draw_noise
+from pixelvae.lib.runs.folder import Run
+from pixelvae.lib.runs.saver import Saver
+from pixelvae.lib.training.pictures import Pictures
+from pixelvae.lib.training.replay import report_arrays
+from pixelvae.lib.training.state import Clock, State
+from pixelvae.lib.training.statistics import MovingStatistics, batches_after
+from pixelvae.lib.training.step import NotFinite, Recipe, TrainingStep
+from pixelvae.machine.console.compiling import compiling
+from pixelvae.machine.console.progress import Progress, say
+from pixelvae.machine.console.stop import GracefulStop
+from pixelvae.machine.errors import NotFiniteError, UserError
+from pixelvae.machine.parallel.world import world
 
 CHECKPOINT_SECONDS = 300  # beside the checkpoint at every evaluation
 MAX_SKIPS = 100  # in a row: more are no accident
@@ -48,7 +48,7 @@ class Trainer:
     A new run begins at iteration ``first`` with what the model holds: 0, or where its weights are
     from. Adam's moments and the average begin there too.
 
-    ``draw`` gives pictures of the model, PNG files by name, for TensorBoard (:mod:`lib.training.pictures`).
+    ``draw`` gives pictures of the model, PNG files by name, for TensorBoard (:mod:`pixelvae.lib.training.pictures`).
 
     Raises
     ------

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from lib.console.progress import quietly
-from lib.parallel.world import world
+from pixelvae.machine.console.progress import quietly
+from pixelvae.machine.parallel.world import world
 
 SHARE = 0.05  # of the time since the training began
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lib.errors import UserError
-from lib.files.arrays import load_arrays
-from lib.runs.folder import REPORT
-from lib.training.step import NotFinite, TrainingStep
+from pixelvae.lib.runs.folder import REPORT
+from pixelvae.lib.training.step import NotFinite, TrainingStep
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.arrays import load_arrays
 
 _INPUTS = "input."
 

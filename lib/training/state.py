@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib.errors import UserError
+from pixelvae.machine.errors import UserError
 
 
 @dataclass

@@ -10,12 +10,12 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from lib.console.compiling import compiling
-from lib.data import Dataset
-from lib.errors import NotFiniteError
-from lib.model import Model, MovingModel, draw_noise, noise_variables
-from lib.parallel.world import world
-from lib.training.step import Recipe
+from pixelvae.lib.data import Dataset
+from pixelvae.lib.model import Model, MovingModel, draw_noise, noise_variables
+from pixelvae.lib.training.step import Recipe
+from pixelvae.machine.console.compiling import compiling
+from pixelvae.machine.errors import NotFiniteError
+from pixelvae.machine.parallel.world import world
 
 
 class MovingStatistics:

@@ -11,14 +11,14 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from lib.errors import UserError
-from lib.model import Model, noise_variables
-from lib.ops._native import native
-from lib.parallel.world import world
-from lib.training.adam import Adam, AveragedAdam, Pack, SumOfSquares
+from pixelvae.lib.model import Model, noise_variables
+from pixelvae.lib.ops.native import native
+from pixelvae.lib.training.adam import Adam, AveragedAdam, Pack, SumOfSquares
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import world
 
 BETA_1, BETA_2 = 0.9, 0.999  # of Adam; lib/ops/c/adam.h has them too
-VOTES = 2  # numbers beside the gradient that ranks add up: who was told to stop (lib.console.stop)
+VOTES = 2  # numbers beside the gradient that ranks add up: who was told to stop (pixelvae.machine.console.stop)
 
 
 class NotFinite(ArithmeticError):

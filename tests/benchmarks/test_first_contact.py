@@ -12,7 +12,7 @@ import pytest
 from benchmarks.agreement import NODES, compare
 from benchmarks.first_contact import FirstContact
 from benchmarks.harness import ROOT
-from lib.errors import UserError
+from pixelvae.machine.errors import UserError
 
 
 def test_on_the_cpu(tmp_path):

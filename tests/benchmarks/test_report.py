@@ -10,7 +10,7 @@ from command_lines import error
 from benchmarks import __main__ as command
 from benchmarks import report
 from benchmarks.rows import Result
-from lib.console.command import main
+from pixelvae.machine.console.command import main
 
 
 @pytest.fixture

@@ -16,15 +16,15 @@ import theano.tensor as T
 
 from benchmarks.harness import ROOT, Worker, ours, pytorch, torch_python
 from benchmarks.rows import preset_files
-from lib.errors import UserError
-from lib.files.arrays import save_arrays
-from lib.model import draw_noise
-from lib.ops.gaussian import Gaussian
-from lib.training.step import Recipe, TrainingStep
-from models import settings
-from models.hierarchical import HierarchicalModel
-from models.mnist import MnistModel, Settings
-from models.presets import SETTINGS
+from pixelvae.lib.model import draw_noise
+from pixelvae.lib.ops.gaussian import Gaussian
+from pixelvae.lib.training.step import Recipe, TrainingStep
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.arrays import save_arrays
+from pixelvae.models.hierarchical import settings
+from pixelvae.models.hierarchical.model import HierarchicalModel
+from pixelvae.models.hierarchical.presets import SETTINGS
+from pixelvae.models.mnist.model import MnistModel, Settings
 
 CASES = {
     "conv-vae": (Settings("conv-vae", latent_dim=3, height=13, width=10), 3),

@@ -10,8 +10,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from datasets import RECIPES, open_dataset
-from lib.errors import UserError
+from pixelvae.datasets import RECIPES, open_dataset
+from pixelvae.machine.errors import UserError
 
 COUNT = 1200  # images a batch
 
@@ -76,7 +76,9 @@ def test_what_is_not_the_published_archive(archive, monkeypatch, tmp_path):
     with pytest.raises(UserError, match="has no whole cifar-10-batches-bin/data_batch_3.bin"):
         open_dataset("cifar10")
     archive.rename(archive.with_name("cifar-10-binary.tgz"))
-    monkeypatch.setattr("datasets.conversion.download", lambda f, a, b, hint: pytest.fail(hint))
+    monkeypatch.setattr(
+        "pixelvae.datasets.conversion.download", lambda f, a, b, hint: pytest.fail(hint)
+    )
     with pytest.raises(pytest.fail.Exception, match="it has 'cifar-10-binary.tgz': rename"):
         open_dataset("cifar10")
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from fuel.datasets import IndexableDataset
 
-import datasets
-from datasets import SPLITS, digits, open_dataset
-from datasets.base import FuelDataset
-from lib.backend import memory
-from lib.errors import UserError
+import pixelvae.datasets as datasets
+from pixelvae.datasets import SPLITS, digits, open_dataset
+from pixelvae.datasets.base import FuelDataset
+from pixelvae.machine.backend import memory
+from pixelvae.machine.errors import UserError
 
 SIZES = {"train": 23, "valid": 7, "test": 5}
 
@@ -273,7 +273,7 @@ def test_auto_falls_back_to_digits_and_says_why(folders, monkeypatch, capsys):
     def offline(file, *places):
         raise datasets.Unavailable(f"{file.pattern} cannot be downloaded")
 
-    monkeypatch.setattr("datasets.conversion.download", offline)
+    monkeypatch.setattr("pixelvae.datasets.conversion.download", offline)
     assert open_dataset("auto").name == "digits"
     lines = capsys.readouterr().err.splitlines()
     assert "data: digits, because binarized_mnist cannot be had" in lines[0]

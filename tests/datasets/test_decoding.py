@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.decoding import UnusablePicture, centre_square, decode, in_colour
+from pixelvae.datasets.decoding import UnusablePicture, centre_square, decode, in_colour
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLOURS = np.random.RandomState(0).randint(256, size=(16, 16, 3)).astype(np.uint8)

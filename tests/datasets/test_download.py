@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import requests
 
-from datasets import RECIPES, open_dataset
-from datasets.binarized_mnist import amat_problem
-from datasets.download import Unavailable, download
-from datasets.sources import SourceFile
+from pixelvae.datasets import RECIPES, open_dataset
+from pixelvae.datasets.binarized_mnist import amat_problem
+from pixelvae.datasets.download import Unavailable, download
+from pixelvae.datasets.sources import SourceFile
 
 PIXELS = np.random.RandomState(0).randint(2, size=(200, 784))
 CONTENT = "".join(" ".join(map(str, row)) + "\n" for row in PIXELS).encode()
@@ -133,7 +133,7 @@ def test_no_network(tmp_path):
 
 
 def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.download._ANSWER_S", 0.1)
+    monkeypatch.setattr("pixelvae.datasets.download._ANSWER_S", 0.1)
     monkeypatch.setattr(requests, "get", lambda *a, **k: time.sleep(1))
     with pytest.raises(Unavailable, match="does not answer"):
         fetch(tmp_path, "http://127.0.0.1:9/a")
@@ -147,7 +147,7 @@ def test_the_first_opening_downloads(server, tmp_path, monkeypatch):
     files = [dataclasses.replace(source_file(url), name=file.name) for file in real.files]
     recipe = dataclasses.replace(real, files=files)
     monkeypatch.setitem(RECIPES, "binarized_mnist", recipe)
-    monkeypatch.setattr("datasets.binarized_mnist.RECIPE", recipe)
+    monkeypatch.setattr("pixelvae.datasets.binarized_mnist.RECIPE", recipe)
     data = open_dataset("auto")
     assert data.name == "binarized_mnist"
     np.testing.assert_array_equal(data.images("valid").reshape(-1, 784), PIXELS)

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import imagenet64, open_dataset, streaming
-from datasets.__main__ import command
-from datasets.places import source_folder
-from lib.errors import UserError
+from pixelvae.datasets import imagenet64, open_dataset, streaming
+from pixelvae.datasets.__main__ import command
+from pixelvae.datasets.places import source_folder
+from pixelvae.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"train": 23, "valid": 7}
@@ -191,7 +191,7 @@ def test_a_killed_conversion_goes_on(source, pixels, tmp_path, killed_after):
     code = f"""
 import os, signal, sys
 from pathlib import Path
-from datasets import imagenet64, open_dataset, streaming
+from pixelvae.datasets import imagenet64, open_dataset, streaming
 streaming._BLOCK = 4
 decode, count = imagenet64.decode, iter(range(100))
 def killing(*arguments):
@@ -222,7 +222,7 @@ def test_what_an_interruption_left_is_not_used_for_other_sources(source, pixels,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("datasets.conversion.write_header", interrupted)
+        patch.setattr("pixelvae.datasets.conversion.write_header", interrupted)
         with pytest.raises(KeyboardInterrupt):
             open_dataset("imagenet64", source)
     write_tar(source / "train_64x64.tar", map(picture, 255 - pixels["train"]))
@@ -233,8 +233,8 @@ def test_what_an_interruption_left_is_not_used_for_other_sources(source, pixels,
 PEAK = """
 import sys, tracemalloc
 from pathlib import Path
-from datasets import imagenet64, open_dataset
-from datasets.conversion import prepare
+from pixelvae.datasets import imagenet64, open_dataset
+from pixelvae.datasets.conversion import prepare
 source = Path(sys.argv[1])
 tracemalloc.start()
 prepare(imagenet64.RECIPE, source)

@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from datasets import open_dataset
-from lib.errors import UserError
+from pixelvae.datasets import open_dataset
+from pixelvae.machine.errors import UserError
 
 PER_BATCH = 5
 NAMES = [f"train_data_batch_{n}.npz" for n in range(1, 11)]
@@ -73,8 +73,8 @@ def test_batches_in_the_zips_around_them(source, compression):
 
 
 def test_an_interruption_within_a_batch(source, monkeypatch):
-    from datasets import imagenet64_2017 as module
-    from datasets import streaming
+    from pixelvae.datasets import imagenet64_2017 as module
+    from pixelvae.datasets import streaming
 
     monkeypatch.setattr(streaming, "_BLOCK", 4)
     monkeypatch.setattr(module, "_ROWS", 2)

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from datasets import deduplicate, lsun_bedrooms, open_dataset, streaming
-from datasets.__main__ import command
-from datasets.decoding import centre_square
-from datasets.deduplicate import BITS, IN_DOUBT, distinct, unseen
-from datasets.places import source_folder
-from lib.errors import UserError
+from pixelvae.datasets import deduplicate, lsun_bedrooms, open_dataset, streaming
+from pixelvae.datasets.__main__ import command
+from pixelvae.datasets.decoding import centre_square
+from pixelvae.datasets.deduplicate import BITS, IN_DOUBT, distinct, unseen
+from pixelvae.datasets.places import source_folder
+from pixelvae.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -186,7 +186,7 @@ def test_a_killed_conversion_goes_on(source, tmp_path, killed_after, monkeypatch
 import os, signal, sys
 import numpy as np
 from pathlib import Path
-from datasets import lsun_bedrooms, open_dataset, streaming
+from pixelvae.datasets import lsun_bedrooms, open_dataset, streaming
 streaming._BLOCK = 4
 lsun_bedrooms.distinct = lambda images, count: np.arange(0, count, 2)
 original, count = lsun_bedrooms.{name}, iter(range(100))

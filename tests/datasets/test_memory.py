@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datasets.memory import InMemory
-from lib.errors import UserError
+from pixelvae.datasets.memory import InMemory
+from pixelvae.machine.errors import UserError
 
 IMAGES = np.arange(40, dtype=np.uint8).reshape(10, 1, 2, 2)
 

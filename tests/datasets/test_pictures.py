@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import DamagedPicture, open_dataset, streaming
-from datasets.__main__ import command
-from datasets.picture_files import listed, split
-from lib.errors import UserError
+from pixelvae.datasets import DamagedPicture, open_dataset, streaming
+from pixelvae.datasets.__main__ import command
+from pixelvae.datasets.picture_files import listed, split
+from pixelvae.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = os.environ.get("PIXELVAE_DATA")  # before the tests change it
@@ -296,7 +296,7 @@ def test_a_file_that_may_not_be_read_is_not_damaged(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("datasets.picture_files.open_ordinary", refuse)
+    monkeypatch.setattr("pixelvae.datasets.picture_files.open_ordinary", refuse)
     with pytest.raises(UserError, match="cannot read .*00.png: Permission denied") as raised:
         opened(folder, skip_damaged=True)
     assert not isinstance(raised.value, DamagedPicture)
@@ -339,7 +339,7 @@ def test_a_killed_conversion_goes_on(tmp_path, killed_after, skip, monkeypatch):
     folder = write_folder(tmp_path / "p", contents)
     code = f"""
 import os, signal, sys
-from datasets import open_dataset, pictures, streaming
+from pixelvae.datasets import open_dataset, pictures, streaming
 streaming._BLOCK = 4
 square, count = pictures.square, iter(range(100))
 def killing(*arguments):
@@ -352,7 +352,7 @@ open_dataset(sys.argv[1], image_size=32, skip_damaged={skip})
     done = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     calls = []
-    from datasets import pictures as module
+    from pixelvae.datasets import pictures as module
 
     square = module.square
     monkeypatch.setattr(module, "square", lambda *a: calls.append(a) or square(*a))
@@ -381,7 +381,7 @@ def test_killed_while_leaving_pictures_out(tmp_path, monkeypatch, at):
         if at == "replace":
             patch.setattr(streaming, "_State", InterruptedState)
         else:
-            patch.setattr("datasets.conversion.write_header", interrupted)
+            patch.setattr("pixelvae.datasets.conversion.write_header", interrupted)
         with pytest.raises(KeyboardInterrupt):
             opened(folder, skip_damaged=True)
     data = opened(folder, skip_damaged=True)
@@ -396,7 +396,7 @@ def test_left_out_before_and_not_asked_for_now(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("datasets.conversion.write_header", interrupted)
+        patch.setattr("pixelvae.datasets.conversion.write_header", interrupted)
         with pytest.raises(KeyboardInterrupt):
             opened(folder, skip_damaged=True)
     with pytest.raises(DamagedPicture, match="'train/cats/a.png' is damaged"):

@@ -10,9 +10,9 @@ import struct
 import numpy as np
 import pytest
 
-from datasets import SPLITS, open_dataset
-from datasets.places import source_folder
-from lib.errors import UserError
+from pixelvae.datasets import SPLITS, open_dataset
+from pixelvae.datasets.places import source_folder
+from pixelvae.machine.errors import UserError
 
 CHECKSUMS = {  # of the converted content: the same on every machine
     "binarized_mnist": "ef2c5306acdbab54e62b08cd9b211064267bff38d962aa1ab8eecd9abd0921e5",

@@ -16,12 +16,12 @@ import h5py
 import numpy as np
 import pytest
 
-from datasets import SPLITS, binarized_mnist, mnist, open_dataset
-from datasets.__main__ import command
-from datasets.conversion import open_recipe, prepare
-from datasets.hdf5 import FORMAT, verify
-from datasets.sources import stage
-from lib.errors import UserError
+from pixelvae.datasets import SPLITS, binarized_mnist, mnist, open_dataset
+from pixelvae.datasets.__main__ import command
+from pixelvae.datasets.conversion import open_recipe, prepare
+from pixelvae.datasets.hdf5 import FORMAT, verify
+from pixelvae.datasets.sources import stage
+from pixelvae.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {"train": 6, "valid": 3, "test": 4}
@@ -269,7 +269,7 @@ def test_a_second_opening_converts_nothing(source, published):
 
 def test_sources_that_kept_size_and_time_are_not_read_again(source, published, monkeypatch):
     prepare(published)
-    monkeypatch.delattr("datasets.sources.plain_chunks")
+    monkeypatch.delattr("pixelvae.datasets.sources.plain_chunks")
     prepare(published)
 
 
@@ -342,7 +342,7 @@ def test_files_of_earlier_versions_are_used(source, published):
 def test_killed_while_converting(source, images, tmp_path):
     code = """
 import os, signal, h5py, datasets
-from datasets import binarized_mnist, conversion
+from pixelvae.datasets import binarized_mnist, conversion
 def killed(folder, path):
     h5py.File(path, "w").create_dataset("features", data=[1])
     os.kill(os.getpid(), signal.SIGKILL)

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import open_dataset
-from datasets.__main__ import command
-from datasets.hdf5 import UnusableFile
-from lib.errors import UserError
+from pixelvae.datasets import open_dataset
+from pixelvae.datasets.__main__ import command
+from pixelvae.datasets.hdf5 import UnusableFile
+from pixelvae.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {"train": 6, "valid": 3, "test": 4}
@@ -118,7 +118,7 @@ def test_a_disk_that_fails(converted, monkeypatch, capsys, number):
     assert untouched(converted) == before
     data = open_dataset("own")
     with monkeypatch.context() as patch:
-        patch.setattr("datasets.base.DataStream", failing)
+        patch.setattr("pixelvae.datasets.base.DataStream", failing)
         with pytest.raises(UserError, match="cannot read the images of own: "):
             next(data.training_stream(2, 0))
 
@@ -140,7 +140,7 @@ def test_only_content_is_damage(converted):
 
 
 def test_an_lmdb_that_may_not_be_read(tmp_path, monkeypatch):
-    from datasets import lsun_bedrooms
+    from pixelvae.datasets import lsun_bedrooms
 
     (tmp_path / "data.mdb").write_bytes(b"some")
 
@@ -157,7 +157,9 @@ def test_who_waits_for_another_process_is_told(source, tmp_path, capsys, monkeyp
     work.mkdir(parents=True)
     other = open(work / "lock", "wb")
     fcntl.flock(other, fcntl.LOCK_EX)
-    monkeypatch.setattr("datasets.conversion.say", lambda line: (print(line), other.close()))
+    monkeypatch.setattr(
+        "pixelvae.datasets.conversion.say", lambda line: (print(line), other.close())
+    )
     open_dataset("own")
     assert "waiting for another process" in capsys.readouterr().out
 
@@ -231,8 +233,8 @@ def test_the_same_images_in_several_splits(source, capsys):
 
 
 def test_a_validation_split_that_is_the_test_split_by_publication_is_no_overlap(tmp_path):
-    from datasets.duplicates import overlap
-    from datasets.memory import InMemory
+    from pixelvae.datasets.duplicates import overlap
+    from pixelvae.datasets.memory import InMemory
 
     images = np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2)
     data = InMemory({"train": images[:1], "valid": images[1:], "test": images[1:]})

@@ -10,10 +10,10 @@ import pytest
 from command_lines import call, error
 from PIL import Image
 
-from experiments import imagenet64, lsun_bedrooms, mnist_256
-from lib.files.arrays import load_arrays
-from lib.runs.metrics import read_metrics
-from models.registry import HIERARCHICAL
+from pixelvae.experiments import imagenet64, lsun_bedrooms, mnist_256
+from pixelvae.lib.runs.metrics import read_metrics
+from pixelvae.machine.files.arrays import load_arrays
+from pixelvae.models.registry import HIERARCHICAL
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -204,7 +204,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, says, run, colour, tmp_pa
 
 
 def test_weights_of_another_model_are_refused(tmp_path, capsys):
-    from lib.files.arrays import save_arrays
+    from pixelvae.machine.files.arrays import save_arrays
 
     header = {"kind": "weights", "model": {"model": "pixelvae", "layers": 3}}
     save_arrays(tmp_path / "other.npz", {"a": np.zeros(3)}, header)

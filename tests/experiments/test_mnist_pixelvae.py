@@ -13,13 +13,13 @@ from command_lines import error
 from PIL import Image
 
 import pixelvae
-from experiments.command_line import parse
-from experiments.invocations import training_command
-from experiments.mnist_pixelvae import EXPERIMENT
-from lib.console.command import main
-from lib.files.arrays import load_arrays, save_arrays
-from lib.runs.metrics import read_metrics
-from models.registry import MNIST
+from pixelvae.experiments.command_line import parse
+from pixelvae.experiments.invocations import training_command
+from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
+from pixelvae.lib.runs.metrics import read_metrics
+from pixelvae.machine.console.command import main
+from pixelvae.machine.files.arrays import load_arrays, save_arrays
+from pixelvae.models.registry import MNIST
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--data", "digits", "--layers", "1", "--dim-pix", "2", "--latent-dim", "2"]
@@ -189,7 +189,7 @@ def test_a_run_does_not_begin_with_the_weights_of_another_model(run, tmp_path, c
 
 
 def test_averages_side_by_side_go_on_as_the_run_would(run, tmp_path):
-    from experiments.mnist_averages import DECAYS, compare, parse
+    from studies.mnist_averages import DECAYS, compare, parse
 
     folder, record = shutil.copytree(run, tmp_path / "longer"), tmp_path / "record.json"
     said = parse([str(folder), "--iterations", "1", "--cool-down", "1", "--into", str(record)])

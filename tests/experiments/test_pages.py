@@ -20,19 +20,20 @@ from browser import browser  # noqa: F401
 from command_lines import error
 from PIL import Image
 
-from experiments import lsun_bedrooms, mnist_latents, mnist_pixelvae, pictures
-from experiments.command_line import parse
-from experiments.commands import train
-from experiments.invocations import training_command
-from experiments.pages import curves, latent_plane
-from experiments.publishing.records import ROOT
-from lib import noise
-from lib.console import command
-from lib.files.arrays import load_arrays, save_arrays
-from lib.files.atomic import to_json
-from lib.model import NATS
-from models.mnist import MnistModel, Settings
-from models.weights import load
+from pixelvae.experiments import lsun_bedrooms, mnist_pixelvae, pictures
+from pixelvae.experiments.command_line import parse
+from pixelvae.experiments.commands import train
+from pixelvae.experiments.invocations import training_command
+from pixelvae.experiments.pages import curves, latent_plane
+from pixelvae.lib import noise
+from pixelvae.lib.model import NATS
+from pixelvae.machine.console import command
+from pixelvae.machine.files.arrays import load_arrays, save_arrays
+from pixelvae.machine.files.atomic import to_json
+from pixelvae.models.mnist.model import MnistModel, Settings
+from pixelvae.models.weights import load
+from studies import mnist_latents
+from studies.publishing.records import ROOT
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -176,7 +177,7 @@ def test_a_picture_that_is_damaged_is_named_as_missing(copy):
 
 def test_a_training_ends_well_without_the_packages_of_pages(copy, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    monkeypatch.delitem(sys.modules, "experiments.pages.html")
+    monkeypatch.delitem(sys.modules, "pixelvae.experiments.pages.html")
     before = (copy / "report.html").read_bytes()
     train.write_page(mnist_pixelvae.EXPERIMENT, copy, load(str(copy)))
     assert "no page of it: this needs Jinja2, which is not installed" in capsys.readouterr().err
@@ -270,7 +271,7 @@ def test_the_plane_shows_each_place_with_what_is_drawn_there(run, plane):
 
 def test_the_readme_says_how_to_draw_a_plane():
     readme = (ROOT / "README.md").read_text()
-    commands = re.findall(r"^python experiments/mnist_latents.py (.*)", readme, re.M)
+    commands = re.findall(r"^python studies/mnist_latents.py (.*)", readme, re.M)
     assert [mnist_latents.parse(shlex.split(c)).function for c in commands] == [
         mnist_latents.explore
     ]

@@ -11,10 +11,13 @@ from functools import lru_cache
 
 import pytest
 
-from datasets import RECIPES, open_dataset
-from datasets.places import source_folder
-from experiments.publishing.photographs_page import ABLATIONS, difference
-from experiments.publishing.records import (
+from pixelvae.datasets import RECIPES, open_dataset
+from pixelvae.datasets.places import source_folder
+from pixelvae.lib.evaluation import Bound
+from pixelvae.models.mnist.table1 import ORDERINGS
+from pixelvae.models.weights import load
+from studies.publishing.photographs_page import ABLATIONS, difference
+from studies.publishing.records import (
     PAPER,
     ROOT,
     groups,
@@ -23,9 +26,6 @@ from experiments.publishing.records import (
     read_photographs,
     read_records,
 )
-from lib.evaluation import Bound
-from models.table1 import ORDERINGS
-from models.weights import load
 
 RECORDS = read_records(ROOT)
 TOLERANCE = 2e-3  # nats: float32 sums in another order, as with other threads or another BLAS

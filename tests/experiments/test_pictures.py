@@ -12,14 +12,15 @@ import pytest
 from command_lines import error
 from PIL import Image
 
-from experiments import natural_images, pictures
-from experiments.command_line import main, parse
-from experiments.comparisons import equal_cost
-from experiments.publishing.all_pages import pages
-from experiments.publishing.photographs_page import ABLATIONS, PICTURES, RACE, photographs_page
-from lib.console import command
-from lib.files.arrays import load_arrays
-from models import weights
+from pixelvae.experiments import pictures
+from pixelvae.experiments.command_line import main, parse
+from pixelvae.machine.console import command
+from pixelvae.machine.files.arrays import load_arrays
+from pixelvae.models import weights
+from studies import natural_images
+from studies.comparisons import equal_cost
+from studies.publishing.all_pages import pages
+from studies.publishing.photographs_page import ABLATIONS, PICTURES, RACE, photographs_page
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 

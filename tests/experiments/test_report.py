@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from experiments.publishing.shipping import paper_gap
-from experiments.report import combined, describe, with_error
-from models.table1 import Row
+from pixelvae.experiments.report import combined, describe, with_error
+from pixelvae.models.mnist.table1 import Row
+from studies.publishing.shipping import paper_gap
 
 
 @pytest.mark.parametrize("none", [math.nan, None])

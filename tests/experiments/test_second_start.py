@@ -7,8 +7,8 @@ from fresh_process import output
 
 PROGRAM = """
 import contextlib, importlib, io
-import lib
-from lib.backend import imports
+import pixelvae.lib
+from pixelvae.machine.backend import imports
 
 names = []
 
@@ -22,7 +22,7 @@ def count(cmodule):
 
 imports.after("theano.gof.cmodule", count)
 for experiment, *words in COMMANDS:
-    program = importlib.import_module(f"experiments.{experiment}")
+    program = importlib.import_module(f"pixelvae.experiments.{experiment}")
     with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
         assert program.main(program.EXPERIMENT, words) == 0, said.getvalue()
 print(len(names), *names)

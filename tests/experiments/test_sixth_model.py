@@ -9,13 +9,13 @@ import pytest
 import theano
 from PIL import Image
 
-from experiments import mnist_table1
-from experiments.command_line import parse
-from experiments.mnist_pixelvae import EXPERIMENT
-from experiments.publishing import all_pages, records
-from lib.layers.conv import Conv
-from models import weights
-from models.table1 import VARIANTS, Variant
+from pixelvae.experiments.command_line import parse
+from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
+from pixelvae.lib.layers.conv import Conv
+from pixelvae.models import weights
+from pixelvae.models.mnist.table1 import VARIANTS, Variant
+from studies import mnist_table1
+from studies.publishing import all_pages, records
 
 NAME = "shifted-rows"
 

@@ -2,7 +2,7 @@
 
 For tests/gpu/test_compile.py, which prepares the environment; docker/warm-gpu-cache has a part of it. The last line is
 JSON: how many nodes of the step work on the device, which transfers there are, and all other nodes by operation, type
-of result and number (:class:`lib.backend.placement.Placement`).
+of result and number (:class:`pixelvae.machine.backend.placement.Placement`).
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def pretend_cudnn_starts() -> None:
 
 def training_step(name: str):
     """The step of a model: of an MNIST model at its filter sizes and two layers, of a preset as it is."""
-    from lib.training.step import TrainingStep
-    from models import mnist_presets
-    from models.registry import HIERARCHICAL, MNIST
-    from models.table1 import VARIANTS
+    from pixelvae.lib.training.step import TrainingStep
+    from pixelvae.models.mnist import presets as mnist_presets
+    from pixelvae.models.mnist.table1 import VARIANTS
+    from pixelvae.models.registry import HIERARCHICAL, MNIST
 
     if name in VARIANTS:
         model = MNIST.build(mnist_presets.Settings(name, 2, 4, 4))
@@ -57,10 +57,10 @@ def training_step(name: str):
 
 def main(name: str) -> None:
     pretend_cudnn_starts()
-    from lib.backend import device
+    from pixelvae.machine.backend import device
 
     print(device.use("cuda"))
-    from lib.backend.placement import placement
+    from pixelvae.machine.backend.placement import placement
 
     print(json.dumps(placement(*training_step(name).functions)._asdict()), flush=True)
     # Without the end at which the real cuDNN would be handed back a handle that it never made.

@@ -16,7 +16,7 @@ from pathlib import Path
 import emulated_gpu
 import pytest
 
-from models.table1 import VARIANTS
+from pixelvae.models.mnist.table1 import VARIANTS
 
 pytestmark = pytest.mark.gpu_compile
 ROOT = Path(__file__).parents[2]

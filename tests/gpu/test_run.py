@@ -131,7 +131,7 @@ def test_first_contact_from_a_fresh_home(tmp_path):
 
 WHERE = """
 import json, os, subprocess, sys
-from lib.backend import device
+from pixelvae.machine.backend import device
 said = device.use(sys.argv[1] if len(sys.argv) > 1 else None)
 import theano
 where = {"on": device.describe(), "said": said, "compiledir": theano.config.compiledir}
@@ -196,7 +196,7 @@ def test_the_users_compiler_flags_count_for_glue_but_for_optimisation():
     """The image names a processor, and is none the slower to start."""
     done = run(
         "-m",
-        "lib.backend",
+        "pixelvae.machine",
         PIXELVAE_DEVICE="cuda",
         THEANO_FLAGS="gcc.cxxflags=-march=x86-64-v3 -O2",
     )
@@ -220,10 +220,10 @@ def test_of_several_cards_the_one_that_was_named(tmp_path, of_cpu):
 
 NORMALIZED = """
 import numpy as np
-from lib.backend import device
+from pixelvae.machine.backend import device
 device.use("cuda")
 import theano, theano.tensor as T
-from lib.ops.batch_norm import BatchNorm
+from pixelvae.lib.ops.batch_norm import BatchNorm
 values = 0.01 * np.random.RandomState(0).standard_normal((4, 3, 5, 5))  # a variance far below epsilon
 x, one, zero = T.dtensor4(), np.ones(3), np.zeros(3)
 ours = theano.function([x], BatchNorm()(x, T.constant(one), T.constant(zero))[0])(values)
@@ -240,8 +240,8 @@ def test_batch_norms_epsilon_reaches_cudnn_whole():
 
 
 POISON = """
-import lib, theano, theano.tensor as T
-from lib.ops.elu import elu
+import pixelvae.lib, theano, theano.tensor as T
+from pixelvae.lib.ops.elu import elu
 x = T.tensor4()
 theano.function([x], elu(x))
 """
@@ -257,11 +257,11 @@ def test_an_operation_in_the_cache_of_the_gpu_does_not_lose_the_lowering(tmp_pat
 
 
 LOST = """
-from lib.backend import device
+from pixelvae.machine.backend import device
 device.use("cuda")
-import lib.ops.lowering, theano, theano.tensor as T
-from lib.ops.elu import Elu, elu
-from lib.console.command import main
+import pixelvae.lib.ops.lowering, theano, theano.tensor as T
+from pixelvae.lib.ops.elu import Elu, elu
+from pixelvae.machine.console.command import main
 def compiled(options):
     {what}
     x = T.tensor4()
@@ -272,7 +272,8 @@ raise SystemExit(main(compiled, None))
 
 @pytest.mark.parametrize("mode", ["FAST_RUN", "FAST_COMPILE"])
 @pytest.mark.parametrize(
-    "what", ["lib.ops.lowering._Lowering.apply = lambda *anything: None", "Elu.meaning = None"]
+    "what",
+    ["pixelvae.lib.ops.lowering._Lowering.apply = lambda *anything: None", "Elu.meaning = None"],
 )
 def test_a_lowering_that_fails_ends_the_run(what, mode):
     done = run("-c", LOST.format(what=what, mode=mode))
@@ -285,9 +286,9 @@ def test_a_lowering_that_fails_ends_the_run(what, mode):
 BROKEN_GRADIENT = """
 import sys
 from benchmarks.agreement import main
-from lib.backend import device
+from pixelvae.machine.backend import device
 device.use("cuda")
-from lib.ops import _gpu
+from pixelvae.lib.ops import _gpu
 class Dnn:  # of this module alone: Theano makes the operation again, of the node's inputs
     def __getattr__(self, name, real=_gpu.dnn):
         return getattr(real, name)

@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from lib.backend import device
+from pixelvae.machine.backend import device
 
 ITERATIONS = 8
 
@@ -50,9 +50,9 @@ def uses() -> dict[str, np.ndarray]:
     """Bound, importance weights, samples and reconstructions of a model of given weights."""
     from tiny_training import SETTINGS, Images
 
-    from lib.evaluation import Bound, ImportanceWeighted
-    from lib.sampling import ImageSampler
-    from models.mnist import MnistModel
+    from pixelvae.lib.evaluation import Bound, ImportanceWeighted
+    from pixelvae.lib.sampling import ImageSampler
+    from pixelvae.models.mnist.model import MnistModel
 
     model, data = MnistModel(SETTINGS, seed=7), Images()
     weighted = ImportanceWeighted(model, 0)(data, "test", samples=3)
@@ -68,10 +68,10 @@ def uses() -> dict[str, np.ndarray]:
 
 def variations() -> dict[str, np.ndarray]:
     """Images of a model of two levels, in which the noise of one level changes."""
-    from experiments.figures import variation_grid
-    from lib.model import LayeredModel
-    from lib.sampling.latents import LatentSampler
-    from models.registry import HIERARCHICAL
+    from pixelvae.experiments.figures import variation_grid
+    from pixelvae.lib.model import LayeredModel
+    from pixelvae.lib.sampling.latents import LatentSampler
+    from pixelvae.models.registry import HIERARCHICAL
 
     model = HIERARCHICAL.build(HIERARCHICAL.presets["tiny"].settings)
     sampler = LatentSampler(cast(LayeredModel, model))

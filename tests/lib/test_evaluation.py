@@ -7,11 +7,11 @@ import theano.tensor as T
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from datasets.memory import InMemory
-from lib.errors import NotFiniteError, UserError
-from lib.evaluation import Bound, ImportanceWeighted, LogSumExp
-from lib.model import Terms
-from lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
+from pixelvae.datasets.memory import InMemory
+from pixelvae.lib.evaluation import Bound, ImportanceWeighted, LogSumExp
+from pixelvae.lib.model import Terms
+from pixelvae.lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
+from pixelvae.machine.errors import NotFiniteError, UserError
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -149,7 +149,7 @@ def test_an_image_has_its_value_whichever_others_are_evaluated(images, samples):
 
 def test_a_bound_does_not_depend_on_the_batches():
     """A model of the paper's on 150 images, in batches of 1, 7 and 100."""
-    from models.mnist import MnistModel, Settings
+    from pixelvae.models.mnist.model import MnistModel, Settings
 
     model = MnistModel(Settings("gated-pixelvae-noup", 1, 2, 3, 3, height=6, width=5), seed=2)
     data = InMemory(pixels(150, 2, (1, 6, 5)))
@@ -197,7 +197,7 @@ def test_more_images_than_there_are_or_none(images):
 def test_one_image_has_no_standard_error():
     import json
 
-    from lib.files.atomic import to_json
+    from pixelvae.machine.files.atomic import to_json
 
     summary = Bound(LinearGaussian(), seed=0)(arrays(11), "test", images=1).summary("bound")
     assert np.isfinite(summary["mean"]) and np.isnan(summary["se"])
@@ -231,7 +231,7 @@ def test_log_sum_exp_forgets_no_nan():
 
 @pytest.mark.parametrize("name", ["conv-vae", "pixelvae", "gated-pixelvae", "gated-pixelvae-noup"])
 def test_one_image_shared_by_many_samples_weighs_as_its_copies_do(name):
-    from models.mnist import MnistModel, Settings
+    from pixelvae.models.mnist.model import MnistModel, Settings
 
     model = MnistModel(Settings(name, 1, 2, 2, 3, height=6, width=5))
     rng = np.random.RandomState(0)

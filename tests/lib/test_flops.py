@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from experiments import flops
-from lib.flops import count
-from models.hierarchical import HierarchicalModel, Settings
-from models.mnist import MnistModel
-from models.mnist import Settings as MnistSettings
+from pixelvae.experiments import flops
+from pixelvae.lib.flops import count
+from pixelvae.models.hierarchical.model import HierarchicalModel, Settings
+from pixelvae.models.mnist.model import MnistModel
+from pixelvae.models.mnist.model import Settings as MnistSettings
 
 SMALL = Settings(
     "small", stages=((6, 1), (8, 1)), top_stages=((8, 1), (10, 1)), latents=(2, 5), pixel_width=7,

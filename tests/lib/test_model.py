@@ -11,7 +11,7 @@ import theano
 import theano.tensor as T
 from small_models import SMALL, small
 
-from lib.model import (
+from pixelvae.lib.model import (
     LatentModel,
     LayeredModel,
     Model,
@@ -20,9 +20,9 @@ from lib.model import (
     draw_noise,
     noise_variables,
 )
-from lib.ops.gaussian import Gaussian
-from models.hierarchical import HierarchicalModel
-from models.mnist import MnistModel, Settings
+from pixelvae.lib.ops.gaussian import Gaussian
+from pixelvae.models.hierarchical.model import HierarchicalModel
+from pixelvae.models.mnist.model import MnistModel, Settings
 
 
 def binary(name: str) -> LatentModel:

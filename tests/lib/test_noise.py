@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lib.noise import generator, standard_normal, standard_normals, uniform, uniforms
+from pixelvae.lib.noise import generator, standard_normal, standard_normals, uniform, uniforms
 
 
 @pytest.mark.parametrize("draw", [standard_normal, uniform])

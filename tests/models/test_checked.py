@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from lib.errors import UserError
-from models.checked import (
+from pixelvae.machine.errors import UserError
+from pixelvae.models.checked import (
     Checked,
     Choice,
     Maybe,
@@ -19,7 +19,7 @@ from models.checked import (
     Whole,
     setting,
 )
-from models.mnist_presets import PRESETS, Settings, Training
+from pixelvae.models.mnist.presets import PRESETS, Settings, Training
 
 KINDS = [
     (Whole(least=0, most=9), [0, 9], [-1, 10, 1.0, True, "1", None, math.nan]),

@@ -13,15 +13,18 @@ import theano.tensor as T
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from datasets.memory import InMemory
-from lib.errors import UserError
-from lib.evaluation import ImportanceWeighted
-from lib.model import draw_noise
-from lib.ops.gaussian import Gaussian
-from lib.ops.likelihood import categorical_log_likelihood, discretised_gaussian_log_likelihood
-from models.hierarchical import HierarchicalModel, Settings
-from models.levels import split_gaussian
-from models.registry import HIERARCHICAL, parse_header
+from pixelvae.datasets.memory import InMemory
+from pixelvae.lib.evaluation import ImportanceWeighted
+from pixelvae.lib.model import draw_noise
+from pixelvae.lib.ops.gaussian import Gaussian
+from pixelvae.lib.ops.likelihood import (
+    categorical_log_likelihood,
+    discretised_gaussian_log_likelihood,
+)
+from pixelvae.machine.errors import UserError
+from pixelvae.models.hierarchical.levels import split_gaussian
+from pixelvae.models.hierarchical.model import HierarchicalModel, Settings
+from pixelvae.models.registry import HIERARCHICAL, parse_header
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 

@@ -11,10 +11,10 @@ import theano.tensor as T
 from scipy.special import expit, logsumexp
 from scipy.stats import norm
 
-from lib.ops.conv import Correlate, CorrelateInputs
-from lib.ops.gaussian import Gaussian
-from models.mnist import MnistModel, Settings
-from models.table1 import VARIANTS
+from pixelvae.lib.ops.conv import Correlate, CorrelateInputs
+from pixelvae.lib.ops.gaussian import Gaussian
+from pixelvae.models.mnist.model import MnistModel, Settings
+from pixelvae.models.mnist.table1 import VARIANTS
 
 GATED = [model for model in VARIANTS if model.startswith("gated")]
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import step
-from experiments import flops, imagenet64, lsun_bedrooms, mnist_256
-from experiments.command_line import parse
-from models.hierarchical import HierarchicalModel
-from models.presets import PRESETS, SETTINGS, TRAINING
+from pixelvae.experiments import flops, imagenet64, lsun_bedrooms, mnist_256
+from pixelvae.experiments.command_line import parse
+from pixelvae.models.hierarchical.model import HierarchicalModel
+from pixelvae.models.hierarchical.presets import PRESETS, SETTINGS, TRAINING
 
 
 def conv(inputs, outputs, kernel=1):

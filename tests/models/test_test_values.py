@@ -13,7 +13,7 @@ import theano.tensor as T
 from small_models import small
 from theano.configparser import change_flags
 
-from models.table1 import VARIANTS
+from pixelvae.models.mnist.table1 import VARIANTS
 
 
 @pytest.mark.parametrize("name", [*VARIANTS, "hierarchical"])

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from small_models import SMALL, small
 
-from experiments.experiment import trained_on
-from lib.backend import memory
-from lib.errors import UserError
-from lib.files.arrays import load_arrays, save_arrays
-from lib.layers import parameters
-from lib.layers.parameters import Parameters
-from models.registry import FAMILIES, HIERARCHICAL, MNIST, parse_header
-from models.table1 import VARIANTS
-from models.weights import PRETRAINED, Weights, load
+from pixelvae.experiments.experiment import trained_on
+from pixelvae.lib.layers import parameters
+from pixelvae.lib.layers.parameters import Parameters
+from pixelvae.machine.backend import memory
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.arrays import load_arrays, save_arrays
+from pixelvae.models.mnist.table1 import VARIANTS
+from pixelvae.models.registry import FAMILIES, HIERARCHICAL, MNIST, parse_header
+from pixelvae.models.weights import PRETRAINED, Weights, load
 
 HUGE = [10**4, 10**9, 10**30, math.inf]
 ODD: list = [*HUGE, None, "x", "12", -1, 0, 2.5, math.nan, [], [[9, 9]], {}]

@@ -38,7 +38,6 @@ PACKAGES = sorted({path.split("/")[0] for path in MAP if path.endswith("/")})
 
 def modules() -> list[str]:
     files = [p for package in PACKAGES for p in (ROOT / package).rglob("*.py")]
-    files += ROOT.glob("*.py")
     return sorted(str(p.relative_to(ROOT)) for p in files)
 
 
@@ -54,6 +53,8 @@ def imports(path: str) -> Iterator[str]:
 
     def file_of(name: str) -> str | None:
         base = name.replace(".", "/")
+        if (ROOT / "/".join(base.split("/")[:2])).is_symlink():  # pixelvae/lib is lib
+            base = base.partition("/")[2]
         return next((f for f in (f"{base}.py", f"{base}/__init__.py") if f in known), None)
 
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.binarized_mnist import amat_problem
-from datasets.decoding import decode
-from datasets.mnist import idx_problem
-from datasets.own import open_npz
-from lib.errors import UserError
+from pixelvae.datasets.binarized_mnist import amat_problem
+from pixelvae.datasets.decoding import decode
+from pixelvae.datasets.mnist import idx_problem
+from pixelvae.datasets.own import open_npz
+from pixelvae.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 

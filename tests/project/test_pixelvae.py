@@ -9,13 +9,14 @@ import pytest
 from small_models import SMALL
 
 import pixelvae
-from datasets.memory import InMemory
-from lib.errors import UserError
-from lib.evaluation import Bound, ImportanceWeighted
-from models.hierarchical import HierarchicalModel
-from models.mnist import MnistModel, Settings
-from models.registry import HIERARCHICAL, MNIST
-from models.weights import Weights
+import pixelvae.api
+from pixelvae.datasets.memory import InMemory
+from pixelvae.lib.evaluation import Bound, ImportanceWeighted
+from pixelvae.machine.errors import UserError
+from pixelvae.models.hierarchical.model import HierarchicalModel
+from pixelvae.models.mnist.model import MnistModel, Settings
+from pixelvae.models.registry import HIERARCHICAL, MNIST
+from pixelvae.models.weights import Weights
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -37,7 +38,7 @@ COLOURS = np.random.RandomState(0).randint(0, 4, (2, 3, 4, 4)).astype("uint8")
 
 def test_examples(m):
     names = {"m": m, "x": X, "pixelvae": pixelvae}
-    tests = doctest.DocTestFinder().find(pixelvae, "pixelvae", globs=names)
+    tests = doctest.DocTestFinder().find(pixelvae.api, "pixelvae.api", globs=names)
     runner = doctest.DocTestRunner()
     for test in tests:
         runner.run(test)

@@ -292,7 +292,7 @@ def test_a_build_that_fails_is_not_ready(machine, tmp_path):
 
 
 def test_the_version_is_the_same_everywhere():
-    from lib.version import VERSION
+    from pixelvae.machine.version import VERSION
 
     changes = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     cited = re.search(r"^version: (\S+)", (ROOT / "CITATION.cff").read_text(), re.M).group(1)

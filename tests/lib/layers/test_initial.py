@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.layers import initial
+from pixelvae.lib.layers import initial
 
 
 @pytest.fixture

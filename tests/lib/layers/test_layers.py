@@ -8,10 +8,10 @@ import theano
 import theano.tensor as T
 from scipy.special import expit
 
-from lib.layers.conv import Conv, TransposedConv
-from lib.layers.gated import GatedLayer
-from lib.layers.linear import Linear
-from lib.layers.parameters import Parameters
+from pixelvae.lib.layers.conv import Conv, TransposedConv
+from pixelvae.lib.layers.gated import GatedLayer
+from pixelvae.lib.layers.linear import Linear
+from pixelvae.lib.layers.parameters import Parameters
 
 
 @pytest.fixture(scope="module", autouse=True)

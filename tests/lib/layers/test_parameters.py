@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.errors import NotFiniteError
-from models.mnist import MnistModel, Settings
+from pixelvae.machine.errors import NotFiniteError
+from pixelvae.models.mnist.model import MnistModel, Settings
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])  # the last is none in single precision

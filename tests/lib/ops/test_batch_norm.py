@@ -9,11 +9,11 @@ import theano.tensor as T
 from compiled import BOTH, PYTHON, apply
 from theano.tensor import verify_grad
 
-from lib.layers.norm import BatchNorm as Layer
-from lib.layers.norm import BatchStatistics, KnownStatistics
-from lib.layers.parameters import Parameters
-from lib.ops.batch_norm import BatchNorm, BatchNormGradient, batch_norm_inference
-from lib.training.statistics import MovingStatistics
+from pixelvae.lib.layers.norm import BatchNorm as Layer
+from pixelvae.lib.layers.norm import BatchStatistics, KnownStatistics
+from pixelvae.lib.layers.parameters import Parameters
+from pixelvae.lib.ops.batch_norm import BatchNorm, BatchNormGradient, batch_norm_inference
+from pixelvae.lib.training.statistics import MovingStatistics
 
 RNG = np.random.RandomState(0)
 X = (3 + 2 * RNG.standard_normal((4, 3, 5, 6))).astype("float64")

@@ -19,7 +19,7 @@ from convolutions import (
 )
 from theano.tensor import verify_grad
 
-from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
+from pixelvae.lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
 
 every_geometry = pytest.mark.parametrize("g", GEOMETRIES.values(), ids=GEOMETRIES)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])

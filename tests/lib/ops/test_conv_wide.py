@@ -18,7 +18,7 @@ from convolutions import (
 )
 from theano.tensor import verify_grad
 
-from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
+from pixelvae.lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
 
 
 class Wide:

@@ -12,10 +12,10 @@ import theano.tensor as T
 from compiled import BOTH, PYTHON, apply, fast_compile, guarded
 from theano.tensor import verify_grad
 
-from lib.ops import _examples
-from lib.ops._native import NativeOp
-from lib.ops.conv import Correlate
-from lib.sampling import Sampler, bernoulli
+from pixelvae.lib.ops import examples
+from pixelvae.lib.ops.conv import Correlate
+from pixelvae.lib.ops.native import NativeOp
+from pixelvae.lib.sampling import Sampler, bernoulli
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "extending.md"
 X = guarded(np.random.RandomState(0).standard_normal((2, 3, 4, 5)))
@@ -32,10 +32,10 @@ def operation(tmp_path_factory):
     header = tmp_path_factory.mktemp("c") / "squared_relu.h"
     header.write_text(listing("cpp"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_examples, "_EXAMPLES", {})
+        patch.setattr(examples, "_EXAMPLES", {})
         module: dict = {"__name__": "squared_relu"}
         exec(listing("python"), module)
-        assert list(_examples._EXAMPLES) == ["squared relu"]
+        assert list(examples._EXAMPLES) == ["squared relu"]
     module["SquaredReLU"].header = str(header)
     return module["squared_relu"]
 

@@ -10,19 +10,19 @@ from compiled import BOTH, apply, fast_compile
 from scipy.special import logsumexp
 from theano import gof
 
-from datasets.memory import InMemory
-from lib.evaluation import Bound, Evaluation, LogSumExp
-from lib.model import Terms
-from lib.ops._examples import examples
-from lib.ops._native import NativeOp, as_list
-from lib.ops.gaussian import Gaussian, kl, kl_to_standard
-from lib.ops.likelihood import (
+from pixelvae.datasets.memory import InMemory
+from pixelvae.lib.evaluation import Bound, Evaluation, LogSumExp
+from pixelvae.lib.model import Terms
+from pixelvae.lib.ops.examples import examples
+from pixelvae.lib.ops.gaussian import Gaussian, kl, kl_to_standard
+from pixelvae.lib.ops.likelihood import (
     Categorical,
     CategoricalGradient,
     discretised_gaussian_log_likelihood,
 )
-from models.levels import split_gaussian
-from models.mnist import MnistModel, Settings
+from pixelvae.lib.ops.native import NativeOp, as_list
+from pixelvae.models.hierarchical.levels import split_gaussian
+from pixelvae.models.mnist.model import MnistModel, Settings
 
 
 @pytest.mark.parametrize("mode", BOTH)

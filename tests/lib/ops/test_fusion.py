@@ -5,8 +5,8 @@ import pytest
 import theano
 import theano.tensor as T
 
-from lib.ops import lowering
-from lib.ops.conv import Correlate, CorrelateInputs
+from pixelvae.lib.ops import lowering
+from pixelvae.lib.ops.conv import Correlate, CorrelateInputs
 
 MODE = theano.Mode("py", "fast_run")  # NumPy: nothing to compile
 RNG = np.random.RandomState(0)

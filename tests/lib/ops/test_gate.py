@@ -10,7 +10,7 @@ from compiled import BOTH, C, apply, guarded, threads
 from scipy.special import expit
 from theano.tensor import verify_grad
 
-from lib.ops.gate import Gate, GateGradient, gate
+from pixelvae.lib.ops.gate import Gate, GateGradient, gate
 
 N, D, H, W = 3, 5, 4, 7
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}

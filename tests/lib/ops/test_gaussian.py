@@ -9,7 +9,7 @@ import theano.tensor as T
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from lib.ops.gaussian import Gaussian, kl, kl_to_standard, standard_log_density
+from pixelvae.lib.ops.gaussian import Gaussian, kl, kl_to_standard, standard_log_density
 
 SHAPE = (4, 3, 2)  # an item is a matrix here: everything but the first axis is summed
 

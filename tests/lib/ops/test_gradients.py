@@ -12,12 +12,15 @@ import theano
 from compiled import PYTHON
 from theano.tensor import verify_grad
 
-import lib.ops
-from lib.ops._examples import examples
-from lib.ops._native import NativeOp, as_list
-from lib.ops.batch_norm import batch_norm_inference
-from lib.ops.gaussian import Gaussian, kl, kl_to_standard, standard_log_density
-from lib.ops.likelihood import bernoulli_log_likelihood, discretised_gaussian_log_likelihood
+import pixelvae.lib.ops
+from pixelvae.lib.ops.batch_norm import batch_norm_inference
+from pixelvae.lib.ops.examples import examples
+from pixelvae.lib.ops.gaussian import Gaussian, kl, kl_to_standard, standard_log_density
+from pixelvae.lib.ops.likelihood import (
+    bernoulli_log_likelihood,
+    discretised_gaussian_log_likelihood,
+)
+from pixelvae.lib.ops.native import NativeOp, as_list
 
 RNG = np.random.RandomState(5)
 MAPS = RNG.standard_normal((3, 2, 2, 3, 2))
@@ -89,25 +92,27 @@ def test_every_operation_has_an_example():
 
 
 def operations() -> set:
-    """The classes of lib.ops that are operations; tests may add their own."""
+    """The classes of pixelvae.lib.ops that are operations; tests may add their own."""
 
     def below(kind):
         return set().union({kind}, *map(below, kind.__subclasses__()))
 
     kinds = below(NativeOp)
-    return {k for k in kinds if hasattr(k, "takes") and k.__module__.startswith("lib.ops.")}
+    return {
+        k for k in kinds if hasattr(k, "takes") and k.__module__.startswith("pixelvae.lib.ops.")
+    }
 
 
 def test_every_public_operation_has_its_gradient_checked():
     public = set()
-    for module in pkgutil.iter_modules(lib.ops.__path__):
+    for module in pkgutil.iter_modules(pixelvae.lib.ops.__path__):
         if not module.name.startswith("_"):
-            content = vars(importlib.import_module(f"lib.ops.{module.name}"))
+            content = vars(importlib.import_module(f"pixelvae.lib.ops.{module.name}"))
             public |= {
                 name
                 for name, value in content.items()
                 if (inspect.isfunction(value) or inspect.isclass(value))
-                and value.__module__ == f"lib.ops.{module.name}"
+                and value.__module__ == f"pixelvae.lib.ops.{module.name}"
                 and not name.startswith("_")
             }
     functions = {"gate", "categorical_log_likelihood"}  # each a call of an operation

@@ -10,7 +10,7 @@ import theano
 import theano.tensor as T
 from scipy.special import log_expit
 
-from lib.ops.likelihood import bernoulli_log_likelihood
+from pixelvae.lib.ops.likelihood import bernoulli_log_likelihood
 
 SATURATED = [-1e4, -200.0, -30.0, 0.0, 30.0, 200.0, 1e4]
 

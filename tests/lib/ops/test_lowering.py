@@ -14,19 +14,19 @@ from convolutions import GEOMETRIES, Arrays, arguments
 from theano.tensor.nnet.corr import BaseCorrMM
 from tiny_training import SETTINGS, Images, recipe
 
-from lib.model import draw_noise
-from lib.ops import lowering
-from lib.ops._examples import examples
-from lib.ops._native import NativeOp, as_list
-from lib.ops.batch_norm import BatchNorm, BatchNormGradient
-from lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
-from lib.ops.elu import Elu, EluGradient
-from lib.ops.embedding import Embed, EmbedGradient
-from lib.ops.gate import Gate, GateGradient
-from lib.ops.likelihood import Categorical, CategoricalGradient
-from lib.ops.weight_norm import WeightNorm, WeightNormGradient
-from lib.training.step import TrainingStep
-from models.mnist import MnistModel, Settings
+from pixelvae.lib.model import draw_noise
+from pixelvae.lib.ops import lowering
+from pixelvae.lib.ops.batch_norm import BatchNorm, BatchNormGradient
+from pixelvae.lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
+from pixelvae.lib.ops.elu import Elu, EluGradient
+from pixelvae.lib.ops.embedding import Embed, EmbedGradient
+from pixelvae.lib.ops.examples import examples
+from pixelvae.lib.ops.gate import Gate, GateGradient
+from pixelvae.lib.ops.likelihood import Categorical, CategoricalGradient
+from pixelvae.lib.ops.native import NativeOp, as_list
+from pixelvae.lib.ops.weight_norm import WeightNorm, WeightNormGradient
+from pixelvae.lib.training.step import TrainingStep
+from pixelvae.models.mnist.model import MnistModel, Settings
 
 EXAMPLES = examples()
 # Python wherever there is some, which saves the time of g++.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.backend.compiler import CURE
-from lib.ops._native import HEADERS
+from pixelvae.lib.ops.native import HEADERS
+from pixelvae.machine.backend.compiler import CURE
 
 SOURCE = Path(__file__).with_name("memory.cpp")
 SANITIZE = "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"

@@ -11,16 +11,16 @@ from scipy.special import log_softmax, ndtri
 from scipy.stats import norm
 from theano.tensor import verify_grad
 
-from lib.ops.elu import Elu, EluGradient
-from lib.ops.embedding import Embed, EmbedGradient
-from lib.ops.gaussian import Gaussian
-from lib.ops.likelihood import (
+from pixelvae.lib.ops.elu import Elu, EluGradient
+from pixelvae.lib.ops.embedding import Embed, EmbedGradient
+from pixelvae.lib.ops.gaussian import Gaussian
+from pixelvae.lib.ops.likelihood import (
     Categorical,
     CategoricalGradient,
     categorical_log_likelihood,
     discretised_gaussian_log_likelihood,
 )
-from lib.sampling.draws import discretised_gaussian
+from pixelvae.lib.sampling.draws import discretised_gaussian
 
 RNG = np.random.RandomState(0)
 VALUES = RNG.randint(0, 5, (3, 2, 4, 7)).astype("float64")

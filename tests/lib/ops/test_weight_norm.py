@@ -7,7 +7,7 @@ import pytest
 from compiled import BOTH, C, apply, guarded, threads
 from theano.tensor import verify_grad
 
-from lib.ops.weight_norm import WeightNorm, WeightNormGradient
+from pixelvae.lib.ops.weight_norm import WeightNorm, WeightNormGradient
 
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 in_both = pytest.mark.parametrize("mode", BOTH, ids=["C", "NumPy"])

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tiny_training import Images, compile_once, recipe, run_for  # noqa: F401
 
-from lib.errors import UserError
-from lib.files.arrays import load_arrays
-from lib.runs.metrics import read_metrics
+from pixelvae.lib.runs.metrics import read_metrics
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.arrays import load_arrays
 
 pytestmark = pytest.mark.usefixtures("compile_once")
 

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from stopped_writes import in_child
 
-from lib.errors import UserError
-from lib.files.arrays import load_arrays, save_arrays
-from lib.files.atomic import to_json
-from lib.files.pictures import grid_png
-from lib.runs.environment import environment_record
-from lib.runs.folder import Run
-from lib.runs.metrics import COLUMNS, read_metrics
-from lib.runs.saver import Saver
-from lib.runs.settings import check_data
+from pixelvae.lib.runs.environment import environment_record
+from pixelvae.lib.runs.folder import Run
+from pixelvae.lib.runs.metrics import COLUMNS, read_metrics
+from pixelvae.lib.runs.saver import Saver
+from pixelvae.lib.runs.settings import check_data
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.arrays import load_arrays, save_arrays
+from pixelvae.machine.files.atomic import to_json
+from pixelvae.machine.files.pictures import grid_png
 
 SETTINGS = {"model": "m", "layers": 4, "shape": (1, 28), "data": {"sum": "a"}, "iterations": 100}
 CONFIG = {"settings": SETTINGS, "environment": {"versions": {"numpy": "1"}}}
@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_written_is_reported_when_opening(tmp_path):
 
 HOLD = """
 import sys, time
-from lib.runs.folder import Run
+from pixelvae.lib.runs.folder import Run
 with Run.open(sys.argv[1], {"settings": {}}):
     print("open", flush=True)
     time.sleep(60)
@@ -399,7 +399,8 @@ def test_tensorboard_missing_is_said_in_one_line(tmp_path, monkeypatch):
 
 def test_the_environment_is_recorded_without_importing_theano():
     script = (
-        "import json, sys; from lib.runs.environment import environment_record; record = environment_record(); "
+        "import json, sys; from pixelvae.lib.runs.environment import environment_record; "
+        "record = environment_record(); "
         "assert 'theano' not in sys.modules; print(json.dumps(record))"
     )
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
@@ -412,7 +413,7 @@ def test_the_git_commit_is_the_checkout_s(tmp_path, monkeypatch):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
     (tmp_path / "lib").mkdir()
     monkeypatch.setattr(
-        "lib.runs.environment.__file__", str(tmp_path / "lib" / "runs" / "environment.py")
+        "pixelvae.lib.runs.environment.__file__", str(tmp_path / "lib" / "runs" / "environment.py")
     )
     assert environment_record()["git_commit"] is None
     subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.runs.settings import differences
+from pixelvae.lib.runs.settings import differences
 
 SAVED = {
     "iterations": 10,

@@ -12,11 +12,10 @@ import theano.tensor as T
 from scipy.special import expit, log_softmax, softmax
 from theano import gof
 
-from lib import noise
-from lib.errors import UserError
-from lib.ops.conv import Correlate
-from lib.ops.gate import gate
-from lib.sampling import (
+from pixelvae.lib import noise
+from pixelvae.lib.ops.conv import Correlate
+from pixelvae.lib.ops.gate import gate
+from pixelvae.lib.sampling import (
     ImageSampler,
     Sampler,
     bernoulli,
@@ -24,9 +23,10 @@ from lib.sampling import (
     gaussian,
     plan,
 )
-from lib.sampling.rules import Pointwise, pointwise
-from models.mnist import MnistModel, Settings
-from models.table1 import VARIANTS
+from pixelvae.lib.sampling.rules import Pointwise, pointwise
+from pixelvae.machine.errors import UserError
+from pixelvae.models.mnist.model import MnistModel, Settings
+from pixelvae.models.mnist.table1 import VARIANTS
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -116,7 +116,7 @@ def test_samples_are_functions_of_the_seed_and_their_number():
 def test_more_samples_than_one_batch(monkeypatch):
     model = mnist_model("gated-pixelvae-noup")
     at_once = ImageSampler(model).sample(5, seed=7)
-    monkeypatch.setattr("lib.sampling.images.BATCH", 2)
+    monkeypatch.setattr("pixelvae.lib.sampling.images.BATCH", 2)
     np.testing.assert_array_equal(at_once, ImageSampler(model).sample(5, seed=7))
 
 

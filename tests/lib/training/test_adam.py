@@ -11,7 +11,7 @@ import theano
 import theano.tensor as T
 from compiled import BOTH, PYTHON, C, apply, guarded, threads
 
-from lib.training.adam import Adam, AveragedAdam, Pack, SumOfSquares
+from pixelvae.lib.training.adam import Adam, AveragedAdam, Pack, SumOfSquares
 
 SIZE = 40_003  # three blocks of those that are summed apart, the last one not whole
 in_both = pytest.mark.parametrize("mode", BOTH, ids=["C", "NumPy"])

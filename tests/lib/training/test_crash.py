@@ -13,10 +13,10 @@ import pytest
 from compiled import threads
 from tiny_training import Images, compile_once, recipe, run_for  # noqa: F401
 
-from lib.evaluation import Bound
-from lib.files.arrays import load_arrays
-from lib.runs.metrics import read_metrics
-from lib.training import loop
+from pixelvae.lib.evaluation import Bound
+from pixelvae.lib.runs.metrics import read_metrics
+from pixelvae.lib.training import loop
+from pixelvae.machine.files.arrays import load_arrays
 
 KILLS, EVERY = 60, 4
 LATE = 120  #: seconds after which a child hangs: far more than any takes, less than a test may

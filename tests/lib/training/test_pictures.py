@@ -7,14 +7,14 @@ import tiny_training
 from small_models import small
 from tiny_training import compile_once  # noqa: F401
 
-from datasets.memory import InMemory
-from experiments import figures
-from lib.files.pictures import grid_png
-from lib.runs.folder import Run
-from lib.training.loop import Trainer
-from lib.training.pictures import SHARE, Pictures
-from models.mnist import MnistModel
-from models.registry import MNIST
+from pixelvae.datasets.memory import InMemory
+from pixelvae.experiments import figures
+from pixelvae.lib.runs.folder import Run
+from pixelvae.lib.training.loop import Trainer
+from pixelvae.lib.training.pictures import SHARE, Pictures
+from pixelvae.machine.files.pictures import grid_png
+from pixelvae.models.mnist.model import MnistModel
+from pixelvae.models.registry import MNIST
 
 
 def test_drawing_takes_a_small_share_of_the_time():

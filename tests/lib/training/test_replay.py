@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from tiny_training import SETTINGS, Images, compile_once, recipe, run_for  # noqa: F401
 
-from experiments.command_line import parse
-from experiments.mnist_pixelvae import EXPERIMENT
-from lib.console.command import main
-from lib.errors import UserError
-from lib.files.arrays import load_arrays, save_arrays
-from lib.model import draw_noise
-from lib.runs.folder import Run
-from lib.training import loop
-from lib.training.replay import replay
-from lib.training.step import NotFinite, TrainingStep
-from models.mnist import MnistModel
-from models.registry import MNIST
+from pixelvae.experiments.command_line import parse
+from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
+from pixelvae.lib.model import draw_noise
+from pixelvae.lib.runs.folder import Run
+from pixelvae.lib.training import loop
+from pixelvae.lib.training.replay import replay
+from pixelvae.lib.training.step import NotFinite, TrainingStep
+from pixelvae.machine.console.command import main
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.arrays import load_arrays, save_arrays
+from pixelvae.models.mnist.model import MnistModel
+from pixelvae.models.registry import MNIST
 
 pytestmark = pytest.mark.usefixtures("compile_once")
 

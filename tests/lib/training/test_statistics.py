@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import theano
 
-from lib.errors import NotFiniteError
-from lib.training.statistics import MovingStatistics, batches_after
-from lib.training.step import Recipe
+from pixelvae.lib.training.statistics import MovingStatistics, batches_after
+from pixelvae.lib.training.step import Recipe
+from pixelvae.machine.errors import NotFiniteError
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 

@@ -9,15 +9,15 @@ import theano
 from compiled import threads
 from tiny_training import SETTINGS, Images, compile_once, recipe, run_for  # noqa: F401
 
-from lib.errors import NotFiniteError, UserError
-from lib.evaluation import Bound
-from lib.files.arrays import load_arrays, save_arrays
-from lib.model import draw_noise
-from lib.runs.folder import Run, best_weights
-from lib.runs.metrics import read_metrics
-from lib.training import loop
-from lib.training.step import TrainingStep
-from models.mnist import MnistModel
+from pixelvae.lib.evaluation import Bound
+from pixelvae.lib.model import draw_noise
+from pixelvae.lib.runs.folder import Run, best_weights
+from pixelvae.lib.runs.metrics import read_metrics
+from pixelvae.lib.training import loop
+from pixelvae.lib.training.step import TrainingStep
+from pixelvae.machine.errors import NotFiniteError, UserError
+from pixelvae.machine.files.arrays import load_arrays, save_arrays
+from pixelvae.models.mnist.model import MnistModel
 
 pytestmark = pytest.mark.usefixtures("compile_once")
 

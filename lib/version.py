@@ -1,3 +1,0 @@
-"""The version of this software; ``CHANGELOG.md`` says what each one brought, ``CITATION.cff`` repeats it."""
-
-VERSION = "0.3.0"

@@ -1,0 +1,15 @@
+"""The machine below Theano: its back end, ranks, files and console; nothing here knows of models.
+
+Importing it prepares Theano (:mod:`pixelvae.machine.backend`), so ``import theano`` and ``import
+numpy`` come after it. ``python -m pixelvae.machine`` prints what a bug report should say.
+"""
+
+from pixelvae.machine.backend.compat import end
+from pixelvae.machine.backend.preparation import is_report, prepare
+from pixelvae.machine.errors import UserError
+
+try:
+    prepare()
+except UserError as error:
+    if not is_report():  # which says what is wrong among all that it has to say
+        end(error)

@@ -1,0 +1,201 @@
+"""What all command lines share: errors in one line, progress, phases, a graceful stop."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from pixelvae.machine.backend import device
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import world
+from pixelvae.machine.text import print_anything
+
+USAGE_STATUS = 2
+
+
+#: By module, the packages that few commands import: plots, pages and classifiers, which the bundle leaves out.
+_OPTIONAL = {
+    "jinja2": "Jinja2",
+    "markupsafe": "MarkupSafe",
+    "matplotlib": "matplotlib",
+    "sklearn": "scikit-learn",
+}
+
+
+_LARGEST_INT = 2**31 - 1  # what NumPy's seeds and Theano's sizes take everywhere
+
+
+def main(function: Callable[..., int | None], *arguments: Any) -> int:
+    """Call a command's function and return the exit status for `sys.exit`.
+
+    A `UserError`, a package that the bundle leaves out, a full disk or memory that runs out become
+    one line on standard error and status 2, Ctrl-C 130, and a reader that went away (`| head`) 141,
+    as the shell counts it. What is left, errors of the program's own, keeps its traceback.
+    """
+    print_anything()
+    status, message = _outcome(function, arguments)
+    _discard_unwritable_output()
+    return world().end(status, message)
+
+
+def _outcome(function: Callable[..., int | None], arguments: tuple) -> tuple[int, str | None]:
+    """The exit status, and the line to print if it is an error's."""
+    try:
+        status = function(*arguments) or 0
+        sys.stdout.flush()  # here and not at exit, where its error could not be caught
+    except UserError as problem:
+        return USAGE_STATUS, _error(str(problem) + _option_of(problem, arguments))
+    except MemoryError:
+        return USAGE_STATUS, _error(
+            "out of memory; try a smaller batch or model, or close other programs"
+        )
+    except ModuleNotFoundError as problem:
+        reason = missing_package(problem)
+        if reason is None:
+            raise
+        return USAGE_STATUS, _error(reason)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT, _error("interrupted")
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE, None
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({problem.filename})" if problem.filename else ""
+        return USAGE_STATUS, _error(f"{problem.strerror}{where}; free some space")
+    return status, None
+
+
+def missing_package(problem: ModuleNotFoundError) -> str | None:
+    """In one line, that a package which few commands import is not installed; None of any other module."""
+    package = _OPTIONAL.get((problem.name or "").partition(".")[0])
+    return (
+        package and f"this needs {package}, which is not installed: pip install -r requirements.txt"
+    )
+
+
+def _option_of(problem: UserError, arguments: tuple) -> str:
+    """The option that the error is about, if the command line has it."""
+    for options in arguments:
+        if isinstance(options, argparse.Namespace) and hasattr(options, problem.setting or ""):
+            return f" (--{str(problem.setting).replace('_', '-')})"
+    return ""
+
+
+def _discard_unwritable_output() -> None:
+    """Else the interpreter, which flushes once more when it ends, would change the exit status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _error(message: str) -> str:
+    return f"error: {' '.join(message.split())}"
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """`argparse.ArgumentParser` whose errors are one line; options are never abbreviated."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        print_anything()  # as --help does
+        options.setdefault("allow_abbrev", False)
+        super().__init__(*arguments, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and where to find help, and exit with status 2."""
+        line = _error(f"{message} ({self.prog} --help lists what there is)")
+        self.exit(USAGE_STATUS, line + "\n")
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device`` and ``--tf32``, which :func:`run` heeds."""
+    parser.add_argument(
+        "--device", type=_device, metavar="{auto,cuda,cuda0,cuda1,...,cpu}",
+        help="auto (the default, or what PIXELVAE_DEVICE says) takes a GPU if one works; of several cards, "
+        "cuda1 is the second",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tf32", action="store_true",
+        help="let a GPU's convolutions round their inputs to ten bits (from Ampere on)",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Calls ``options.function`` with the options, on the device that they name.
+
+    Raises UserError where that cannot be used.
+    """
+    use_device(options)
+    return options.function(options)
+
+
+def use_device(options: argparse.Namespace) -> None:
+    """Computes from now on where the options of :func:`add_device_options` say, and tells the user.
+
+    Raises UserError where that cannot be used.
+    """
+    line = device.use(options.device, options.tf32)
+    if line:
+        say(line)
+
+
+def _device(text: str) -> str:
+    if not device.is_device(text):
+        raise argparse.ArgumentTypeError(
+            f"must be auto, cuda, cuda0, cuda1, … or cpu, not {text!r}"
+        )
+    return text
+
+
+def positive_int(text: str) -> int:
+    """Argument type: a whole number of at least 1."""
+    return _parse_int(text, least=1)
+
+
+def non_negative_int(text: str) -> int:
+    """Argument type: a whole number of at least 0."""
+    return _parse_int(text, least=0)
+
+
+def positive_float(text: str) -> float:
+    """Argument type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Argument type: a number above 0 and below 1."""
+    value = positive_float(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"must be below 1, not {text!r}")
+    return value
+
+
+def picture_int(text: str) -> int:
+    """Argument type: how many images go into one picture, 1 to 10,000."""
+    return _parse_int(text, least=1, most=10_000)
+
+
+def _parse_int(text: str, least: int, most: int = _LARGEST_INT) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from {least} to {most}, not {text[:20]!r}"
+        )
+    return value

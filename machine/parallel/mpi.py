@@ -1,0 +1,159 @@
+"""The world of several ranks, by mpi4py; imported only if several processes were started together."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
+
+import numpy as np
+from mpi4py import MPI
+
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.alone import World, alone_in
+from pixelvae.machine.parallel.attendant import Attendant
+from pixelvae.machine.parallel.launch import forget
+
+GRACE_S = 5.0  # that a rank that failed waits for the others to fail as well
+FORWARD_S = 1.0  # that the launcher has for last words: an abort drops what it has not read
+_SPIN_S = 1e-3  # what is over by then is waited for without sleeping
+
+
+class Ranks(World):
+    """One of several ranks.
+
+    Waiting never keeps a core busy, for ranks may have to share one, and handles signals as they come.
+    """
+
+    def __init__(self, started: int) -> None:
+        everybody = MPI.COMM_WORLD
+        if everybody.size != started:
+            raise UserError(
+                f"{started} processes were started together, and mpi4py's MPI "
+                f"({MPI.Get_library_version().split(',')[0].splitlines()[0].strip()}) sees {everybody.size}: "
+                "start them by the launcher that belongs to it (docs/cluster.md)"
+            )
+        if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+            raise UserError(
+                "this MPI was built without threads (MPI_THREAD_MULTIPLE): choose another"
+            )
+        self._all, self._ends = everybody.Dup(), everybody.Dup()
+        self._machine = everybody.Split_type(MPI.COMM_TYPE_SHARED, everybody.rank)
+        self.rank, self.size = everybody.rank, everybody.size
+        self.local_rank, self.local_size = self._machine.rank, self._machine.size
+        self.machines = self._all.allreduce(int(self.local_rank == 0))
+        self._shares = 0
+        self._attendant = Attendant(everybody.Dup(), self._give_up)
+        self._attendant.start()
+        sys.excepthook = self._crash
+        atexit.register(self._attendant.stop)  # before mpi4py's own, which ends MPI
+        forget()
+
+    def add(self, vector: np.ndarray) -> None:
+        _meet(self._all)
+        self._all.Allreduce(MPI.IN_PLACE, vector)
+
+    def gather(self, value: Any) -> list:
+        _meet(self._all)
+        return self._all.allgather(value)
+
+    def _from_first(self, value: Any) -> Any:
+        _meet(self._all)
+        return self._all.bcast(value)
+
+    def _gather_on_machine(self, value: Any) -> list:
+        _meet(self._machine)
+        return self._machine.allgather(value)
+
+    @contextlib.contextmanager
+    def one_of_each_machine_first(self) -> Iterator[None]:
+        if self.local_rank:
+            _meet(self._machine)
+        yield
+        if not self.local_rank:
+            _meet(self._machine)
+
+    def units(self, work: Callable[[int], Any], count: int, done=lambda number: None) -> list:
+        self._shares += 1
+        told, mine = 0, {}
+        ticket = self._attendant.ask(self._shares)
+        while (unit := _wait(ticket)) < count:
+            # Rank 0's thread may be kept from answering; near the end, though, no unit should wait for a busy rank.
+            ahead = not self.first and unit < count - 2 * self.size
+            if ahead:
+                ticket = self._attendant.ask(self._shares)
+            try:
+                mine[unit] = alone_in(work, unit)
+            except UserError as problem:
+                mine[unit] = problem
+                if ahead:
+                    _wait(ticket)
+                _wait(self._attendant.ask(self._shares, skip=count))  # nobody gets another
+                break
+            if not ahead:
+                ticket = self._attendant.ask(self._shares)
+            if self.first:
+                handed_out = min(self._attendant.handed_out(self._shares), count)
+                done(handed_out - told)
+                told = handed_out
+        results: dict[int, Any] = {}
+        for part in self.gather(mine):
+            results.update(part)
+        ordered = [results[unit] for unit in sorted(results)]
+        for result in ordered:
+            if isinstance(result, UserError):
+                raise result
+        done(count - told)
+        return ordered
+
+    def end(self, status: int, message: Optional[str] = None) -> int:
+        together, _ = _complete(self._ends.Ibarrier(), GRACE_S if status else math.inf)
+        if not together:
+            self._give_up(
+                f"rank {self.rank} of {self.size}: {message or f'status {status}'}", status
+            )
+        failed = [(s, m) for s, m in self._ends.allgather((status, message)) if s]
+        if not failed:
+            return 0
+        if self.first and failed[0][1] is not None:
+            print(failed[0][1], file=sys.stderr)
+        return failed[0][0]
+
+    def _crash(self, kind, error, trace) -> None:
+        """What the interpreter calls for an exception that nothing handles: the others would wait for this rank."""
+        if self.rank:
+            time.sleep(GRACE_S)  # all may have met the same, and rank 0's words are enough
+        self._give_up("".join(traceback.format_exception(kind, error, trace)).rstrip(), 1)
+
+    def _give_up(self, message: str, status: int) -> None:
+        print(message, file=sys.__stderr__, flush=True)
+        time.sleep(FORWARD_S)
+        MPI.COMM_WORLD.Abort(status)
+        os._exit(status)  # a launcher may have been told to leave the others alone
+
+
+def _complete(request: Any, limit: float = math.inf) -> tuple[bool, Any]:
+    """Whether an operation of MPI's is complete within the limit (seconds), and what it gives."""
+    start = time.monotonic()
+    while True:
+        complete, value = request.test()
+        waited = time.monotonic() - start
+        if complete or waited > limit:
+            return complete, value
+        if waited > _SPIN_S:
+            time.sleep(min(1e-4 + waited / 100, 0.01))
+
+
+def _wait(request: Any) -> Any:
+    return _complete(request)[1]
+
+
+def _meet(communicator: Any) -> None:
+    """Waits until all ranks are here: MPI's own waiting, which is for moments, keeps a core busy."""
+    _wait(communicator.Ibarrier())

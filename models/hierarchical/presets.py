@@ -1,0 +1,206 @@
+"""The sizes of all models for larger images, to be read beside table E.2, and how each is trained.
+
+A stage is (width, residual blocks); from one to the next, images halve in encoders and double in
+decoders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pixelvae.machine.errors import UserError
+from pixelvae.models.checked import Checked, Maybe, Number, Pair, Tuples, Whole, setting
+from pixelvae.models.family import Preset
+from pixelvae.models.hierarchical.settings import Settings
+from pixelvae.models.schedules import AVERAGE_DECAY, DECAY_AFTER, falling
+
+if TYPE_CHECKING:
+    from pixelvae.lib.training.step import Recipe
+
+
+@dataclass(frozen=True)
+class Training(Checked):
+    """The recipe (section E.2 and the released code): Adam at ``learning_rate`` with staircase
+    decay, or falling as √(decay_after / t) if that is set, which suits trainings of any length.
+
+    warmups: iterations A₁, A₂ until the KLs count in full. floor: iterations B in which the floor
+    of the prior's sigma falls to 0. decay: factor, and after how many iterations each time.
+    average_decay: of the moving average of the weights that is evaluated, None for the weights
+    themselves. statistics: batches that batch norm's moving statistics are averaged over before
+    each evaluation. free_bits: what the highest latent may say of an image without being charged
+    for it (Kingma et al. 2016, here for each image rather than the mean of a batch); not the
+    paper's.
+    """
+
+    batch: int = setting(Whole(), about="images in a training batch", option="batch_size")
+    iterations: int = setting(Whole(), about="iterations to train")
+    warmups: tuple[int, ...] = setting(Tuples(Whole(), least=1, most=2))
+    floor: int = setting(Whole(least=0), 0)
+    decay: tuple[float, int] = setting(Pair(Number(), Whole()), (1.0, 1))
+    learning_rate: float = setting(Number(), 1e-3, about="Adam's first step")
+    statistics: int = setting(
+        Whole(), 1000, option="statistics_batches",
+        about="training batches that moving statistics are averaged over before an evaluation",
+    )  # fmt: skip
+    eval_every: int = setting(Whole(), 5000, about="iterations from one evaluation to the next")
+    decay_after: int | None = setting(default=None, **DECAY_AFTER)
+    average_decay: float | None = setting(default=None, **AVERAGE_DECAY)
+    free_bits: float | None = setting(
+        Maybe(Number()), None, about="nats of an image's KL of the highest latent that cost nothing"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.warmups) == 2 and not self.floor:
+            raise UserError("a model of two levels needs iterations in which the floor falls")
+
+    def schedule(self, t: int) -> dict[str, float]:
+        """The scalars of iteration t >= 1."""
+        factor, every = self.decay
+        scalars = {
+            "learning_rate": self.learning_rate
+            * falling(self.decay_after, t)
+            * factor ** ((t - 1) // every),
+            "alpha1": min(1.0, t / self.warmups[0]),
+        }
+        if len(self.warmups) == 2:
+            scalars["alpha2"] = min(1.0, t / self.warmups[1]) * scalars["alpha1"]
+            scalars["sigma_floor"] = 1 - min(1.0, (t - 1) / self.floor)
+        if self.free_bits is not None:
+            scalars["free_bits"] = self.free_bits
+        return scalars
+
+    def recipe(self, seed: int, on_nan: str = "stop") -> Recipe:
+        """What the training loop follows."""
+        from pixelvae.lib.training.step import Recipe
+
+        return Recipe(
+            self.iterations, self.batch, self.eval_every, seed, self.schedule, clip_norm=5.0,
+            evaluation_batch=self.batch, statistics_batches=self.statistics,
+            average_decay=self.average_decay, on_nan=on_nan,
+        )  # fmt: skip
+
+
+def _32px(d: tuple[int, ...], p1: int, p2: int, k1: int, k2: int, embed: int) -> dict[str, Any]:
+    """z₁ at 8x8, of the width D₃."""
+    return dict(
+        stages=((d[0], 2), (d[1], 2), (d[2], 3)),
+        top_stages=((d[2], 3), (d[3], 3)),
+        latents=(k1, k2),
+        pixel_width=p1,
+        pixel_kernels=(3, 3),
+        latent_width=p2,
+        latent_kernels=(3, 3, 1),
+        embed=embed,
+        height=32,
+        width=32,
+    )
+
+
+def _64px(d: tuple[int, ...], p1: int, p2: int, k1: int, k2: int) -> dict[str, Any]:
+    """z₁ at 16x16, of the width D₂ (table E.2)."""
+    return dict(
+        stages=((d[0], 1), (d[1], 2), (d[2], 3)),
+        top_stages=((d[2], 3), (d[3], 3), (d[4], 3)),
+        latents=(k1, k2),
+        pixel_width=p1,
+        pixel_kernels=(3, 3, 3),
+        latent_width=p2,
+        latent_kernels=(3, 3, 1),
+    )
+
+
+def _preset(
+    name: str, sizes: Mapping[str, Any], training: Training, any_size: bool = False
+) -> Preset:
+    """A preset of these sizes; the batch of batch norm is that of the training."""
+    return Preset(name, Settings(name, batch=training.batch, **sizes), training, any_size)
+
+
+def _one_level(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """The same sizes with one latent: all stages down to one vector, and up again."""
+    settings = Settings("any", **sizes).one_level()
+    return {name: getattr(settings, name) for name in sizes}
+
+
+# fmt: off
+#                  D₀   D₁   D₂   D₃   D₄    P₁   P₂  K₁   K₂
+_SMALL_32 = _32px(( 64, 128, 256, 512),      128, 512,  64, 512, embed=16)
+_BIG_32   = _32px((128, 256, 512, 512),      256, 512, 128, 512, embed=0)
+_SMALL_64 = _64px(( 64,  64, 128, 256, 512), 128, 256,  64, 512)
+_BIG_64   = _64px((192, 256, 512, 512, 512), 384, 512,  64, 512)
+# fmt: on
+
+_MNIST_256: dict[str, Any] = dict(
+    stages=((16, 1), (32, 1), (32, 2)),
+    top_stages=(),
+    latents=(128,),
+    pixel_width=32,
+    pixel_kernels=(3, 3, 3, 3),
+    code="mean",
+    channels=1,
+    height=28,
+    width=28,
+)
+# Not of the paper: two levels that learn on a laptop's CPU in minutes.
+_TINY: dict[str, Any] = dict(
+    stages=((16, 1), (24, 1), (32, 1)),
+    top_stages=((32, 1), (48, 1), (64, 1)),
+    latents=(8, 32),
+    pixel_width=32,
+    pixel_kernels=(3,),
+    latent_width=32,
+    latent_kernels=(3, 1),
+    embed=0,
+)
+
+# Not of the paper either: its structure at a size that a few cores train.
+_FEW_CORES: dict[str, Any] = dict(
+    stages=((16, 1), (32, 1), (48, 2)),
+    latents=(16, 32),
+    pixel_width=32,
+    pixel_kernels=(3,),
+    latent_width=48,
+    latent_kernels=(3, 1),
+    embed=0,
+)
+_FEW_CORES_32 = dict(_FEW_CORES, top_stages=((48, 1), (64, 1)), height=32, width=32)
+_FEW_CORES_64 = dict(_FEW_CORES, top_stages=((48, 1), (64, 1), (64, 1)))
+# The learning rate was raced (docs/natural-images.md).
+_FEW_CORES_TRAINING = Training(
+    16, 100_000, (500, 2_000), 500, learning_rate=4e-3, statistics=50, eval_every=1_000,
+    decay_after=1_000, average_decay=0.995,
+)  # fmt: skip
+
+#: By name. Another size is another entry; see docs/extending.md.
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        _preset(
+            "32px_small", _SMALL_32, Training(64, 200_000, (2_000, 5_000), 1_000, (0.1, 180_000))
+        ),
+        _preset("32px_big", _BIG_32, Training(64, 300_000, (2_000, 5_000), 1_000)),
+        _preset(
+            "64px_small", _SMALL_64, Training(64, 200_000, (2_000, 10_000), 1_000, (0.1, 180_000))
+        ),
+        _preset("64px_big", _BIG_64, Training(48, 400_000, (1_000, 10_000), 500, (0.5, 180_000))),
+        _preset(
+            "64px_big_onelevel",
+            _one_level(_BIG_64),
+            Training(48, 400_000, (50_000,), decay=(0.5, 180_000)),
+        ),
+        _preset("mnist_256", _MNIST_256, Training(100, 250_000, (5_000,), eval_every=2_500)),
+        _preset("32px_few_cores", _FEW_CORES_32, _FEW_CORES_TRAINING),
+        _preset("64px_few_cores", _FEW_CORES_64, _FEW_CORES_TRAINING),
+        _preset(
+            "tiny",
+            _TINY,
+            Training(8, 800, (200, 800), 100, learning_rate=3e-3, statistics=20, eval_every=200),
+            any_size=True,
+        ),
+    )
+}
+SETTINGS = {name: preset.settings for name, preset in PRESETS.items()}
+TRAINING = {name: preset.training for name, preset in PRESETS.items()}

@@ -1,0 +1,112 @@
+"""Networks over the pixels of binary images, given what the latent has to say (table E.1).
+
+Each is made of (parameters, sizes, features, latent) and called as ``pixels(x, features=…, z=…)``; see
+:class:`pixelvae.models.mnist.table1.Variant`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import theano.tensor as T
+
+from pixelvae.lib.layers.conv import Conv
+from pixelvae.lib.layers.gated import GatedLayer
+from pixelvae.lib.layers.linear import Linear
+from pixelvae.lib.layers.parameters import Parameters
+from pixelvae.lib.ops.gate import gate
+
+
+class Sizes(Protocol):
+    """The sizes of a network over pixels, such as :class:`pixelvae.models.mnist.presets.Settings` has."""
+
+    @property
+    def layers(self) -> int:
+        """L, after the first."""
+
+    @property
+    def dim_pix(self) -> int:
+        """D, their width."""
+
+    @property
+    def filter_size(self) -> int:
+        """k, of their kernels."""
+
+
+class IndependentPixels:
+    """A 1x1 convolution of the features to one logit a pixel: the convolutional VAE."""
+
+    def __init__(self, p: Parameters, s: Sizes, features: int, latent: int):
+        self.conv = Conv(p, "output", features, 1, (1, 1), he=False)
+
+    def __call__(self, x, features=None, z=None):
+        return self.conv(features)
+
+
+def with_features(x, features):
+    """The image with the decoder's features behind it; one image (1, 1, H, W) is repeated for all of them."""
+    if x.broadcastable[0]:
+        x = T.extra_ops.repeat(x, features.shape[0], axis=0)
+    return T.concatenate([x, features], axis=1)
+
+
+class MaskedStack:
+    """The un-gated PixelCNN: one 7x7 mask-A convolution, then residual mask-B layers with ReLU."""
+
+    def __init__(self, p: Parameters, s: Sizes, features: int, latent: int):
+        d, k = s.dim_pix, s.filter_size
+        self.input = Conv(p, "pixelcnn.input", 1 + features, d, (7, 7), taps=24)
+        self.layers = [
+            Conv(p, f"pixelcnn.layer{i + 1}", d, d, (k, k), taps=k * k // 2 + 1)
+            for i in range(s.layers)
+        ]
+        self.output = [Conv(p, f"output.conv{i + 1}", d, d, (1, 1)) for i in range(2)]
+        self.logits = Conv(p, "output.logits", d, 1, (1, 1), he=False)
+
+    def __call__(self, x, features=None, z=None):
+        h = T.nnet.relu(self.input(with_features(x, features)))
+        for layer in self.layers:
+            h = h + T.nnet.relu(layer(h))
+        for conv in self.output:
+            h = T.nnet.relu(conv(h))
+        return self.logits(h)
+
+
+class GatedStack:
+    """The gated two-stack PixelCNN: a 7x7 mask-A layer, L mask-B layers, two gated 1x1 layers, one logit.
+
+    ``features``: maps concatenated to the image (0 for none). ``latent``: dimensions of the z that enters every gate
+    (0 for plain gates).
+    """
+
+    def __init__(self, p: Parameters, s: Sizes, features: int, latent: int):
+        d, k, out = s.dim_pix, s.filter_size, features or s.dim_pix
+        self.layers = [GatedLayer(p, "pixelcnn.input", 1 + features, d, 7, first=True)]
+        for i in range(s.layers):
+            self.layers.append(GatedLayer(p, f"pixelcnn.layer{i + 1}", d, d, k, first=False))
+        self.output = [
+            Conv(p, f"output.conv{i + 1}", d if i == 0 else out, 2 * out, (1, 1)) for i in range(2)
+        ]
+        self.logits = Conv(p, "output.logits", out, 1, (1, 1), he=False)
+        # Two gates in every layer and one behind each output convolution, each with two maps of z (V₁ and V₂).
+        self.gates = 2 * len(self.layers) + len(self.output)
+        self.latent = None
+        if latent:
+            n = 2 * self.gates
+            self.latent = Linear(p, "pixelcnn.latent", latent, n * d, blocks=n)
+        self.width = d
+
+    def conditions(self, z) -> list:
+        """What z adds inside each gate, (N, 2D) each, from one matrix product for all."""
+        if self.latent is None:
+            return [0] * self.gates
+        return T.split(self.latent(z), [2 * self.width] * self.gates, self.gates, axis=1)
+
+    def __call__(self, x, features=None, z=None):
+        c = self.conditions(z)
+        vertical = horizontal = x if features is None else with_features(x, features)
+        for i, layer in enumerate(self.layers):
+            vertical, horizontal = layer(vertical, horizontal, c[2 * i : 2 * i + 2])
+        for i, conv in enumerate(self.output):
+            horizontal = gate(conv.without_bias(horizontal), conv.b + c[2 * len(self.layers) + i])
+        return self.logits(horizontal)

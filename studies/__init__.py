@@ -1,0 +1,1 @@
+"""What we measured with the experiments: comparisons, figures 4 and 5, and the pages of results."""

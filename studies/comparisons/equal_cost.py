@@ -1,0 +1,139 @@
+"""Models that are compared: trainings on the same pictures, for the same processor time."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from pixelvae.experiments.command_line import parse
+from pixelvae.experiments.commands.train import fitted
+from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.parallel.world import world
+from studies.comparisons.finished import finished_run
+from studies.comparisons.jobs import run_all
+from studies.publishing.records import ROOT, read_json
+
+WARM, TIMED = 3, 20  # steps before the clock starts, and steps on it
+
+
+def processor_seconds_a_step(
+    experiment: Experiment, trainings: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """Processor time of a training step of each, in seconds: the median of a few real ones, all threads counted.
+
+    ``trainings`` are words as typed, by name. They take turns, so that what else the machine does meets all of them.
+    """
+    steps = {name: _timed_step(experiment, words) for name, words in trainings.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for t in range(1, WARM + TIMED + 1):
+        for name, step in steps.items():
+            seconds[name].append(step(t))
+    return {name: median(of_one[WARM:]) for name, of_one in seconds.items()}
+
+
+def _timed_step(experiment: Experiment, words: Sequence[str]) -> Callable[[int], float]:
+    """Takes step t of a training, and gives the processor time that it took."""
+    from pixelvae.lib.model import draw_noise
+    from pixelvae.lib.training.step import TrainingStep
+
+    options = parse(experiment, words)
+    preset = options.chosen
+    dataset = experiment.open_data(options, "", preset.settings.image_shape)
+    recipe = preset.training.recipe(options.seed)
+    model = experiment.family.build(fitted(experiment, preset, dataset), seed=options.seed)
+    step = TrainingStep(model, recipe)
+    stream = dataset.training_stream(recipe.batch_size, recipe.seed, 0)
+
+    def timed(t: int) -> float:
+        images = next(stream)
+        noise = draw_noise(model, recipe.seed, "training", t, len(images))
+        start = time.process_time()
+        step(images, noise, recipe.schedule(t))
+        return time.process_time() - start
+
+    return timed
+
+
+@dataclass(frozen=True)
+class EqualCost:
+    """Trainings that differ in some options, each as long as so many minutes of processor time let it be.
+
+    Parameters
+    ----------
+    options
+        What each training has beside the words of all, by name.
+    words
+        Of every training: its preset, its data, and more options.
+    out
+        A folder with one run a model and seed, and ``costs.json``.
+    minutes
+        Of the training steps alone: compiling and evaluating come on top.
+    """
+
+    experiment: Experiment
+    options: Mapping[str, Sequence[str]]
+    words: Sequence[str]
+    out: Path
+    minutes: int
+    seeds: Sequence[int]
+
+    def train(self) -> int:
+        """Trains one after another, each resumed where it stopped; gives the exit status.
+
+        Costs are measured before the first training and kept, so that a training that goes on has the same end.
+        """
+        costs = world().on_first(self._costs)
+        for name, seconds in costs["seconds_a_step"].items():
+            say(f"{name}: {seconds:.3f} s of processor time a step")
+        script = str(ROOT / "experiments" / self.experiment.prog)
+        commands = []
+        for name, seed, folder in self._runs():
+            steps = max(1, round(60 * self.minutes / costs["seconds_a_step"][name]))
+            end = ["--seed", str(seed), "--iterations", str(steps), "--out", str(folder)]
+            commands.append(
+                [sys.executable, script, "train", *self.words, *self.options[name], *end]
+            )
+        return run_all(commands, jobs=1)
+
+    def record(self) -> dict[str, Any]:
+        """What the trainings were and reached. Raises UserError if one is not finished."""
+        costs = self._costs()
+        runs = []
+        for name, _seed, folder in self._runs():
+            seconds = round(costs["seconds_a_step"][name], 4)
+            run = finished_run(folder, self.experiment)
+            runs.append({"name": name, "processor_seconds_a_step": seconds, **run})
+        return {
+            "minutes": self.minutes,
+            "timed_steps": TIMED,
+            "backend": costs["backend"],
+            "runs": runs,
+        }
+
+    def _runs(self) -> Iterator[tuple[str, int, Path]]:
+        for seed in self.seeds:
+            for name in self.options:
+                yield name, seed, self.out / f"{re.sub('[^a-z0-9.]+', '-', name).strip('-')}-{seed}"
+
+    def _costs(self) -> dict[str, Any]:
+        """Processor time of a step of each model in seconds, from ``costs.json`` if it is there."""
+        from pixelvae.machine.backend.summary import summary
+        from pixelvae.machine.files.atomic import user_errors, write_json
+
+        file = self.out / "costs.json"
+        costs = read_json(file)
+        if costs is None:
+            words = {name: ["train", *self.words, *more] for name, more in self.options.items()}
+            seconds = processor_seconds_a_step(self.experiment, words)
+            costs = {"backend": summary(), "seconds_a_step": seconds}
+            with user_errors(f"cannot write {file}"):
+                self.out.mkdir(parents=True, exist_ok=True)
+            write_json(file, costs)
+        return costs

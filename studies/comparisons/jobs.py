@@ -1,0 +1,56 @@
+"""Several trainings, each a process of its own, some at the same time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+
+from pixelvae.machine.backend.preparation import prepare
+from pixelvae.machine.console.command import non_negative_int
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.console.stop import GracefulStop
+from pixelvae.machine.parallel.world import world
+
+
+def add_seeds_option(parser: argparse.ArgumentParser) -> None:
+    """Seeds that everything is trained with."""
+    parser.add_argument("--seeds", type=non_negative_int, nargs="+", default=[0], metavar="N",
+                        help="one run for each (default: 0)")  # fmt: skip
+
+
+def run_all(commands: Sequence[Sequence[str]], jobs: int) -> int:
+    """Runs commands, ``jobs`` at a time on each rank, and gives the first exit status that is not 0.
+
+    Each command goes to the rank that has fewest. After a failure none is started any more; Ctrl-C and SIGTERM are
+    passed on, and those that run save and end.
+    """
+    ranks = world()
+    threads = max(1, prepare().threads // jobs)
+    environment = {"PIXELVAE_THREADS": str(threads), **os.environ}
+    running: list[subprocess.Popen] = []
+    waiting, status = list(commands), 0
+    with GracefulStop() as stop:
+        while True:
+            # What all know, so that all come to the same decisions.
+            known = ranks.gather((len(running), status))
+            status = next((failed for _, failed in known if failed), 0)
+            busy = [count for count, _ in known]
+            while waiting and min(busy) < jobs and not status:
+                command, rank = waiting.pop(0), busy.index(min(busy))
+                busy[rank] += 1
+                say(" ".join(command))
+                if rank == ranks.rank:
+                    running.append(subprocess.Popen(command, env=environment))
+            if not any(busy):
+                return status
+            time.sleep(0.2)
+            stop.agree()
+            if stop.requested and not status:
+                status = stop.exit_status
+                for process in running:
+                    process.terminate()
+            status = status or next((p.returncode for p in running if p.poll()), 0)
+            running = [p for p in running if p.poll() is None]

@@ -1,0 +1,69 @@
+"""What the experiments behind figures 4 and 5 have in common: trainings with several seeds, a record, a picture."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from studies.comparisons.jobs import add_seeds_option, run_all
+from studies.comparisons.mnist_trainings import add_options
+from studies.publishing.records import ROOT
+
+Work = Callable[[argparse.Namespace], "int | None"]
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """A figure of the paper, drawn from the record of many trainings.
+
+    Parameters
+    ----------
+    name
+        Of its folder in ``results/``.
+    record
+        Writes the record of all finished runs in the folder ``out`` into the folder ``into``, and plots.
+    plot
+        Draws the figure from the record in the folder ``into``.
+    """
+
+    name: str
+    record: Work
+    plot: Work
+
+    def add_commands(self, commands, out: str, one_run: str, train: Work):
+        """Add the commands ``train``, ``record`` and ``plot``; returns the parser of the first, for more options.
+
+        ``one_run`` says what each folder in ``out`` is of.
+        """
+        first = commands.add_parser(
+            "train", help="train the models, resumed where they stopped; then record and plot"
+        )
+        add_seeds_option(first)
+        add_options(first, out, one_run)
+        first.add_argument("--into", type=Path, metavar="FOLDER",
+                           help="where to record (default: --out)")  # fmt: skip
+        first.set_defaults(function=train)
+
+        p = commands.add_parser("record", help="record finished runs, and draw the figure")
+        p.add_argument("out", metavar="RUNS")
+        self._add_into(p)
+        p.set_defaults(function=self.record)
+
+        p = commands.add_parser("plot", help="draw the figure from the record alone")
+        self._add_into(p)
+        p.set_defaults(function=self.plot)
+        return first
+
+    def _add_into(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--into", type=Path, default=ROOT / "results" / self.name, metavar="FOLDER",
+                            help=f"where the record is (default: results/{self.name})")  # fmt: skip
+
+    def train(self, commands: Sequence[Sequence[str]], arguments: argparse.Namespace) -> int:
+        """Runs trainings, then records them; gives the exit status."""
+        status = run_all(commands, arguments.jobs)
+        if not status:
+            arguments.into = arguments.into or Path(arguments.out)
+            self.record(arguments)
+        return status

@@ -1,0 +1,199 @@
+#!/usr/bin/env python
+"""Figure 5: digits in a latent space of two dimensions, PixelVAE against the convolutional VAE.
+
+python studies/mnist_latents.py train --seeds 0 1 2 --out runs/latents
+python studies/mnist_latents.py record runs/latents
+python studies/mnist_latents.py plot
+python studies/mnist_latents.py explore runs/latents/gated-pixelvae-seed0
+
+The fixed binarized MNIST has no labels and another order than MNIST. So the latent means are those of MNIST's own
+labelled images (50,000 / 10,000 / 10,000), each pixel binarized once with its grey value as the probability.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
+from pixelvae.machine.console.command import ArgumentParser, main
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import on_rank_0
+from pixelvae.models.registry import MNIST
+from studies.comparisons.finished import finished_folders, finished_run
+from studies.comparisons.mnist_trainings import training
+from studies.comparisons.paper_figure import PaperFigure
+
+MODELS = ("conv-vae", "gated-pixelvae")
+NEIGHBOURS = (1, 3, 5, 10, 20, 30, 50, 100, 200)
+
+
+def parse(argv: list[str]):
+    """The command line."""
+    parser = ArgumentParser(prog="mnist_latents.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    FIGURE.add_commands(commands, "runs/latents", "model and seed", train)
+    p = commands.add_parser(
+        "explore", help="a page of one model's latent plane: images in it, and what is drawn there"
+    )
+    p.add_argument("run", metavar="RUN", type=Path, help="the run's folder")
+    p.add_argument("--data", default="mnist", help="labelled images (default: mnist)")
+    p.set_defaults(function=explore)
+    return parser.parse_args(argv)
+
+
+def train(arguments) -> int:
+    """Trains both models with each seed, then records and plots."""
+    commands = [
+        training(arguments, model, f"{model}-seed{seed}", "--seed", seed, "--latent-dim", 2)
+        for seed, model in itertools.product(arguments.seeds, MODELS)
+    ]
+    return FIGURE.train(commands, arguments)
+
+
+def labelled_images(split: str, name: str = "mnist") -> tuple[np.ndarray, np.ndarray]:
+    """A data set's images, binarized with a fixed seed: uint8 (N, 1, H, W); and their digits, uint8 (N,)."""
+    from pixelvae.datasets import open_dataset
+    from pixelvae.lib.noise import uniform
+
+    data = open_dataset(name)
+    grey = data.images(split)
+    draws = uniform(0, f"binarize {split}", 0, grey.shape)
+    return (draws < grey / np.float32(data.levels - 1)).astype("uint8"), data.labels(split)
+
+
+def latent_means(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
+    """Means of q(z|x): float32 (N, K)."""
+    import theano
+    import theano.tensor as T
+
+    x = T.tensor4("x", dtype="uint8")
+    encode = theano.function([x], model.encode(T.cast(x, theano.config.floatX)).mean)
+    return np.concatenate(
+        [encode(images[n : n + batch_size]) for n in range(0, len(images), batch_size)]
+    )
+
+
+def neighbour_errors(latents, labels) -> dict[str, float]:
+    """Errors, from 0 to 1, of the k-nearest-neighbour classifier of the training images, k chosen on validation.
+
+    Both arguments have the keys train, valid and test: arrays (N, K) and (N,). Returns k, valid_error, test_error.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    def error(k: int, split: str) -> float:
+        classifier = KNeighborsClassifier(k).fit(latents["train"], labels["train"])
+        return float(np.mean(classifier.predict(latents[split]) != labels[split]))
+
+    errors = {k: error(k, "valid") for k in NEIGHBOURS if k <= len(labels["train"])}
+    best = min(errors, key=lambda k: errors[k])
+    return {"k": best, "valid_error": errors[best], "test_error": error(best, "test")}
+
+
+def load_plane(folder: Path) -> Any:
+    """The model of a run. Raises UserError unless it has two latent dimensions."""
+    from pixelvae.models.weights import load
+
+    model: Any = load(str(folder), MNIST).model
+    if model.latent_dim != 2:
+        raise UserError(f"{folder} has {model.latent_dim} latent dimensions: this is for two")
+    return model
+
+
+@on_rank_0
+def record(arguments) -> None:
+    """Writes ``figure5.json`` from all finished runs in a folder and, of each model's first seed, the test set's
+    latent means; and draws these.
+
+    Raises UserError where there are no finished runs, or none of one of the models.
+    """
+    from pixelvae.machine.files.atomic import atomic_write, write_json
+
+    folders = finished_folders(Path(arguments.out))
+    runs = [finished_run(folder, EXPERIMENT, ("model", "layers")) for folder in folders]
+    missing = set(MODELS) - {run["model"] for run in runs}
+    if missing:
+        raise UserError(f"{arguments.out} holds no finished run of {sorted(missing)[0]}")
+    images = {split: labelled_images(split) for split in ("train", "valid", "test")}
+    labels = {split: pair[1] for split, pair in images.items()}
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    ordered = sorted(zip(runs, folders), key=lambda pair: (pair[0]["model"], pair[0]["seed"]))
+    first: dict[str, np.ndarray] = {}
+    for run, folder in ordered:
+        model = load_plane(folder)
+        latents = {split: latent_means(model, pair[0]) for split, pair in images.items()}
+        run.update(neighbour_errors(latents, labels), bound=run["test"]["bound"])
+        say(f"{folder.name}: k = {run['k']}, test error {100 * run['test_error']:.1f} %")
+        first.setdefault(run["model"], latents["test"])
+    for name, points in first.items():
+        with atomic_write(arguments.into / f"{name}.npz") as file:
+            np.savez_compressed(
+                file, latents=points.astype("float32"), labels=labels["test"].astype("uint8")
+            )
+    write_json(arguments.into / "figure5.json", [run for run, _ in ordered])
+    plot(arguments)
+
+
+@on_rank_0
+def plot(arguments) -> None:
+    """Draws figure 5 from the recorded errors and latent means, each model with its first seed.
+
+    Raises UserError where there are none.
+    """
+    from matplotlib.figure import Figure
+
+    from pixelvae.machine.files.atomic import atomic_write, user_errors
+
+    path = arguments.into / "figure5.json"
+    with user_errors(f"cannot read {path}"):
+        runs = json.loads(path.read_text())
+    first = {run["model"]: run for run in reversed(runs)}
+    figure = Figure(figsize=(6 * len(MODELS), 5.5))
+    for axes, name in zip(figure.subplots(1, len(MODELS)), MODELS):
+        path = arguments.into / f"{name}.npz"
+        with user_errors(f"cannot read {path}"), np.load(path, allow_pickle=False) as arrays:
+            points, digits = arrays["latents"], arrays["labels"]
+        drawn = axes.scatter(*points.T, c=digits, cmap="tab10", vmin=-0.5, vmax=9.5, s=2)
+        error = 100 * first[name]["test_error"]
+        axes.set(title=f"{name}: {error:.1f} % error", xlabel="z₁", ylabel="z₂")
+    figure.colorbar(drawn, ticks=range(10), label="digit")
+    figure.tight_layout()
+    with atomic_write(arguments.into / "figure5.png") as file:
+        figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
+    print(arguments.into / "figure5.png")
+
+
+@on_rank_0
+def explore(arguments) -> None:
+    """Writes ``explore.html`` into a run's folder; raises UserError if it has not two latent dimensions."""
+    from pixelvae.experiments.pages.latent_plane import write_plane
+
+    if not arguments.run.is_dir():
+        raise UserError(f"{arguments.run} is not a run's folder")
+    model = load_plane(arguments.run)
+    images, labels = labelled_images("test", arguments.data)
+    if images.shape[1:] != model.image_shape or labels.max(initial=0) > 9:
+        raise UserError(
+            f"{arguments.data} does not hold digits of {model.image_shape}", setting="data"
+        )
+    about = f"{len(images):,} test images of {arguments.data}"
+    print(
+        write_plane(
+            arguments.run / "explore.html", model, latent_means(model, images), labels, about
+        )
+    )
+
+
+FIGURE = PaperFigure("figure5", record, plot)
+
+
+if __name__ == "__main__":
+    options = parse(sys.argv[1:])
+    sys.exit(main(options.function, options))

@@ -1,0 +1,122 @@
+#!/usr/bin/env python
+"""Figure 4: PixelVAE against PixelCNN with few autoregressive layers, all trained equally long.
+
+python studies/mnist_layers.py train --layers 0 1 2 3 4 --seeds 0 1 --out runs/layers
+python studies/mnist_layers.py record runs/layers
+python studies/mnist_layers.py plot
+
+The 7×7 input layer is autoregressive too: L = 0 has one such layer. None at all is the convolutional VAE, which has
+the same decoder and independent pixels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from pathlib import Path
+
+from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
+from pixelvae.machine.console.command import ArgumentParser, main, non_negative_int
+from pixelvae.machine.parallel.world import on_rank_0
+from studies.comparisons.finished import finished_folders, finished_run
+from studies.comparisons.mnist_trainings import training
+from studies.comparisons.paper_figure import PaperFigure
+from studies.publishing.records import groups, over_seeds
+
+MODELS = ("gated-pixelvae", "gated-pixelcnn")
+
+
+def parse(argv: list[str]):
+    """The command line."""
+    parser = ArgumentParser(prog="mnist_layers.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    p = FIGURE.add_commands(commands, "runs/layers", "model, L and seed", train)
+    p.add_argument(
+        "--layers", type=non_negative_int, nargs="+", default=[0, 1, 2, 4, 6, 8, 10, 12, 14]
+    )
+    return parser.parse_args(argv)
+
+
+def train(arguments) -> int:
+    """Trains the convolutional VAE and both models for each L, with each seed, then records and plots."""
+    wanted = [("conv-vae", None)] + [(m, layers) for layers in arguments.layers for m in MODELS]
+    commands = []
+    for seed, (model, layers) in itertools.product(arguments.seeds, wanted):
+        name, depth = (
+            (model, []) if layers is None else (f"{model}-L{layers}", ["--layers", layers])
+        )
+        commands.append(training(arguments, model, f"{name}-seed{seed}", "--seed", seed, *depth))
+    return FIGURE.train(commands, arguments)
+
+
+@on_rank_0
+def record(arguments) -> None:
+    """Writes ``figure4.json`` from all finished runs in a folder, and draws it.
+
+    Raises UserError where there are none.
+    """
+    from pixelvae.machine.files.atomic import write_json
+
+    runs = [
+        finished_run(folder, EXPERIMENT, ("model", "layers"))
+        for folder in finished_folders(Path(arguments.out))
+    ]
+    for run in runs:
+        run["autoregressive_layers"] = 0 if run["model"] == "conv-vae" else run["layers"] + 1
+    runs.sort(
+        key=lambda run: (
+            run["model"] == "gated-pixelcnn", run["autoregressive_layers"], run["seed"]
+        )
+    )  # fmt: skip
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.into / "figure4.json", runs)
+    plot(arguments)
+
+
+@on_rank_0
+def plot(arguments) -> None:
+    """Draws figures 4a and 4b from ``figure4.json``; raises UserError where there is none."""
+    from matplotlib.figure import Figure
+
+    from pixelvae.machine.files.atomic import atomic_write, user_errors
+
+    path = arguments.into / "figure4.json"
+    with user_errors(f"cannot read {path}"):
+        runs = json.loads(path.read_text())
+    vae = [run for run in runs if run["model"] != "gated-pixelcnn"]
+    cnn = [run for run in runs if run["model"] == "gated-pixelcnn"]
+
+    def line(axes, chosen, value, label):
+        """Through the mean of the seeds; each of them is a dot with the standard error over images."""
+        if chosen:
+            layers = [run["autoregressive_layers"] for run in chosen]
+            tests = [run["test"][value] for run in chosen]
+            means, errors = [test["mean"] for test in tests], [test["se"] for test in tests]
+            dots = axes.errorbar(layers, means, errors, fmt=".", capsize=3)
+            seeds = dict(groups(chosen, "autoregressive_layers"))
+            means = [over_seeds(same, value)["mean"] for same in seeds.values()]
+            axes.plot([n for (n,) in seeds], means, color=dots[0].get_color(), label=label)
+
+    figure = Figure(figsize=(10, 4))
+    left, right = figure.subplots(1, 2)
+    line(left, vae, "bound", "PixelVAE (upper bound)")
+    line(left, cnn, "bound", "PixelCNN")
+    line(right, [run for run in vae if "kl" in run["test"]], "kl", "KL")
+    line(right, vae, "reconstruction", "reconstruction")
+    for axes, title in ((left, "4a: −log p(x), test set"), (right, "4b: PixelVAE's bound, split")):
+        axes.set(xlabel="autoregressive layers", ylabel="nats an image", title=title)
+        axes.legend()
+    figure.tight_layout()
+    with atomic_write(arguments.into / "figure4.png") as file:
+        figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
+    print(arguments.into / "figure4.png")
+
+
+FIGURE = PaperFigure("figure4", record, plot)
+
+
+if __name__ == "__main__":
+    options = parse(sys.argv[1:])
+    sys.exit(main(options.function, options))

@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""A race of settings: a model of table 1 in several sizes, each trained for the same processor time.
+
+python studies/mnist_race.py --model gated-pixelvae-noup --minutes 20 --try="--layers 4" --out runs/race
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
+from pixelvae.machine.console.command import ArgumentParser, main
+from pixelvae.models.mnist.table1 import VARIANTS
+from studies.comparisons import races
+from studies.publishing.records import RACES
+
+
+def parse(argv: list[str]):
+    """The command line."""
+    parser = ArgumentParser(prog="mnist_race.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, choices=list(VARIANTS))
+    races.add_tries(parser)
+    races.add_options(parser, EXPERIMENT, "few-cores", "binarized_mnist")
+    return parser.parse_args(argv)
+
+
+def race(arguments) -> int:
+    """Trains the model as the preset has it and with each of some options, then writes record and pages."""
+    of_model = ["--model", arguments.model]
+    record = RACES / f"{arguments.model}.json"
+    first = ["mnist_race.py", *of_model]
+    return races.race(arguments, EXPERIMENT, record, first, words=of_model)
+
+
+if __name__ == "__main__":
+    sys.exit(main(race, parse(sys.argv[1:])))

@@ -1,0 +1,118 @@
+#!/usr/bin/env python
+"""Section 4.2 on photographs: ships a trained model with its record, and compares it with the ablations at equal cost.
+
+python studies/natural_images.py ship runs/photos
+python studies/natural_images.py ablations --out runs/ablations --minutes 15
+python studies/natural_images.py race --out runs/race --minutes 4 --try="--learning-rate 1e-3"
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pixelvae.experiments import figures
+from pixelvae.experiments.invocations import command
+from pixelvae.experiments.pictures import EXPERIMENT
+from pixelvae.lib.data import SPLITS
+from pixelvae.machine.console.command import ArgumentParser, main
+from studies.comparisons import races
+from studies.publishing.all_pages import write_pages
+from studies.publishing.photographs_page import ABLATIONS, RACE
+from studies.publishing.shipping import Shipped, add_into_option, bound_commands, ship_run
+
+DATA = "photos64/photos64.zip"
+
+
+def parse(argv: list[str]):
+    """The command line."""
+    parser = ArgumentParser(prog="natural_images.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    p = commands.add_parser("ship", help="best weights into pretrained/, record, pictures, page")
+    p.add_argument("run", type=Path, metavar="RUN")
+    add_into_option(p)
+    p.set_defaults(function=ship)
+
+    p = commands.add_parser(
+        "ablations", help="train the models of section 4.2 and record what they reach"
+    )
+    races.add_options(p, EXPERIMENT, "32px_few_cores", DATA)
+    p.set_defaults(function=ablations)
+
+    p = commands.add_parser(
+        "race", help="train a preset with other settings, and record which is ahead"
+    )
+    races.add_options(p, EXPERIMENT, "32px_few_cores", DATA)
+    races.add_tries(p)
+    p.set_defaults(function=race)
+    return parser.parse_args(argv)
+
+
+def ship(arguments) -> None:
+    """Copies a run's best weights to ``pretrained/photos-SIZEpx.npz``, and writes record, pictures and pages.
+
+    Raises UserError where the folder is not a run of a model for larger images.
+    """
+    ship_run(arguments.run, arguments.into, PHOTOGRAPHS)
+    write_pages(arguments.into)
+
+
+def _name(weights) -> str:
+    return f"photos-{weights.model.image_shape[1]}px"
+
+
+def _more(weights, dataset, numbers) -> dict[str, Any]:
+    """The commands that print the bounds, and how many photographs each split has."""
+    bound = command(EXPERIMENT, "evaluate", _name(weights))
+    return {
+        "commands": bound_commands(bound, dataset),
+        "photographs": {split: dataset.size(split) for split in SPLITS},
+    }
+
+
+def _draw(weights, dataset, folder: Path, prefix: str) -> None:
+    """The pictures of a finished run, and reconstructions from z₁ beside those from z₂."""
+    figures.draw_all(weights, dataset, folder, prefix)
+    drawer = figures.of(weights)
+    originals = figures.evenly_spaced(dataset, "test", min(6, dataset.size("test")))
+    again = drawer.reconstructions(originals, seed=0, level="bottom")
+    again.save(folder / f"{prefix}reconstructions-z1.png", weights)
+
+
+PHOTOGRAPHS = Shipped(
+    EXPERIMENT,
+    folder="photographs",
+    name=_name,
+    size=("stages", "top_stages", "latents", "pixel_width", "latent_width"),
+    more=_more,
+    subset=64,
+    draw=_draw,
+)
+
+
+#: The options that make each model out of a preset of two levels; the others are compared with the first.
+MODELS: Mapping[str, Sequence[str]] = {
+    "two-level-pixelvae": (),
+    "two-level-vae": ("--pixel-decoder", "gaussian", "--top-decoder", "gaussian"),
+    "one-level-pixelvae": ("--one-level",),
+    "gaussian-top-decoder": ("--top-decoder", "gaussian"),
+}
+
+
+def ablations(arguments) -> int:
+    """Trains the models of section 4.2, each resumed where it stopped, then writes record and pages."""
+    first = ["natural_images.py", "ablations"]
+    return races.compare(arguments, EXPERIMENT, MODELS, ABLATIONS, first)
+
+
+def race(arguments) -> int:
+    """Trains a preset as it is and with each of some options, then writes record and pages."""
+    return races.race(arguments, EXPERIMENT, RACE, ["natural_images.py", "race"])
+
+
+if __name__ == "__main__":
+    options = parse(sys.argv[1:])
+    sys.exit(main(options.function, options))

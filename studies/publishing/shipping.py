@@ -1,0 +1,255 @@
+"""From a training's folder to trained weights in ``pretrained/``, a record and pictures in ``results/``."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pixelvae.experiments import figures
+from pixelvae.experiments.experiment import Experiment, check_fits, trained_on
+from pixelvae.experiments.invocations import training_command
+from pixelvae.experiments.report import describe, is_known, report
+from pixelvae.machine.console.command import ArgumentParser
+from pixelvae.machine.console.progress import say
+from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import on_rank_0, world
+from pixelvae.models.mnist.table1 import Row
+from studies.publishing.records import ROOT, read_json
+
+if TYPE_CHECKING:
+    from pixelvae.lib.data import Dataset
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What is shipped of an experiment's models, and where.
+
+    Parameters
+    ----------
+    folder
+        Of ``results/``, for records and pictures.
+    name
+        What weights are called.
+    size
+        The model's settings that a record tells.
+    more
+        What a record holds beside the bounds, made of weights, their data set and those bounds.
+    subset
+        Test images, evenly spaced, on which the tests look a number up that is quickly computed.
+    draw
+        Draws the pictures (:func:`pixelvae.experiments.figures.draw_all`).
+    """
+
+    experiment: Experiment
+    folder: str
+    name: Callable[[Any], str]
+    size: Sequence[str]
+    more: Callable[[Any, Any, Mapping[str, Any]], dict[str, Any]]
+    subset: int = 1_000
+    draw: Callable[..., None] = figures.draw_all
+
+    def record(self, weights, dataset) -> dict[str, Any]:
+        """The numbers of a record: bounds on all validation and test images, and on parts of the others.
+
+        All in the model's unit. Of the training images there are as many as for validation, evenly spaced: their bound
+        tells how much better the model fits what it was trained on.
+        """
+        from pixelvae.lib.evaluation import Bound
+
+        bound = Bound(weights.model, seed=0, batch_size=self.experiment.family.evaluation_batch)
+        numbers: dict[str, Any] = {}
+        for split, images in (("train", training_images(dataset)), ("valid", None), ("test", None)):
+            values = bound(dataset, split, images)
+            numbers[split] = report(weights, split, values, remarks=dataset.remarks)
+            say(describe(numbers[split]))
+        few = min(self.subset, dataset.size("test"))
+        numbers["subset"] = report(weights, "test", bound(dataset, "test", few))
+        return {**numbers, **self.more(weights, dataset, numbers)}
+
+
+def training_images(dataset: Dataset) -> int:
+    """How many training images are measured: no more than there are for validation."""
+    return min(dataset.size("train"), dataset.size("valid"))
+
+
+def bound_commands(command: str, dataset: Dataset) -> dict[str, str]:
+    """The commands that print a record's bounds, made of the one for the test set."""
+    return {
+        "bound": command,
+        "valid": f"{command} --split valid",
+        "train": f"{command} --split train --images {training_images(dataset)}",
+    }
+
+
+def add_into_option(parser: ArgumentParser) -> None:
+    """Add the folder that is shipped into."""
+    parser.add_argument("--into", default=ROOT, type=Path, metavar="FOLDER",
+                        help="where pretrained/ and results/ are (default: this repository)")  # fmt: skip
+
+
+def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
+    """One run: weights, pictures and record, which is returned; the record is the last to be written.
+
+    Ranks share the evaluation.
+    """
+    from pixelvae.lib.runs.metrics import read_metrics
+    from pixelvae.models.weights import load, read
+
+    if not (run / "best.npz").exists():
+        raise UserError(f"{run} holds no best.npz: name the folder of a training")
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:  # a training may go on meanwhile
+        copy = shutil.copy(run / "best.npz", folder)
+        rows = world().on_first(read_metrics, run / "metrics.csv")
+        rows = [row for row in rows if row["split"] == "valid"]
+        weights = load(copy, shipped.experiment.family)
+        arrays, header = read(copy)
+    name = shipped.name(weights)
+    say(f"{run}: {name}, weights of iteration {header['iteration']:,}")
+    dataset = _data_of(weights)
+    described = describe_run(shipped, name, header, rows)
+    begun = header["config"]["settings"].get("from")
+    if begun is not None:
+        earlier = world().on_first(read_json, into / "results" / shipped.folder / f"{name}.json")
+        described["training"] = joined(begun, earlier, described["training"])
+    record = {
+        "model": name,
+        **described,
+        "parameters": int(weights.model.parameters.count()),
+        **shipped.record(weights, dataset),
+    }
+    pictures = into / "results" / shipped.folder
+    pictures.mkdir(parents=True, exist_ok=True)
+    shipped.draw(weights, dataset, pictures, f"{name}-")
+    record["evaluation_seconds"] = round(time.monotonic() - start)
+    return _write(into, shipped, name, record, arrays, header)
+
+
+def measure_again(name: str, into: Path, shipped: Shipped) -> dict[str, Any]:
+    """The record of shipped weights with its numbers measured anew, after the evaluation has changed.
+
+    Weights and pictures stay. Raises UserError if there is no record, or it is of other weights.
+    """
+    from pixelvae.machine.files.atomic import write_json
+    from pixelvae.models.weights import load
+
+    start = time.monotonic()
+    path = into / "results" / shipped.folder / f"{name}.json"
+    record = world().on_first(read_json, path)
+    if record is None:
+        raise UserError(f"there is no {path}: ship the weights first")
+    file = into / record["weights"]["file"]
+    weights = load(str(file), shipped.experiment.family)
+    if hashlib.sha256(file.read_bytes()).hexdigest() != record["weights"]["sha256"]:
+        raise UserError(f"{file} holds other weights than those of {path}: ship them")
+    record.update(shipped.record(weights, _data_of(weights)))
+    record["evaluation_seconds"] = round(time.monotonic() - start)
+    world().on_first(write_json, path, record)
+    return record
+
+
+def _data_of(weights):
+    """What weights were trained on."""
+    from pixelvae.datasets import open_dataset
+
+    dataset = open_dataset(trained_on(weights), image_size=weights.model.image_shape[1])
+    check_fits(dataset, weights)
+    return dataset
+
+
+@on_rank_0
+def _write(
+    into: Path, shipped: Shipped, name: str, record: dict[str, Any], arrays, header
+) -> dict[str, Any]:
+    from pixelvae.machine.files.arrays import save_arrays
+    from pixelvae.machine.files.atomic import write_json
+
+    file = into / "pretrained" / f"{name}.npz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_arrays(file, {n: a.astype("float32") for n, a in arrays.items()}, header)
+    record["weights"] = {
+        "file": f"pretrained/{name}.npz",
+        "bytes": file.stat().st_size,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+    write_json(into / "results" / shipped.folder / f"{name}.json", record)
+    return record
+
+
+def describe_run(
+    shipped: Shipped, name: str, header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What was trained, and how: from the header of the weights and the validation rows of ``metrics.csv``.
+
+    Raises UserError where there are no rows.
+    """
+    if not rows:
+        raise UserError("the run has no evaluation in its metrics.csv yet")
+    settings, environment = header["config"]["settings"], header["config"]["environment"]
+    preset, experiment = environment["preset"], shipped.experiment
+    few = [*rows[:: math.ceil(len(rows) / 10)], rows[-1]]
+    return {
+        "preset": preset,
+        "size": {key: settings["model"][key] for key in shipped.size},
+        "data": settings["data"],
+        "training": {
+            "command": training_command(experiment, settings, preset, f"runs/{name}"),
+            "seed": settings["seed"],
+            "batch_size": experiment.family.recipe(settings).batch_size,
+            "iterations_asked": settings["iterations"],
+            "iterations": rows[-1]["iteration"],
+            "best_iteration": header["iteration"],
+            "seconds": round(rows[-1]["seconds"]),
+            "backend": environment["backend"],
+            "cpu_count": environment["cpu_count"],
+            "git_commit": environment["git_commit"],
+            "valid_bounds": {str(row["iteration"]): round(row["bound"], 4) for row in few},
+        },
+    }  # fmt: skip
+
+
+def joined(
+    begun: Mapping[str, Any], earlier: Mapping[str, Any] | None, training: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is recorded of a training that began with weights shipped before: the whole curve and time.
+
+    ``begun`` is the run's setting ``from``, ``earlier`` the model's last record, of those weights or of others from the
+    same run, and ``before`` in the result what was recorded of the training before. Raises UserError if the record is
+    of neither.
+    """
+    before = (earlier or {}).get("training", {})
+    if before.get("best_iteration") != begun["iteration"]:
+        before = before.get("before", {})
+    if before.get("best_iteration") != begun["iteration"]:
+        raise UserError(
+            f"the run began with {begun['weights']} at iteration {begun['iteration']:,}, "
+            "and there is no record of their training to join its own to"
+        )
+    until = {t: v for t, v in before["valid_bounds"].items() if int(t) <= begun["iteration"]}
+    return {
+        **training,
+        "seconds": before["seconds"] + training["seconds"],
+        "valid_bounds": {**until, **training["valid_bounds"]},
+        "before": dict(before),
+    }
+
+
+def paper_gap(paper: Row, bound: Mapping[str, float]) -> dict[str, float]:
+    """The paper's figure, our distance from it, and what the tests hold it to, all in nats.
+
+    ``band`` is the distance plus two standard errors, rounded up to a tenth: the bound of these weights on all test
+    images is never further above the paper's figure.
+    """
+    gap, se = bound["mean"] - paper.bound, bound["se"] if is_known(bound["se"]) else 0.0
+    return {
+        "bound": paper.bound,
+        "gap": round(gap, 2),
+        "band": math.ceil(10 * (gap + 2 * se)) / 10,
+    }

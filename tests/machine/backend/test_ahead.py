@@ -1,0 +1,51 @@
+"""g++ is started once for each module of a function, and once for the headers that many of them share."""
+
+from __future__ import annotations
+
+import pytest
+from fresh_process import output
+
+PROGRAM = """
+import pixelvae.lib, numpy as np, theano, theano.tensor as T
+theano.config.optimizer = "fast_compile"
+x = T.fmatrix()
+one = np.ones((1, 1), "float32")
+for names in NAMES:
+    function = theano.function([x], [getattr(T, name)(x) for name in names])
+    assert np.allclose(function(one), [getattr(np, name)(one) for name in names])
+"""
+COUNTING = """#!/bin/sh
+echo "$*" >> {log}
+exec g++ "$@"
+"""
+
+
+SIX = ["exp", "sin", "cos", "tan", "sqrt", "cosh"]
+
+
+def calls(folder, names: list[list[str]]) -> tuple[list[str], list[str]]:
+    """Of a first start: the calls of g++ that compile headers, and those that compile a module of these functions."""
+    compiler, log = folder / "g++", folder / "log"
+    compiler.write_text(COUNTING.format(log=log))
+    compiler.chmod(0o755)
+    # A module that could not use the compiled headers would fail, and be compiled again by Theano.
+    flags = f"cxx={compiler},base_compiledir={folder}/cache,gcc.cxxflags='-O0 -Werror=invalid-pch'"
+    output(PROGRAM.replace("NAMES", repr(names)), THEANO_FLAGS=flags, TMPDIR=str(folder))
+    assert not list(
+        folder.glob("pixelvae_*")
+    )  # what was compiled for the process alone is gone with it
+    lines = log.read_text().splitlines()
+    modules = [line for line in lines if "/mod.cpp" in line and "pixelvae_" in line]
+    return [line for line in lines if "c++-header" in line], modules
+
+
+@pytest.mark.parametrize("functions", [[SIX], [[name] for name in SIX]], ids=["one", "six"])
+def test_headers_are_compiled_once_for_many_modules(functions, tmp_path):
+    headers, modules = calls(tmp_path, functions)
+    assert len(headers) == 1 and len(modules) == 6
+    assert sum("-include" in line for line in modules) == 3
+
+
+def test_few_modules_are_compiled_without(tmp_path):
+    headers, modules = calls(tmp_path, [SIX[:2]])
+    assert not headers and len(modules) == 2 and not any("-include" in line for line in modules)
