@@ -1,5 +1,4 @@
-"""Layers of the models for larger images (section E.2): residual blocks, plain and masked, and what
-they are made of.
+"""Residual blocks of the models for larger images, plain and masked, and their parts (section E.2).
 
 Layers declare their parameters when made. Those that hold a batch norm are called with ``norm``, a
 function of the :class:`BatchNorm` layer and its maps, which says whose statistics count:

@@ -126,8 +126,10 @@ def march(cxxflags: str) -> Optional[str]:
 def compiledir_format(processor: Optional[str] = None) -> str:
     """The folder's name below that: one for each version of this software, Python, NumPy and processor.
 
-    What is kept there names our modules, which may lie elsewhere in another version. Homes are shared between machines, and code that was compiled for one may crash another. ``processor`` is
-    that of ``-march`` where the user chose one; the code then runs on all that have its instructions.
+    What is kept there names our modules, which may lie elsewhere in another version. Homes are
+    shared between machines, and code that was compiled for one may crash another. ``processor`` is
+    that of ``-march`` where the user chose one; the code then runs on all that have its
+    instructions.
     """
     name = f"compiledir_pixelvae-{VERSION}_%(python_version)s_%(numpy_version)s_"
     if processor:

@@ -1,55 +1,42 @@
-"""The map in docs/architecture.md: every package and module stands in it once, and imports run downwards."""
+"""The rooms in docs/architecture.md: imports run downwards, none in a circle, every module has a first line."""
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from studies.map import PACKAGES, first_line
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
-LINE = re.compile(r"^(?P<indent> *)(?P<name>[\w.-]+/?)  +\S")
+ROOMS = [
+    re.findall(r"`([^`]+)`", line.split("|")[1])
+    for line in PAGE.read_text(encoding="utf-8").splitlines()
+    if line.startswith("| `")
+]
+MODULES = sorted(
+    str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+)
 
 
-def read_map() -> list[str]:
-    """The paths of the map, such as ``lib/ops/conv.py`` or ``lib/ops/``, from the top down."""
-    block = PAGE.read_text(encoding="utf-8").split("```")[1]
-    paths: list[str] = []
-    folders: list[tuple[int, str]] = []
-    for line in block.splitlines():
-        match = LINE.match(line)
-        if not match:
-            continue
-        indent = len(match["indent"])
-        folders = [(i, name) for i, name in folders if i < indent]
-        path = "".join(name for _, name in folders) + match["name"]
-        if path.endswith("/"):
-            folders.append((indent, match["name"]))
-        paths.append(path)
-    return paths
-
-
-MAP = read_map()
-PACKAGES = sorted({path.split("/")[0] for path in MAP if path.endswith("/")})
-
-
-def modules() -> list[str]:
-    files = [p for package in PACKAGES for p in (ROOT / package).rglob("*.py")]
-    return sorted(str(p.relative_to(ROOT)) for p in files)
-
-
-def place(path: str) -> int:
-    """Where a module stands in the map; ``__init__`` and ``__main__`` stand where their package does."""
-    name = path.rpartition("/")[2]
-    return MAP.index(path if name not in ("__init__.py", "__main__.py") else path[: -len(name)])
+def room(module: str) -> int:
+    """The row of a module: that of its file, else that of its folder; 0 is the top."""
+    for place in (module, module.rpartition("/")[0] + "/"):
+        for row, places in enumerate(ROOMS):
+            if place in places:
+                return row
+    raise AssertionError(f"{module} is in no room of docs/architecture.md")
 
 
 def imports(path: str) -> Iterator[str]:
     """The project's modules that a module imports, wherever in it the import stands."""
-    known = set(modules())
+    known = set(MODULES)
 
     def file_of(name: str) -> str | None:
         base = name.replace(".", "/")
@@ -73,33 +60,30 @@ def imports(path: str) -> Iterator[str]:
                 yield file
 
 
-def test_every_package_and_module_stands_in_the_map_once():
-    assert len(MAP) == len(set(MAP))
-    packages = {
-        str(p.parent.relative_to(ROOT)) + "/"
-        for package in PACKAGES
-        for p in (ROOT / package).rglob("*.py")
-    }
-    listed = {p for p in modules() if p.rpartition("/")[2] not in ("__init__.py", "__main__.py")}
-    assert {p for p in MAP if p.endswith("/")} == packages
-    assert {p for p in MAP if p.endswith(".py")} == listed
+def test_every_room_is_there_and_is_listed_once():
+    places = [place for row in ROOMS for place in row]
+    assert len(places) == len(set(places))
+    missing = [place for place in places if not (ROOT / place).exists()]
+    assert not missing
+    assert all(ROOMS[room(module)] for module in MODULES)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_run_downwards(package):
-    """Rooms are listed from the top down; a module imports from its own room and from those below it."""
-    upwards = []
-    for path in (p for p in modules() if p.startswith(f"{package}/")):
-        room = path.rpartition("/")[0]
-        for other in imports(path):
-            if other.rpartition("/")[0] != room and place(other) < place(path):
-                upwards.append(f"{path} imports {other}")
+    """Lazy imports counted."""
+    upwards = [
+        f"{module} imports {other}"
+        for module in MODULES
+        if module.startswith(f"{package}/")
+        for other in imports(module)
+        if room(other) < room(module)
+    ]
     assert not upwards
 
 
 def test_nothing_imports_in_a_circle():
     """Lazy imports counted."""
-    edges = {path: set(imports(path)) for path in modules()}
+    edges = {path: set(imports(path)) for path in MODULES}
     done: set[str] = set()
 
     def visit(path: str, trail: list[str]) -> None:
@@ -112,3 +96,37 @@ def test_nothing_imports_in_a_circle():
 
     for path in edges:
         visit(path, [])
+
+
+def test_every_module_begins_with_a_line_about_it():
+    """One sentence, on a line of its own."""
+    lines = {module: first_line(ROOT / module) for module in MODULES}
+    assert not {
+        module: line for module, line in lines.items() if not line.rstrip("`").endswith(".")
+    }
+
+
+def test_the_map_has_every_module_once():
+    run = subprocess.run(
+        [sys.executable, "-m", "studies.map"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    listed: list[str] = []
+    folders: list[str] = []
+    for line in run.stdout.splitlines():
+        name, _, about = line.strip().partition(" ")
+        assert about.strip(), line
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders = folders[:depth]
+        listed.append("".join(folders) + name)
+        if name.endswith("/"):
+            listed[-1] += "__init__.py"
+            folders.append(name)
+    assert sorted(listed) == MODULES
+
+
+def test_the_map_refuses_what_is_not_a_package():
+    run = subprocess.run(
+        [sys.executable, "-m", "studies.map", "docs"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: docs is not a package")
