@@ -1,10 +1,11 @@
-"""Convolutions: weight-normalised, masked, transposed and plain.
+"""Convolutions: weight-normalised, masked, plain and transposed.
 
-Weights are weight-normalised (section E; Salimans & Kingma 2016): parameters ``v`` and ``g``, with g = ‖v‖ at
-first, and bias ``b``. Kernels are kept flat, (O, C, kh·kw) in raster order. Maps are (N, C, H, W).
+Kernels are kept flat, (O, C, kh·kw) in raster order. Maps are (N, C, H, W).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,30 @@ from pixelvae.lib.ops.weight_norm import WeightNorm
 
 
 class Conv:
-    """Weight-normalised convolution with half padding.
+    """Convolution with half padding, weight-normalised (section E; Salimans & Kingma 2016) and possibly masked.
 
-    ``kernel`` is (kh, kw). ``taps`` keeps the first taps of the kernel in raster order and makes it a masked
-    convolution (see :mod:`pixelvae.lib.ops.conv`); ``reach`` is the kernel in which a smaller one is placed at the
-    start: a 1x1 kernel with reach (3, 1) reads the row above. ``relu``: rectified linear units behind it.
+    Parameters
+    ----------
+    kernel
+        Its size, (kh, kw) if it is not square; odd numbers.
+    mask
+        What each position sees (table E.1): "A" the positions before its own in raster order, "B" its own as well,
+        "rows" the rows up to its own (the vertical stack), None all of the kernel.
+    groups
+        Colours, to which channels belong by index modulo groups. At a position itself, mask A lets group i feed
+        group j only where i < j, mask B where i <= j (van den Oord et al. 2016a).
+    blocks
+        So many convolutions of ``outputs`` channels share the input; their outputs lie side by side, each with groups
+        of its own.
+    reach
+        The kernel (kh, kw) in which a smaller one is placed at the start: a 1x1 kernel with reach (3, 1) reads the
+        row above.
+    he
+        Whether a ReLU, ELU or gate follows, for the initial values; ``relu`` puts rectified linear units behind it.
+    weight_norm
+        Parameters ``v`` and ``g``, with g = ‖v‖ at first; otherwise ``w``.
+    bias
+        Whether there is a parameter ``b``.
     """
 
     def __init__(
@@ -28,26 +48,41 @@ class Conv:
         name: str,
         inputs: int,
         outputs: int,
-        kernel: tuple[int, int],
+        kernel: int | tuple[int, int],
+        mask: str | None = None,
+        groups: int = 1,
+        blocks: int = 1,
         stride: int = 1,
-        taps: int | None = None,
         reach: tuple[int, int] | None = None,
         he: bool = True,
         relu: bool = False,
+        weight_norm: bool = True,
+        bias: bool = True,
     ):
-        full = kernel[0] * kernel[1]
-        taps = taps or full
-        shape, masked = (outputs, inputs, full), taps < full
-        self.v, self.g = p.new_normed(
-            name, shape, lambda rng: initial.convolution(rng, shape, he, masked, stride)
-        )
-        self.b = p.new(f"{name}.b", (outputs,), 0)
-        self._normed = WeightNorm(taps)
-        self._correlate = Correlate(*(reach or kernel), taps=taps, stride=stride, relu=relu)
+        kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+        shape, taps = (blocks * outputs, inputs, kh * kw), _taps(mask, kh, kw, groups)
+
+        def draw(rng: np.random.RandomState) -> np.ndarray:
+            return initial.convolution(rng, shape, he, mask is not None, stride, blocks)
+
+        if weight_norm:
+            self.v, self.g = p.new_normed(name, shape, draw)
+        else:
+            self.w = p.new(f"{name}.w", shape, draw)
+        self.b: Any = p.new(f"{name}.b", shape[:1], 0) if bias else None
+        self._norm = WeightNorm(taps) if weight_norm else None
+        self._colours = None
+        if mask and groups > 1:
+            self._colours = np.ones((*shape[:2], taps), "float32")
+            to = np.tile(np.arange(outputs) % groups, blocks)[:, None]
+            by = np.arange(inputs) % groups
+            self._colours[:, :, -1] = by < to if mask == "A" else by <= to
+        self._correlate = Correlate(*(reach or (kh, kw)), taps, stride, relu)
 
     def weights(self):
-        """The normalised weights of the taps in use, (O, C, taps)."""
-        return self._normed(self.v, self.g)
+        """The weights of the taps in use, (O, C, taps); what is masked for its colour is 0."""
+        w = self._norm(self.v, self.g) if self._norm else self.w
+        return w if self._colours is None else w * self._colours
 
     def without_bias(self, x, acc=None):
         """The convolution alone; ``acc`` (N, O, H, W) is added."""
@@ -55,6 +90,13 @@ class Conv:
 
     def __call__(self, x, acc=None):
         return self._correlate(x, self.weights(), self.b, acc)
+
+
+def _taps(mask: str | None, kh: int, kw: int, groups: int) -> int:
+    """How many of a kernel's first taps in raster order a mask keeps (see :mod:`pixelvae.lib.ops.conv`)."""
+    before = kh * kw // 2  # the position itself, which mask A keeps for the colours before its own
+    kept = {None: kh * kw, "A": before + (groups > 1), "B": before + 1, "rows": (kh // 2 + 1) * kw}
+    return kept[mask]
 
 
 class TransposedConv:
@@ -80,80 +122,3 @@ class TransposedConv:
 
     def __call__(self, x):
         return self._transposed(x, self.w, 2 * x.shape[2], 2 * x.shape[3], self.b)
-
-
-class PlainConv:
-    """Convolution with half padding and without weight norm; a bias only where asked for."""
-
-    def __init__(
-        self,
-        p: Parameters,
-        name: str,
-        inputs: int,
-        outputs: int,
-        kernel: int = 3,
-        stride: int = 1,
-        bias: bool = True,
-    ):
-        shape = (outputs, inputs, kernel * kernel)
-        self.w = p.new(
-            f"{name}.w", shape, lambda rng: initial.convolution(rng, shape, stride=stride)
-        )
-        self.b = p.new(f"{name}.b", (outputs,), 0) if bias else None
-        self._correlate = Correlate(kernel, kernel, kernel * kernel, stride)
-
-    def __call__(self, x):
-        return self._correlate(x, self.w, self.b)
-
-
-class MaskedConv:
-    """Weight-normalised convolution that sees positions up to its own in raster order.
-
-    At its own position, channels are in ``groups`` (colours) by index modulo groups: mask "A" lets
-    group i feed group j only where i < j, mask "B" where i <= j. ``blocks`` many convolutions of
-    ``outputs`` channels share the input and lie side by side, each with groups of its own.
-    """
-
-    def __init__(
-        self,
-        p: Parameters,
-        name: str,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        mask: str,
-        groups: int,
-        blocks: int = 1,
-        he: bool = True,
-    ):
-        full = kernel * kernel
-        taps = full // 2 + (mask == "B" or groups > 1)
-        shape = (outputs, inputs, full)
-
-        def draw(rng: np.random.RandomState) -> np.ndarray:
-            each = [initial.convolution(rng, shape, he, masked=True) for _ in range(blocks)]
-            return np.concatenate(each)
-
-        self.v, self.g = p.new_normed(name, (blocks * outputs, inputs, full), draw)
-        self.b = p.new(f"{name}.b", (blocks * outputs,), 0)
-        self._mask = None
-        if groups > 1:
-            self._mask = np.ones((blocks * outputs, inputs, taps), "float32")
-            to = np.tile(np.arange(outputs) % groups, blocks)[:, None]
-            by = np.arange(inputs) % groups
-            self._mask[:, :, -1] = by < to if mask == "A" else by <= to
-        self._normed = WeightNorm(taps)
-        self._correlate = Correlate(kernel, kernel, taps)
-
-    def weights(self):
-        """The normalised weights of the taps in use, (O, C, taps); what is masked for its colour is
-        0.
-        """
-        w = self._normed(self.v, self.g)
-        return w if self._mask is None else w * self._mask
-
-    def without_bias(self, x):
-        return self._correlate(x, self.weights())
-
-    def __call__(self, x, acc=None):
-        return self._correlate(x, self.weights(), self.b, acc)

@@ -12,26 +12,23 @@ from pixelvae.lib.ops.gate import gate
 class GatedLayer:
     """One layer of the gated two-stack PixelCNN (van den Oord et al. 2016b; table E.1).
 
-    The vertical stack sees the rows up to its own; the horizontal stack sees the pixels to the left (and its own,
-    except in the first layer) and, through the 1x1 convolution, the vertical stack of the row above::
+    The vertical stack sees the rows up to its own; the horizontal stack sees the pixels to the left (and with ``mask``
+    "B" its own) and, through the 1x1 convolution, the vertical stack of the row above::
 
-        vertical 3x3   horizontal, first   horizontal, later
-          x x x          . . .               . . .
-          x x x          x . .               x x .
+        vertical 3x3   horizontal, mask A   horizontal, mask B
+          x x x          . . .                . . .
+          x x x          x . .                x x .
           . . .
+
+    The first layer, whose input is the image, has mask A, and no residual connection.
     """
 
-    def __init__(self, p: Parameters, name: str, inputs: int, width: int, kernel: int, first: bool):
-        k, centre = kernel, kernel // 2
-        self.first = first
-        self.vertical = Conv(
-            p, f"{name}.vertical", inputs, 2 * width, (k, k), taps=(centre + 1) * k
-        )
-        self.above = Conv(p, f"{name}.above", 2 * width, 2 * width, (1, 1), reach=(3, 1), taps=1)
-        self.horizontal = Conv(
-            p, f"{name}.horizontal", inputs, 2 * width, (1, k), taps=centre + (not first)
-        )
-        self.out = Conv(p, f"{name}.out", width, width, (1, 1))
+    def __init__(self, p: Parameters, name: str, inputs: int, width: int, kernel: int, mask: str):
+        self.residual = mask == "B"
+        self.vertical = Conv(p, f"{name}.vertical", inputs, 2 * width, kernel, mask="rows")
+        self.above = Conv(p, f"{name}.above", 2 * width, 2 * width, 1, reach=(3, 1))
+        self.horizontal = Conv(p, f"{name}.horizontal", inputs, 2 * width, (1, kernel), mask=mask)
+        self.out = Conv(p, f"{name}.out", width, width, 1)
 
     def __call__(self, vertical, horizontal, conditions=(0, 0)):
         """The two stacks, (N, C, H, W) each, one layer on.
@@ -45,5 +42,5 @@ class GatedLayer:
         constant = T.dot(self.above.weights()[:, :, 0], self.vertical.b)
         bias = self.horizontal.b + self.above.b + constant
         y = self.horizontal.without_bias(horizontal, acc=self.above.without_bias(rows))
-        residual = None if self.first else horizontal
+        residual = horizontal if self.residual else None
         return on_vertical, self.out(gate(y, bias + conditions[1]), acc=residual)

@@ -18,13 +18,15 @@ def convolution(
     he: bool = True,
     masked: bool = False,
     stride: float = 1,
+    blocks: int = 1,
 ) -> np.ndarray:
     """Weights (O, C, taps): s = √(4 / (fan_in + fan_out)) before a ReLU, ELU or gate ("He"), √(2 / …) else (Glorot).
 
-    Fans are channels × taps; fan_out is divided by stride², and both are halved for a masked layer.
+    Fans are channels × taps; fan_out is divided by stride², and both are halved for a masked layer. ``blocks`` layers
+    lie side by side, each with a fan_out of its own.
     """
     outputs, inputs, taps = shape
-    fans = inputs * taps + outputs * taps / stride**2
+    fans = inputs * taps + outputs // blocks * taps / stride**2
     return _uniform(rng, np.sqrt((4.0 if he else 2.0) / (fans / 2 if masked else fans)), shape)
 
 

@@ -11,10 +11,10 @@ from pixelvae.lib.ops.weight_norm import WeightNorm
 
 
 class Linear:
-    """Weight-normalised linear layer, (N, inputs) -> (N, outputs).
+    """Weight-normalised linear layer, (N, inputs) -> (N, blocks·outputs).
 
-    With ``blocks`` it stands for that many separate layers of ``outputs // blocks`` outputs side by side: weight
-    normalisation works output by output, so only the initial values know the difference.
+    ``blocks`` layers share the input; their outputs lie side by side. Weight normalisation works output by output, so
+    only the initial values differ from those of one large layer.
     """
 
     def __init__(
@@ -27,11 +27,11 @@ class Linear:
         glorot: bool = False,
     ):
         def draw(rng: np.random.RandomState) -> np.ndarray:
-            each = [initial.linear(rng, outputs // blocks, inputs, glorot) for _ in range(blocks)]
+            each = [initial.linear(rng, outputs, inputs, glorot) for _ in range(blocks)]
             return np.concatenate(each)
 
-        self.v, self.g = p.new_normed(name, (outputs, inputs), draw)
-        self.b = p.new(f"{name}.b", (outputs,), 0)
+        self.v, self.g = p.new_normed(name, (blocks * outputs, inputs), draw)
+        self.b = p.new(f"{name}.b", (blocks * outputs,), 0)
 
     def __call__(self, x):
         w = WeightNorm(1)(self.v.dimshuffle(0, 1, "x"), self.g)

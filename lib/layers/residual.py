@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixelvae.lib.layers.conv import Conv, MaskedConv, PlainConv
+from pixelvae.lib.layers.conv import Conv
 from pixelvae.lib.layers.norm import BatchNorm, Norm
 from pixelvae.lib.layers.parameters import Parameters
 from pixelvae.lib.ops.elu import elu
@@ -39,13 +39,15 @@ class ResidualBlock:
         self._up = resample == "up"
         more, stride = (4 if self._up else 1), (2 if resample == "down" else 1)
         middle = outputs if self._up else inputs
-        self.first = PlainConv(p, f"{name}.conv1", inputs, more * middle)
-        self.second = PlainConv(p, f"{name}.conv2", middle, outputs, stride=stride, bias=False)
+        self.first = Conv(p, f"{name}.conv1", inputs, more * middle, 3, weight_norm=False)
+        self.second = Conv(
+            p, f"{name}.conv2", middle, outputs, 3, stride=stride, weight_norm=False, bias=False
+        )
         self.norm = BatchNorm(p, f"{name}.norm", outputs)
         self.shortcut = None
         if resample or inputs != outputs:
             self.shortcut = Conv(
-                p, f"{name}.shortcut", inputs, more * outputs, (1, 1), stride=stride, he=False
+                p, f"{name}.shortcut", inputs, more * outputs, 1, stride=stride, he=False
             )
 
     def __call__(self, x, norm: Norm):
@@ -85,12 +87,14 @@ class MaskedResidualBlock:
     def __init__(
         self, p: Parameters, name: str, inputs: int, outputs: int, kernel: int, groups: int
     ):
-        self.first = MaskedConv(p, f"{name}.conv1", inputs, outputs, kernel, "B", groups, blocks=2)
-        self.second = MaskedConv(p, f"{name}.conv2", outputs, outputs, kernel, "B", groups)
+        self.first = Conv(
+            p, f"{name}.conv1", inputs, outputs, kernel, mask="B", groups=groups, blocks=2
+        )
+        self.second = Conv(p, f"{name}.conv2", outputs, outputs, kernel, mask="B", groups=groups)
         self.shortcut = None
         if inputs != outputs:
-            self.shortcut = MaskedConv(
-                p, f"{name}.shortcut", inputs, outputs, 1, "B", groups, he=False
+            self.shortcut = Conv(
+                p, f"{name}.shortcut", inputs, outputs, 1, mask="B", groups=groups, he=False
             )
 
     def __call__(self, x):

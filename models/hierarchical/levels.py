@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import theano.tensor as T
 
-from pixelvae.lib.layers.conv import Conv, MaskedConv
+from pixelvae.lib.layers.conv import Conv
 from pixelvae.lib.layers.linear import Linear
 from pixelvae.lib.layers.parameters import Parameters
 from pixelvae.lib.layers.residual import MaskedResidualBlock, Stages
@@ -38,8 +38,8 @@ class MapCode:
     """Between maps (N, D, h, w) and a latent of maps (N, K, h, w)."""
 
     def __init__(self, p: Parameters, encoder: str, decoder: str, width: int, latent: int):
-        self.posterior = Conv(p, f"{encoder}.output", width, 2 * latent, (1, 1), he=False)
-        self.start = Conv(p, f"{decoder}.input", latent, width, (1, 1), he=False)
+        self.posterior = Conv(p, f"{encoder}.output", width, 2 * latent, 1, he=False)
+        self.start = Conv(p, f"{decoder}.input", latent, width, 1, he=False)
 
 
 class VectorCode:
@@ -73,13 +73,17 @@ class PixelCNN:
         self, p: Parameters, name: str, inputs: int, features: int, width: int,
         kernels: Sequence[int], outputs: int, groups: int,
     ):  # fmt: skip
-        self.input = MaskedConv(p, f"{name}.input", inputs, features, 5, "A", groups, he=False)
+        self.input = Conv(
+            p, f"{name}.input", inputs, features, 5, mask="A", groups=groups, he=False
+        )
         self.blocks, before = [], 2 * features
         for i, kernel in enumerate(kernels, start=1):
             block = MaskedResidualBlock(p, f"{name}.block{i}", before, width, kernel, groups)
             self.blocks.append(block)
             before = width
-        self.output = MaskedConv(p, f"{name}.output", before, outputs, 1, "B", groups, he=False)
+        self.output = Conv(
+            p, f"{name}.output", before, outputs, 1, mask="B", groups=groups, he=False
+        )
 
     def __call__(self, below, features):
         # Halved, so that the variances of both about match. The masked maps come first: their
@@ -96,7 +100,7 @@ class Independent:
     """
 
     def __init__(self, p: Parameters, name: str, features: int, outputs: int):
-        self.output = Conv(p, f"{name}.output", features, outputs, (1, 1), he=False)
+        self.output = Conv(p, f"{name}.output", features, outputs, 1, he=False)
 
     def __call__(self, below, features):
         return self.output(features)
@@ -110,9 +114,7 @@ class Level:
     def __init__(self, p: Parameters, number: int, stages, inputs: int, code, output):
         widths = [width for width, _ in stages]
         enc, dec = f"enc{number}", f"dec{number}"
-        self.input = (
-            Conv(p, f"{enc}.input", inputs, widths[0], (1, 1), he=False) if inputs else None
-        )
+        self.input = Conv(p, f"{enc}.input", inputs, widths[0], 1, he=False) if inputs else None
         self.down = Stages(p, enc, stages, "down")
         self.code = code(enc, dec, widths[-1])
         self.up = Stages(p, dec, stages[::-1], "up")

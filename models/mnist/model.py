@@ -39,7 +39,7 @@ class Encoder:
         widths = [(1, 32, 1), (32, 32, 2), (32, 32, 1), (32, 64, 2)]
         widths += [(64, 64, 1), (64, 64, 2), (64, 64, 1), (64, 64, 1)]
         self.convs = [
-            Conv(p, f"encoder.conv{i + 1}", a, b, (3, 3), stride=s, relu=True)
+            Conv(p, f"encoder.conv{i + 1}", a, b, 3, stride=s, relu=True)
             for i, (a, b, s) in enumerate(widths)
         ]
         h, w = Decoder.start(height, width)
@@ -82,7 +82,7 @@ class Decoder:
         self.linear = Linear(p, "decoder.linear", latent_dim, 64 * h * w)
 
         def conv(name, inputs, outputs):
-            return Conv(p, f"decoder.{name}", inputs, outputs, (3, 3), relu=True)
+            return Conv(p, f"decoder.{name}", inputs, outputs, 3, relu=True)
 
         def up(name, inputs, outputs):
             return TransposedConv(p, f"decoder.{name}", inputs, outputs, relu=True)

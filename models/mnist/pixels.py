@@ -37,7 +37,7 @@ class IndependentPixels:
     """A 1x1 convolution of the features to one logit a pixel: the convolutional VAE."""
 
     def __init__(self, p: Parameters, s: Sizes, features: int, latent: int):
-        self.conv = Conv(p, "output", features, 1, (1, 1), he=False)
+        self.conv = Conv(p, "output", features, 1, 1, he=False)
 
     def __call__(self, x, features=None, z=None):
         return self.conv(features)
@@ -55,13 +55,12 @@ class MaskedStack:
 
     def __init__(self, p: Parameters, s: Sizes, features: int, latent: int):
         d, k = s.dim_pix, s.filter_size
-        self.input = Conv(p, "pixelcnn.input", 1 + features, d, (7, 7), taps=24)
+        self.input = Conv(p, "pixelcnn.input", 1 + features, d, 7, mask="A")
         self.layers = [
-            Conv(p, f"pixelcnn.layer{i + 1}", d, d, (k, k), taps=k * k // 2 + 1)
-            for i in range(s.layers)
+            Conv(p, f"pixelcnn.layer{i + 1}", d, d, k, mask="B") for i in range(s.layers)
         ]
-        self.output = [Conv(p, f"output.conv{i + 1}", d, d, (1, 1)) for i in range(2)]
-        self.logits = Conv(p, "output.logits", d, 1, (1, 1), he=False)
+        self.output = [Conv(p, f"output.conv{i + 1}", d, d, 1) for i in range(2)]
+        self.logits = Conv(p, "output.logits", d, 1, 1, he=False)
 
     def __call__(self, x, features=None, z=None):
         h = T.nnet.relu(self.input(with_features(x, features)))
@@ -81,19 +80,18 @@ class GatedStack:
 
     def __init__(self, p: Parameters, s: Sizes, features: int, latent: int):
         d, k, out = s.dim_pix, s.filter_size, features or s.dim_pix
-        self.layers = [GatedLayer(p, "pixelcnn.input", 1 + features, d, 7, first=True)]
+        self.layers = [GatedLayer(p, "pixelcnn.input", 1 + features, d, 7, mask="A")]
         for i in range(s.layers):
-            self.layers.append(GatedLayer(p, f"pixelcnn.layer{i + 1}", d, d, k, first=False))
+            self.layers.append(GatedLayer(p, f"pixelcnn.layer{i + 1}", d, d, k, mask="B"))
         self.output = [
-            Conv(p, f"output.conv{i + 1}", d if i == 0 else out, 2 * out, (1, 1)) for i in range(2)
+            Conv(p, f"output.conv{i + 1}", d if i == 0 else out, 2 * out, 1) for i in range(2)
         ]
-        self.logits = Conv(p, "output.logits", out, 1, (1, 1), he=False)
+        self.logits = Conv(p, "output.logits", out, 1, 1, he=False)
         # Two gates in every layer and one behind each output convolution, each with two maps of z (V₁ and V₂).
         self.gates = 2 * len(self.layers) + len(self.output)
         self.latent = None
         if latent:
-            n = 2 * self.gates
-            self.latent = Linear(p, "pixelcnn.latent", latent, n * d, blocks=n)
+            self.latent = Linear(p, "pixelcnn.latent", latent, d, blocks=2 * self.gates)
         self.width = d
 
     def conditions(self, z) -> list:

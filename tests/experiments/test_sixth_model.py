@@ -24,9 +24,9 @@ class RowsAbove:
     """Logits from the decoder's maps and the pixel two rows up: nothing that the others have."""
 
     def __init__(self, p, sizes, features: int, latent: int):
-        self.above = Conv(p, "rows.above", 1, sizes.dim_pix, (1, 1), reach=(5, 1), taps=1)
-        self.maps = Conv(p, "rows.maps", features, sizes.dim_pix, (1, 1))
-        self.logits = Conv(p, "rows.logits", sizes.dim_pix, 1, (1, 1), he=False)
+        self.above = Conv(p, "rows.above", 1, sizes.dim_pix, 1, reach=(5, 1))
+        self.maps = Conv(p, "rows.maps", features, sizes.dim_pix, 1)
+        self.logits = Conv(p, "rows.logits", sizes.dim_pix, 1, 1, he=False)
 
     def __call__(self, x, features=None, z=None):
         return self.logits(theano.tensor.tanh(self.maps(features) + self.above(x)))

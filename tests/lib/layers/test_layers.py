@@ -66,7 +66,7 @@ def correlate(x, w, b, stride=1):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolution(p, stride):
-    layer = Conv(p, "layer", 3, 4, (3, 3), stride=stride)
+    layer = Conv(p, "layer", 3, 4, 3, stride=stride)
     perturb(p)
     x, w, b = draw(2, 3, 7, 6), kernel(p, "layer", np.ones((3, 3))), p["layer.b"].get_value()
     truth = correlate(x, w, b, stride)
@@ -77,17 +77,67 @@ def test_convolution(p, stride):
     np.testing.assert_allclose(without, truth - b[:, None, None], atol=1e-12)
 
 
-def test_masked_convolution(p):
-    layer = Conv(p, "layer", 3, 4, (3, 3), taps=5)
+MASKS = {
+    "A": [[1, 1, 1], [1, 0, 0], [0, 0, 0]],
+    "B": [[1, 1, 1], [1, 1, 0], [0, 0, 0]],
+    "rows": [[1, 1, 1], [1, 1, 1], [0, 0, 0]],
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_masked_convolution(p, mask):
+    layer = Conv(p, "layer", 3, 4, 3, mask)
     perturb(p)
-    x, mask = draw(2, 3, 5, 6), [[1, 1, 1], [1, 1, 0], [0, 0, 0]]
-    truth = correlate(x, kernel(p, "layer", mask), p["layer.b"].get_value())
+    x = draw(2, 3, 5, 6)
+    truth = correlate(x, kernel(p, "layer", MASKS[mask]), p["layer.b"].get_value())
     np.testing.assert_allclose(evaluate(layer, x), truth, atol=1e-12)
+
+
+@pytest.mark.parametrize("mask", ["A", "B"])
+def test_colours_see_those_before_them(p, mask):
+    """Two blocks of 6 outputs over 9 inputs in three colours: by index modulo 3, block by block."""
+    layer = Conv(p, "layer", 9, 6, 3, mask, groups=3, blocks=2)
+    perturb(p)
+    seen = np.tile(np.array(MASKS["A"]), (12, 9, 1, 1))
+    for output, by in np.ndindex(12, 9):
+        before, own = by % 3 < output % 6 % 3, by % 3 == output % 6 % 3
+        seen[output, by, 1, 1] = before or (own and mask == "B")
+    x = draw(2, 9, 4, 5)
+    w = kernel(p, "layer", np.ones((3, 3))) * seen
+    truth = correlate(x, w, p["layer.b"].get_value())
+    np.testing.assert_allclose(evaluate(layer, x), truth, atol=1e-12)
+
+
+def test_a_small_kernel_reaches_the_row_above(p):
+    layer = Conv(p, "layer", 3, 4, 1, reach=(3, 1))
+    perturb(p)
+    x, b = draw(2, 3, 5, 6), p["layer.b"].get_value()
+    above = np.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
+    truth = correlate(above, kernel(p, "layer", [[1]]), b)
+    np.testing.assert_allclose(evaluate(layer, x), truth, atol=1e-12)
+
+
+def test_plain_convolution(p):
+    layer = Conv(p, "layer", 3, 4, 3, weight_norm=False, bias=False)
+    x, w = draw(2, 3, 5, 6), p["layer.w"].get_value().reshape(4, 3, 3, 3)
+    np.testing.assert_allclose(evaluate(layer, x), correlate(x, w, np.zeros(4)), atol=1e-12)
+    assert list(p) == ["layer.w"]
+
+
+@pytest.mark.parametrize("stride, blocks, mask", [(1, 1, None), (2, 1, None), (1, 3, "B")])
+def test_initial_weights_have_the_spread_of_their_fans(p, stride, blocks, mask):
+    """s = √(4 / (fan_in + fan_out)) of one block, fans halved where masked, uniform in ± √3 s."""
+    Conv(p, "layer", 20, 30, 3, mask, blocks=blocks, stride=stride)
+    fans = 20 * 9 + 30 * 9 / stride**2
+    v = p["layer.v"].get_value()
+    assert v.shape == (30 * blocks, 20, 9)
+    s = np.sqrt(4 / (fans / 2 if mask else fans))
+    np.testing.assert_allclose([v.std(), v.max()], [s, np.sqrt(3) * s], rtol=0.03)
 
 
 def test_weights_are_v_at_first(p):
     """The gain starts at the norm; the mask leaves it alone."""
-    layer = Conv(p, "layer", 3, 4, (3, 3), taps=5)
+    layer = Conv(p, "layer", 3, 4, 3, "B")
     weights, v = evaluate(layer.weights), p["layer.v"].get_value()
     np.testing.assert_allclose(weights, v[:, :, :5], rtol=1e-12)
 
@@ -115,17 +165,18 @@ def test_linear(p):
 
 
 def test_blocks_of_a_linear_layer_start_as_layers_of_their_own(p):
-    Linear(p, "layer", 5, 15, blocks=3)
+    Linear(p, "layer", 5, 5, blocks=3)
     for block in np.split(p["layer.v"].get_value(), 3):
         np.testing.assert_allclose(block @ block.T, np.eye(5), atol=1e-5)
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["mask A", "mask B"])
+@pytest.mark.parametrize("mask", ["A", "B"])
 @pytest.mark.parametrize("conditional", [False, True])
-def test_gated_layer(p, first, conditional):
+def test_gated_layer(p, mask, conditional):
     """The four steps of the specification as they stand, zero row on top and all."""
+    first = mask == "A"
     width, inputs = 3, 2 if first else 3
-    layer = GatedLayer(p, "layer", inputs, width, 3, first)
+    layer = GatedLayer(p, "layer", inputs, width, 3, mask)
     perturb(p)
     v, h = draw(2, 2, inputs, 4, 5)
     conditions = 0.5 + draw(2, 2, 2 * width) if conditional else np.zeros((2, 2, 2 * width))
