@@ -243,9 +243,18 @@ def _cut(text: str) -> str:
 def repair() -> None:
     """Let Theano raise a :class:`CompilerError` where the machine is to blame, as soon as it is imported."""
     imports.after("theano.gof.cmodule", _wrap_compiler)
+    imports.after("theano.gof.cmodule", _link_without_libpython)
     imports.after("theano.gof.opt", _let_errors_pass)
     imports.after("theano.gof.op", _know_openmp)
     imports.after("theano.gof.compilelock", _look_before_locking)
+
+
+def _link_without_libpython(cmodule: Any) -> None:
+    """Theano links each module with libpython, of which the process that loads it has all it needs.
+
+    Some interpreters, uv's among them, contain what others have in libpython, and no loader finds that file then.
+    """
+    cmodule.std_lib_dirs_and_libs.data = [], []
 
 
 def _wrap_compiler(cmodule: Any) -> None:

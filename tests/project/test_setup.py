@@ -70,7 +70,7 @@ def test_mpi_needs_nothing_else_and_what_runs_is_what_is_pinned():
 
 def test_container_and_conda_bring_the_reference_python():
     search = (ROOT / "scripts/find-python").read_text()
-    reference = re.search(r"for version in (3\.\d+)", search).group(1)
+    reference = re.search(r"^versions=\D*(3\.\d+) ", search, re.M).group(1)
     conda = re.search(r"- python=(\S+)", (ROOT / "environment.yml").read_text()).group(1)
     docker = set(re.findall(r"python(3\.\d+)", (ROOT / "Dockerfile").read_text()))
     assert conda == reference
@@ -192,7 +192,7 @@ def machine(tmp_path):
 
 
 REAL = f'exec {sys.executable} "$@"'
-BASE = getattr(sys, "_base_executable", sys.executable)
+BASE = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 # Scripts pipe their questions to "python - VERSION"; this one answers as if a part were missing.
 LACKING = f"""shift
 exec {sys.executable} -c 'import sys, sysconfig; {{}}; exec(sys.stdin.read())' "$@" """
@@ -207,12 +207,44 @@ def test_no_python(machine):
     )
 
 
+# apt that knows these packages, and no others.
+APT = """[ "$1" = policy ] || exit
+case $2 in
+    {}-dev) printf '  Installed: (none)\n  Candidate: 3.0-1\n' ;;
+    *) printf '  Installed: (none)\n  Candidate: (none)\n' ;; # as for packages that others only mention
+esac"""
+
+
 def test_an_unsupported_python_is_none(machine):
     machine.add("python3", "exit")
-    machine.add("apt-get", "exit")
+    machine.add("apt-cache", APT.format("python3.10"))
     result = machine.run("find-python")
     assert result.returncode == 1
-    assert result.stderr.endswith("apt-get install python3.11-dev python3.11-venv\n")
+    assert result.stderr.endswith(
+        "; this gets one: apt-get install python3.10-dev python3.10-venv\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("programs", "remedy"),
+    [
+        ({"uv": "exit 1", "pyenv": "exit"}, "uv python install 3.11"),
+        ({"pyenv": "exit", "conda": "exit 1"}, "pyenv install 3.11"),
+        ({"conda": "exit 1"}, "conda create -n python3.11 python=3.11"),
+        ({}, "curl -LsSf https://astral.sh/uv/install.sh | sh && uv python install 3.11"),
+    ],
+)
+def test_apt_without_a_python_that_serves_is_not_advised(machine, programs, remedy):
+    machine.add("apt-get", "exit")
+    machine.add("apt-cache", APT.format("python2.7"))
+    for name, script in programs.items():
+        machine.add(name, script)
+    assert machine.run("find-python").stderr.endswith(f"; this gets one: {remedy}\n")
+
+
+def test_a_link_to_a_python_counts_as_what_it_links_to(machine):
+    machine.add("python3", "exit").with_name("python").symlink_to(BASE)
+    assert machine.run("find-python").stdout == f"{BASE}\n"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +256,7 @@ def test_an_unsupported_python_is_none(machine):
 )
 def test_a_python_that_lacks_something(machine, change, message):
     machine.add(f"python{PYTHON}", LACKING.format(change))
-    machine.add("apt-get", "exit")
+    machine.add("apt-cache", APT.format("python3.11"))
     result = machine.run("find-python")
     assert result.returncode == 1
     assert message in result.stderr

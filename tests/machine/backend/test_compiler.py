@@ -158,3 +158,13 @@ def test_what_was_compiled_is_found_again_by_the_next_process(tmp_path):
     flags = f"base_compiledir={tmp_path},gcc.cxxflags=-O0"
     assert int(output(COUNT, THEANO_FLAGS=flags, PYTHONHASHSEED="1")) > 5
     assert output(COUNT, THEANO_FLAGS=flags, PYTHONHASHSEED="2") == "0"
+
+
+def test_modules_load_into_interpreters_that_have_no_libpython(tmp_path):
+    code = "import pixelvae.lib, theano, theano.tensor as T; x = T.vector(); theano.function([x], x + 1)([1])"
+    flags = f"base_compiledir={tmp_path},gcc.cxxflags=-O0"
+    assert output(code, THEANO_FLAGS=flags) == ""
+    modules = list(tmp_path.rglob("*.so"))
+    assert modules
+    for module in modules:
+        assert b"libpython" not in module.read_bytes(), module
