@@ -26,7 +26,7 @@ from pixelvae.machine.console.progress import say
 from pixelvae.models.mnist.table1 import VARIANTS
 from studies.comparisons.jobs import run_all
 from studies.comparisons.mnist_trainings import add_options, training
-from studies.publishing.all_pages import write_pages
+from studies.publishing.pages import write_pages
 from studies.publishing.shipping import (
     Shipped,
     add_into_option,

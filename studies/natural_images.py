@@ -19,8 +19,8 @@ from pixelvae.experiments.pictures import EXPERIMENT
 from pixelvae.lib.data import SPLITS
 from pixelvae.machine.console.command import ArgumentParser, main
 from studies.comparisons import races
-from studies.publishing.all_pages import write_pages
-from studies.publishing.photographs_page import ABLATIONS, RACE
+from studies.publishing.pages import write_pages
+from studies.publishing.records import ABLATIONS, PHOTOGRAPHS_RACE
 from studies.publishing.shipping import Shipped, add_into_option, bound_commands, ship_run
 
 DATA = "photos64/photos64.zip"
@@ -110,7 +110,7 @@ def ablations(arguments) -> int:
 
 def race(arguments) -> int:
     """Trains a preset as it is and with each of some options, then writes record and pages."""
-    return races.race(arguments, EXPERIMENT, RACE, ["natural_images.py", "race"])
+    return races.race(arguments, EXPERIMENT, PHOTOGRAPHS_RACE, ["natural_images.py", "race"])
 
 
 if __name__ == "__main__":

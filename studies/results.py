@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 from pixelvae.machine.console.command import main
-from studies.publishing.all_pages import write_pages
+from studies.publishing.pages import write_pages
 from studies.publishing.records import ROOT
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pixelvae.machine.console.command import ArgumentParser, positive_int
 from pixelvae.machine.parallel.world import on_rank_0
 from studies.comparisons.equal_cost import EqualCost
 from studies.comparisons.jobs import add_seeds_option
-from studies.publishing.all_pages import write_pages
+from studies.publishing.pages import write_pages
 from studies.publishing.shipping import add_into_option
 
 
@@ -80,7 +80,7 @@ def compare(
     line = [*first, "--out", f"runs/{a.out.name}", "--minutes", a.minutes, "--seeds", *a.seeds]
     line += ["--preset", a.preset, "--data", a.data]
     line += ["--", *a.options] if a.options else []
-    _write(comparison, f"python experiments/{shlex.join(map(str, line))}", a, record)
+    _write(comparison, f"python studies/{shlex.join(map(str, line))}", a, record)
     return 0
 
 

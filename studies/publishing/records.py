@@ -1,22 +1,23 @@
-"""The records of our numbers in ``results/``, and how they and the paper's are written."""
+"""The records of our numbers in ``results/``, and what is calculated from them."""
 
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pixelvae.experiments.report import with_error
+from pixelvae.experiments.report import combined
 from pixelvae.models.mnist.table1 import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 Record = Mapping[str, Any]
 
-#: Below the repository: the records of ``mnist_race.py``, one a model.
+#: Below the repository: the records of ``mnist_race.py``, one for each model, and of ``natural_images.py``.
 RACES = Path("results/race")
+ABLATIONS = Path("results/photographs/ablations.json")
+PHOTOGRAPHS_RACE = Path("results/photographs/race.json")
 
 #: The rows of table 1 that are the authors' own, by model.
 PAPER = {name: variant.paper for name, variant in VARIANTS.items() if variant.paper}
@@ -29,10 +30,17 @@ def read_records(root: Path) -> dict[str, Record]:
 
 
 def read_photographs(root: Path) -> dict[str, Record]:
-    """The records of ``natural_images.py ship``, by the name of the weights."""
-    files = sorted((root / "results" / "photographs").glob("*.json"))
-    records = {file.stem: read_json(file) for file in files}
-    return {name: record for name, record in records.items() if "weights" in record}
+    """The records of ``natural_images.py ship``, by the name of the weights.
+
+    ``seen`` in each is what was seen in its pictures, by picture, and in those of which iteration.
+    """
+    folder = root / "results" / "photographs"
+    records = {file.stem: read_json(file) for file in sorted(folder.glob("*.json"))}
+    return {
+        name: {**record, "seen": records.get(f"{name}-seen", {})}
+        for name, record in records.items()
+        if "weights" in record
+    }
 
 
 def read_json(file: Path) -> Any:
@@ -40,12 +48,12 @@ def read_json(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
-def groups(runs: Iterable[Record], *keys: str) -> Iterator[tuple[tuple[Any, ...], list[Record]]]:
+def groups(runs: Iterable[Record], *keys: str) -> list[tuple[tuple[Any, ...], list[Record]]]:
     """Runs that are alike in all keys, such as those that differ in their seed alone; in the order of the first."""
     alike: dict[tuple[Any, ...], list[Record]] = {}
     for run in runs:
         alike.setdefault(tuple(run[key] for key in keys), []).append(run)
-    yield from alike.items()
+    return list(alike.items())
 
 
 def over_seeds(runs: Sequence[Record], name: str) -> dict[str, float]:
@@ -53,50 +61,10 @@ def over_seeds(runs: Sequence[Record], name: str) -> dict[str, float]:
     return {key: mean(run["test"][name][key] for run in runs) for key in ("mean", "se")}
 
 
-def paper(name: str) -> str:
-    """The paper's numbers for a model; nothing for one that is not in table 1."""
-    return str(PAPER[name]) if name in PAPER else ""
-
-
-def band(record: Record) -> str:
-    """How far above the paper's bound the weights may be; nothing for a model that is not in table 1."""
-    return f"{record['paper']['band']:.1f}" if "paper" in record else ""
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
-
-
-def text(block: str) -> str:
-    """An indented block of Markdown without its indentation."""
-    return textwrap.dedent(block).strip("\n")
-
-
-def value(numbers: Mapping[str, Any]) -> str:
-    """Mean and standard error."""
-    return with_error(numbers)
-
-
-def size(record: Record) -> str:
-    """L, D and K, where the model has them."""
-    s = record["size"]
-    parts = []
-    variant = VARIANTS[record["model"]]
-    if variant.autoregressive:
-        parts.append(f"L = {s['layers']}, D = {s['dim_pix']}")
-    if variant.latent:
-        parts.append(f"K = {s['latent_dim']}")
-    return ", ".join(parts)
-
-
-def iterations(record: Record) -> str:
-    """Of the best weights, and of how many where the training is unfinished."""
-    training = record["training"]
-    done, asked = training["iterations"], training["iterations_asked"]
-    best = f"{training['best_iteration']:,}"
-    return best if done == asked else f"{best} (of {asked:,}, unfinished)"
+def difference(run: Record, reference: Record) -> dict[str, float]:
+    """How much larger a test bound is than another's, with the standard error as if of different images."""
+    a, b = run["test"]["bound"], reference["test"]["bound"]
+    return {"mean": a["mean"] - b["mean"], "se": combined(a["se"], b["se"]) or float("inf")}
 
 
 def training_commands(record: Record) -> list[str]:
@@ -109,20 +77,16 @@ def training_commands(record: Record) -> list[str]:
     return commands
 
 
-def bound(record: Record) -> str:
-    """On all test images."""
-    exact = record["test"]["bound"].get("exact")
-    return f"{'=' if exact else '≤'} {value(record['test']['bound'])}"
+def images_seen(record: Record) -> int:
+    """How many images a training has seen, each as often as it was seen."""
+    return record["training"]["iterations"] * record["training"]["batch_size"]
 
 
-def weighted(record: Record) -> str:
-    """The importance-weighted estimate, with its samples."""
-    samples = f" (S = {record['weighted']['gain']['samples']:,})" if "weighted" in record else ""
-    return estimate(record) + samples
+def generalisation_gap(record: Record) -> float:
+    """How far the validation bound is above the training bound."""
+    return record["valid"]["bound"]["mean"] - record["train"]["bound"]["mean"]
 
 
-def estimate(record: Record) -> str:
-    """The importance-weighted estimate for the whole test set, in two stages."""
-    if "weighted" not in record:
-        return "exact" if record["test"]["bound"].get("exact") else "not measured"
-    return "≈ " + value(record["weighted"]["importance_weighted"])
+def best_at_the_end(record: Record) -> bool:
+    """Whether no evaluation before the last had a better validation bound."""
+    return record["training"]["best_iteration"] == record["training"]["iterations"]

@@ -19,8 +19,8 @@ from pixelvae.machine.files.arrays import load_arrays
 from pixelvae.models import weights
 from studies import natural_images
 from studies.comparisons import equal_cost
-from studies.publishing.all_pages import pages
-from studies.publishing.photographs_page import ABLATIONS, PICTURES, RACE, photographs_page
+from studies.publishing.pages import pages
+from studies.publishing.records import ABLATIONS, PHOTOGRAPHS_RACE, ROOT
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -90,6 +90,15 @@ def section(*words):
         return stop.code
 
 
+def page_of(root):
+    """The page of photographs that is made from the records in a folder."""
+    return pages(root)[Path("docs/natural-images.md")]
+
+
+#: What is drawn of a shipped model.
+PICTURES = ("samples", "reconstructions", "reconstructions-z1", "vary")
+
+
 def test_a_model_of_photographs_is_shipped_and_works_by_name(run, tmp_path, monkeypatch, capsys):
     into = tmp_path / "repository"
     assert section("ship", run, "--into", into) == 0
@@ -102,13 +111,13 @@ def test_a_model_of_photographs_is_shipped_and_works_by_name(run, tmp_path, monk
     folder = into / "results/photographs"
     assert {p.stem for p in folder.glob("*.png")} == {f"photos-16px-{n}" for n in PICTURES}
     page = (into / "docs/natural-images.md").read_text()
-    assert {str(p): t for p, t in pages(into).items()}["docs/natural-images.md"] == page
+    assert page_of(into) == page
     assert all(f"photos-16px-{name}.png" in page for name in PICTURES)
     assert f"{results['test']['bound']['mean']:.4f} ± " in page and "Looked at" not in page
     # What was seen in pictures of other weights is said to be of those.
     seen = {"iteration": 1, "samples": "noise."}
     (folder / "photos-16px-seen.json").write_text(json.dumps(seen))
-    assert "Looked at, at iteration 1: noise." in "\n".join(photographs_page(into))
+    assert "Looked at, at iteration 1: noise." in page_of(into)
     # By name, in another folder; its command is one that can be typed.
     monkeypatch.setattr(weights, "PRETRAINED", into / "pretrained")
     monkeypatch.chdir(tmp_path)
@@ -158,7 +167,9 @@ def test_ablations_are_trained_at_equal_cost(trained, photographs, tmp_path):
     ]
     record = json.loads((tmp_path / "into" / ABLATIONS).read_text())
     assert [r["name"] for r in record["runs"]] == 2 * list(natural_images.MODELS)
-    told = natural_images.parse(shlex.split(record["command"])[2:])
+    _, script, *words_told = shlex.split(record["command"])
+    assert (ROOT / script).is_file()
+    told = natural_images.parse(words_told)
     assert (told.minutes, told.seeds, told.options) == (2, [0, 1], ["--batch-size", "5"])
     # Costs are not measured again, or the trainings would have other ends.
     assert section(*words, "--", "--batch-size", 5) == 0
@@ -172,9 +183,11 @@ def test_a_race_tries_other_settings_and_is_judged_by_validation(trained, photog
     assert [o.iterations for o in trained] == [120, 480]
     assert [(o.learning_rate, o.free_bits) for o in trained] == [(2e-3, 4), (1e-3, 4)]
     assert [Path(o.out).name for o in trained] == ["as-it-is-0", "learning-rate-1e-3-0"]
-    record = json.loads((tmp_path / "into" / RACE).read_text())
+    record = json.loads((tmp_path / "into" / PHOTOGRAPHS_RACE).read_text())
     assert [r["name"] for r in record["runs"]] == ["as it is", "--learning-rate 1e-3"]
-    told = natural_images.parse(shlex.split(record["command"])[2:])
+    _, script, *words_told = shlex.split(record["command"])
+    assert (ROOT / script).is_file()
+    told = natural_images.parse(words_told)
     assert (told.minutes, told.tries) == (1, ["--learning-rate 1e-3"])
     assert told.options == ["--learning-rate", "0.002", "--free-bits", "4"]
     page = (tmp_path / "into/docs/natural-images.md").read_text()
@@ -217,7 +230,7 @@ def test_the_page_says_what_the_errors_allow(tmp_path, mean, says):
     }
     (tmp_path / ABLATIONS).parent.mkdir(parents=True)
     (tmp_path / ABLATIONS).write_text(json.dumps(record))
-    assert says in "\n".join(photographs_page(tmp_path))
+    assert says in page_of(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pixelvae.lib.layers.conv import Conv
 from pixelvae.models import weights
 from pixelvae.models.mnist.table1 import VARIANTS, Variant
 from studies import mnist_table1
-from studies.publishing import all_pages, records
+from studies.publishing import pages, records
 
 NAME = "shifted-rows"
 
@@ -65,7 +65,7 @@ def run(sixth, images, tmp_path_factory):
 @pytest.fixture(scope="module")
 def shipped(run, tmp_path_factory):
     into = tmp_path_factory.mktemp("repository")
-    (into / "README.md").write_text(f"{all_pages.BEGIN}\n{all_pages.END}\n")
+    (into / "README.md").write_text(f"{pages.BEGIN}\n{pages.END}\n")
     options = mnist_table1.parse(
         [
             "ship",

@@ -29,8 +29,8 @@ from studies.comparisons import equal_cost
 from studies.comparisons.jobs import run_all
 from studies.mnist_table1 import parse
 from studies.publishing import shipping
-from studies.publishing.all_pages import BEGIN, END, pages
-from studies.publishing.mnist_curves import curves
+from studies.publishing.curves import curves
+from studies.publishing.pages import BEGIN, END, pages
 from studies.publishing.records import PAPER, ROOT, read_records
 
 
