@@ -188,23 +188,6 @@ def test_a_run_does_not_begin_with_the_weights_of_another_model(run, tmp_path, c
     assert not (tmp_path / "other" / "best.npz").exists()
 
 
-def test_averages_side_by_side_go_on_as_the_run_would(run, tmp_path):
-    from studies.mnist_averages import DECAYS, compare, parse
-
-    folder, record = shutil.copytree(run, tmp_path / "longer"), tmp_path / "record.json"
-    said = parse([str(folder), "--iterations", "1", "--cool-down", "1", "--into", str(record)])
-    assert compare(said) == 0
-    bounds = json.loads(record.read_text())["valid_bounds"]
-    assert all(list(of) == [str(decay) for decay in DECAYS] for of in bounds.values())
-    for iterations, name in ((4, "as it was"), (5, "as it was, longer")):
-        assert call("train", *TINY, iterations, "--out", folder) == 0
-        last = read_metrics(folder / "metrics.csv")[-1]
-        assert last["iteration"] == iterations
-        assert abs(bounds[name]["0.0"] - last["bound"]) < 1e-4
-    # Of one iteration whose learning rate is what it was, cooling down makes no difference.
-    assert bounds["cooled down"] == bounds["as it was, longer"]
-
-
 def test_the_schedules_of_the_presets():
     paper, few = (MNIST.presets[name].training.schedule for name in ("paper", "few-cores"))
     assert paper(1_000) == {"learning_rate": 1e-3, "alpha": 0.1}
