@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
+from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
 from pixelvae.models.checked import Checked, Whole
 
 if TYPE_CHECKING:
     from pixelvae.lib.model import Model
-    from pixelvae.lib.training.step import Recipe
 
 _SEED = Whole(least=0)
 

@@ -15,8 +15,9 @@ from small_models import small
 from pixelvae.lib.evaluation import Bound, ImportanceWeighted
 from pixelvae.lib.model import draw_noise
 from pixelvae.lib.sampling import images as sampled
+from pixelvae.lib.training.recipe import Recipe
 from pixelvae.lib.training.statistics import MovingStatistics
-from pixelvae.lib.training.step import NotFinite, Recipe, TrainingStep
+from pixelvae.lib.training.step import NotFinite, TrainingStep
 from pixelvae.machine.errors import NotFiniteError, UserError
 from pixelvae.machine.parallel.world import world
 

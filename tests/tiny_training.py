@@ -6,7 +6,8 @@ import pytest
 from pixelvae.datasets.memory import InMemory
 from pixelvae.lib.runs.folder import Run
 from pixelvae.lib.training.loop import Trainer
-from pixelvae.lib.training.step import Recipe, TrainingStep
+from pixelvae.lib.training.recipe import Recipe
+from pixelvae.lib.training.step import TrainingStep
 from pixelvae.models.mnist.model import MnistModel, Settings
 
 SETTINGS = Settings("gated-pixelvae-noup", 1, 2, 2, 3, height=6, width=5)

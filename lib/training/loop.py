@@ -17,10 +17,11 @@ from pixelvae.lib.model import Model, MovingModel, draw_noise
 from pixelvae.lib.runs.folder import Run
 from pixelvae.lib.runs.saver import Saver
 from pixelvae.lib.training.pictures import Pictures
+from pixelvae.lib.training.recipe import Recipe
 from pixelvae.lib.training.replay import report_arrays
 from pixelvae.lib.training.state import Clock, State
 from pixelvae.lib.training.statistics import MovingStatistics, batches_after
-from pixelvae.lib.training.step import NotFinite, Recipe, TrainingStep
+from pixelvae.lib.training.step import NotFinite, TrainingStep
 from pixelvae.machine.console.compiling import compiling
 from pixelvae.machine.console.progress import Progress, say
 from pixelvae.machine.console.stop import GracefulStop

@@ -12,7 +12,7 @@ import theano.tensor as T
 
 from pixelvae.lib.data import Dataset
 from pixelvae.lib.model import Model, MovingModel, draw_noise, noise_variables
-from pixelvae.lib.training.step import Recipe
+from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.console.compiling import compiling
 from pixelvae.machine.errors import NotFiniteError
 from pixelvae.machine.parallel.world import world

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
 from pixelvae.models.checked import Checked, Maybe, Number, Pair, Tuples, Whole, setting
 from pixelvae.models.family import Preset
 from pixelvae.models.hierarchical.settings import Settings
 from pixelvae.models.schedules import AVERAGE_DECAY, DECAY_AFTER, falling
-
-if TYPE_CHECKING:
-    from pixelvae.lib.training.step import Recipe
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,6 @@ class Training(Checked):
 
     def recipe(self, seed: int, on_nan: str = "stop") -> Recipe:
         """What the training loop follows."""
-        from pixelvae.lib.training.step import Recipe
-
         return Recipe(
             self.iterations, self.batch, self.eval_every, seed, self.schedule, clip_norm=5.0,
             evaluation_batch=self.batch, statistics_batches=self.statistics,

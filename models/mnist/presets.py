@@ -6,16 +6,13 @@ Imports no Theano.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
 from pixelvae.models.checked import Checked, Choice, Maybe, Number, Whole, setting
 from pixelvae.models.family import Preset
 from pixelvae.models.mnist.table1 import VARIANTS, Variant
 from pixelvae.models.schedules import AVERAGE_DECAY, DECAY_AFTER, falling
-
-if TYPE_CHECKING:
-    from pixelvae.lib.training.step import Recipe
 
 _SIDE = Whole(most=10_000)
 
@@ -94,8 +91,6 @@ class Training(Checked):
 
     def recipe(self, seed: int, on_nan: str = "stop") -> Recipe:
         """What the training loop follows."""
-        from pixelvae.lib.training.step import Recipe
-
         return Recipe(
             self.iterations, self.batch_size, self.eval_every, seed, self.schedule,
             clip_entry=1.0, average_decay=self.average_decay, on_nan=on_nan,

@@ -18,7 +18,8 @@ from benchmarks.harness import ROOT, Worker, ours, pytorch, torch_python
 from benchmarks.rows import preset_files
 from pixelvae.lib.model import draw_noise
 from pixelvae.lib.ops.gaussian import Gaussian
-from pixelvae.lib.training.step import Recipe, TrainingStep
+from pixelvae.lib.training.recipe import Recipe
+from pixelvae.lib.training.step import TrainingStep
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import save_arrays
 from pixelvae.models.hierarchical import settings

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import theano
 
+from pixelvae.lib.training.recipe import Recipe
 from pixelvae.lib.training.statistics import MovingStatistics, batches_after
-from pixelvae.lib.training.step import Recipe
 from pixelvae.machine.errors import NotFiniteError
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
