@@ -269,15 +269,16 @@ def test_an_output_folder_that_cannot_be_written(capsys):
     assert "/proc/runs" in error(capsys)
 
 
-def readme_commands():
-    text = (ROOT / "README.md").read_text()
+def documented_commands():
+    """The lines of shell in README.md and docs/commands.md."""
+    text = (ROOT / "README.md").read_text() + (ROOT / "docs/commands.md").read_text()
     blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", text, re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split("#")[0].strip() for line in lines if line.strip()]
 
 
-def test_every_experiment_command_of_the_readme_is_accepted():
-    commands = [c for c in readme_commands() if "experiments/mnist_pixelvae.py" in c]
+def test_every_documented_command_of_the_experiment_is_accepted():
+    commands = [c for c in documented_commands() if "experiments/mnist_pixelvae.py" in c]
     assert commands
     for command in commands:
         words = shlex.split(command)
@@ -285,8 +286,8 @@ def test_every_experiment_command_of_the_readme_is_accepted():
         assert parse(EXPERIMENT, words[start + 1 :])
 
 
-def test_every_make_target_of_the_readme_exists():
+def test_every_documented_make_target_exists():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    for command in readme_commands():
+    for command in documented_commands():
         for target in re.findall(r"\bmake ([a-z-]+)", command):
             assert target in targets

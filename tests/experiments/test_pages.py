@@ -269,9 +269,9 @@ def test_the_plane_shows_each_place_with_what_is_drawn_there(run, plane):
     assert scatter.shape == (800, 800, 4)
 
 
-def test_the_readme_says_how_to_draw_a_plane():
-    readme = (ROOT / "README.md").read_text()
-    commands = re.findall(r"^python studies/mnist_latents.py (.*)", readme, re.M)
+def test_the_documented_command_draws_a_plane():
+    page = (ROOT / "docs/commands.md").read_text()
+    commands = re.findall(r"^python studies/mnist_latents.py (.*)", page, re.M)
     assert [mnist_latents.parse(shlex.split(c)).function for c in commands] == [
         mnist_latents.explore
     ]
