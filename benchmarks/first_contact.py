@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks import agreement
 from benchmarks.harness import ROOT, Worker, alternate, ours, pytorch, torch_python
 from benchmarks.rows import batch_files, preset_files
-from pixelvae.machine.console.command import ArgumentParser, main, positive_float
+from pixelvae.machine.console.command import ArgumentParser, main, path, positive_float
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import atomic_write, write_json
@@ -262,7 +262,7 @@ def contact(arguments) -> int:
         from pixelvae.machine.backend import cuda
 
         cuda.find()  # says at once what is missing
-    out = Path(arguments.out)
+    out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     well = FirstContact(arguments.device, arguments.minutes, out, arguments.tiny).run(
         arguments.parts
@@ -293,7 +293,7 @@ def parse(words: list[str]):
         metavar="PART",
         help=f"only these: {', '.join(PARTS)}",
     )
-    parser.add_argument("--out", default="runs/first-contact", metavar="FOLDER")
+    parser.add_argument("--out", type=path, default="runs/first-contact", metavar="FOLDER")
     return parser.parse_args(words)
 
 

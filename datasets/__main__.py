@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pixelvae.datasets import RECIPES, SPLITS, Dataset, Recipe, find_recipe, open_dataset
@@ -19,7 +18,7 @@ from pixelvae.datasets.places import (
     source_folder,
 )
 from pixelvae.datasets.sources import find
-from pixelvae.machine.console.command import ArgumentParser, main, positive_int
+from pixelvae.machine.console.command import ArgumentParser, main, path, path_or_name, positive_int
 from pixelvae.machine.errors import UserError
 
 _NAME = "a data set's name, or a folder or zip of pictures"
@@ -28,9 +27,9 @@ _NAME = "a data set's name, or a folder or zip of pictures"
 def _list(arguments: argparse.Namespace) -> None:
     for recipe in RECIPES.values():
         print(f"{recipe.name:16} {_state(recipe):11} {recipe.about}")
-    for path in sorted(converted_folder().glob("*.hdf5")):
-        if path.stem not in RECIPES and not is_companion(path.name):
-            print(f"{path.stem:16} {'converted':11} {path}")
+    for file in sorted(converted_folder().glob("*.hdf5")):
+        if file.stem not in RECIPES and not is_companion(file.name):
+            print(f"{file.stem:16} {'converted':11} {file}")
 
 
 def _state(recipe: Recipe) -> str:
@@ -79,16 +78,16 @@ def _parser() -> ArgumentParser:
     listing = commands.add_parser("list", help="the data sets, and whether they are there")
     listing.set_defaults(run=_list)
     preparing = commands.add_parser("prepare", help="download if needed, check and convert")
-    preparing.add_argument("name", metavar="NAME", help=_NAME)
+    preparing.add_argument("name", type=path_or_name, metavar="NAME", help=_NAME)
     preparing.add_argument(
-        "--source", type=Path, metavar="DIR", help="folder with the source files (no download)"
+        "--source", type=path, metavar="DIR", help="folder with the source files (no download)"
     )
     preparing.add_argument(
         "--skip-damaged", action="store_true", help="leave damaged pictures out, and count them"
     )
     preparing.set_defaults(run=_prepare)
     verifying = commands.add_parser("verify", help="compare a converted file with its checksum")
-    verifying.add_argument("name", metavar="NAME", help=_NAME)
+    verifying.add_argument("name", type=path_or_name, metavar="NAME", help=_NAME)
     verifying.set_defaults(run=_verify)
     for command in (preparing, verifying):
         command.add_argument(

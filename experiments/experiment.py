@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixelvae.machine.console.command import path, path_or_name
 from pixelvae.machine.errors import UserError
 from pixelvae.models.family import Family, Preset
 
@@ -73,7 +73,7 @@ class Experiment:
 
         return open_dataset(
             options.data or name,
-            Path(options.source) if options.source else None,
+            options.source,
             image_size=image_shape[1],
             skip_damaged=self.picture_files and options.skip_damaged,
         )
@@ -86,9 +86,9 @@ class Experiment:
             parser.add_argument(
                 "--skip-damaged", action="store_true", help="leave damaged pictures out, counted"
             )
-        parser.add_argument("--data", help=f"{kinds} (default: {default})")
+        parser.add_argument("--data", type=path_or_name, help=f"{kinds} (default: {default})")
         parser.add_argument(
-            "--source", metavar="DIR", help="the folder with the data set's source files"
+            "--source", type=path, metavar="DIR", help="the folder with the data set's source files"
         )
 
     def size_words(self, image_shape: tuple[int, int, int]) -> list[str]:

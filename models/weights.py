@@ -6,6 +6,7 @@ more memory than the file that describes it.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pixelvae.lib.runs.folder import best_weights
+from pixelvae.lib.runs.folder import best_weights, is_run
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays
 from pixelvae.machine.parallel.world import on_rank_0
@@ -119,8 +120,15 @@ def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def is_name(path: str) -> bool:
-    """Whether it can only be a name from ``pretrained/``: a bare word, and no file or folder here."""
-    return Path(path).name == path and not Path(path).suffix and not Path(path).exists()
+    """Whether it is a name from ``pretrained/``: a bare word, for which no run or weights file stands here.
+
+    A clone may well be called what weights are called, and hides none.
+    """
+    here = Path(path)
+    if here.name != path or here.suffix:
+        return False
+    shipped = (PRETRAINED / f"{path}.npz").exists()
+    return not here.exists() or shipped and not (is_run(here) or zipfile.is_zipfile(here))
 
 
 def replay(path: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
-from pixelvae.machine.console.command import ArgumentParser, main
+from pixelvae.machine.console.command import ArgumentParser, main, path, path_or_name
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
@@ -43,8 +43,10 @@ def parse(argv: list[str]):
     p = commands.add_parser(
         "explore", help="a page of one model's latent plane: images in it, and what is drawn there"
     )
-    p.add_argument("run", metavar="RUN", type=Path, help="the run's folder")
-    p.add_argument("--data", default="mnist", help="labelled images (default: mnist)")
+    p.add_argument("run", metavar="RUN", type=path, help="the run's folder")
+    p.add_argument(
+        "--data", type=path_or_name, default="mnist", help="labelled images (default: mnist)"
+    )
     p.set_defaults(function=explore)
     return parser.parse_args(argv)
 
@@ -116,7 +118,7 @@ def record(arguments) -> None:
     """
     from pixelvae.machine.files.atomic import atomic_write, write_json
 
-    folders = finished_folders(Path(arguments.out))
+    folders = finished_folders(arguments.out)
     runs = [finished_run(folder, EXPERIMENT, ("model", "layers")) for folder in folders]
     missing = set(MODELS) - {run["model"] for run in runs}
     if missing:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from pathlib import Path
 
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
 from pixelvae.machine.console.command import ArgumentParser, main, non_negative_int
@@ -61,7 +60,7 @@ def record(arguments) -> None:
 
     runs = [
         finished_run(folder, EXPERIMENT, ("model", "layers"))
-        for folder in finished_folders(Path(arguments.out))
+        for folder in finished_folders(arguments.out)
     ]
     for run in runs:
         run["autoregressive_layers"] = 0 if run["model"] == "conv-vae" else run["layers"] + 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
@@ -19,6 +18,7 @@ from pixelvae.machine.console.command import (
     ArgumentParser,
     add_device_options,
     main,
+    path,
     positive_int,
     use_device,
 )
@@ -54,7 +54,7 @@ def parse(argv: list[str]):
     p.set_defaults(function=train)
 
     p = commands.add_parser("ship", help="best weights into pretrained/, records, tables")
-    p.add_argument("runs", nargs="+", metavar="RUN")
+    p.add_argument("runs", nargs="+", type=path, metavar="RUN")
     add_into_option(p)
     _evaluation_options(p)
     p.set_defaults(function=ship)
@@ -89,7 +89,7 @@ def train(arguments) -> int:
     status = run_all([training(arguments, m, m, *where) for m in models], arguments.jobs)
     if status:
         return status
-    out = Path(arguments.out)
+    out = arguments.out
     arguments.runs, arguments.into = [out / model for model in models], out
     use_device(arguments)  # not before: the trainings are processes of their own
     ship(arguments)
@@ -102,7 +102,7 @@ def ship(arguments) -> None:
     Raises UserError where a folder is no run of a model of table 1.
     """
     for run in arguments.runs:
-        ship_run(Path(run), arguments.into, shipped_rows(_stages(arguments)))
+        ship_run(run, arguments.into, shipped_rows(_stages(arguments)))
     write_pages(arguments.into)
 
 

@@ -17,7 +17,7 @@ from pixelvae.experiments import figures
 from pixelvae.experiments.invocations import command
 from pixelvae.experiments.pictures import EXPERIMENT
 from pixelvae.lib.data import SPLITS
-from pixelvae.machine.console.command import ArgumentParser, main
+from pixelvae.machine.console.command import ArgumentParser, main, path
 from studies.comparisons import races
 from studies.publishing.pages import write_pages
 from studies.publishing.records import ABLATIONS, PHOTOGRAPHS_RACE
@@ -32,7 +32,7 @@ def parse(argv: list[str]):
     commands = parser.add_subparsers(dest="command", required=True)
 
     p = commands.add_parser("ship", help="best weights into pretrained/, record, pictures, page")
-    p.add_argument("run", type=Path, metavar="RUN")
+    p.add_argument("run", type=path, metavar="RUN")
     add_into_option(p)
     p.set_defaults(function=ship)
 

@@ -8,7 +8,7 @@ from typing import Callable
 
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.experiments.invocations import flag
-from pixelvae.machine.console.command import non_negative_int
+from pixelvae.machine.console.command import non_negative_int, path, path_or_name
 from pixelvae.models.checked import Kind
 
 TRAINED = "what the weights were trained on"
@@ -31,6 +31,7 @@ def add_weights(parser: argparse.ArgumentParser, experiment: Experiment) -> None
     """The weights, the seed of what is drawn with them, and the modes of the family."""
     parser.add_argument(
         "weights",
+        type=path_or_name,
         metavar="RUN|WEIGHTS.npz|NAME",
         help="a run's folder, a weights file, or the name of trained weights in pretrained/",
     )
@@ -49,7 +50,7 @@ def add_split(parser: argparse.ArgumentParser) -> None:
 def add_picture(parser: argparse.ArgumentParser) -> None:
     """How a picture is drawn, and where it goes."""
     parser.add_argument("--sampler", choices=("cached", "naive"), default="cached")
-    parser.add_argument("--out", metavar="FILE.png")
+    parser.add_argument("--out", type=path, metavar="FILE.png")
 
 
 def picture_path(options: argparse.Namespace, name: str) -> Path:
@@ -60,7 +61,7 @@ def picture_path(options: argparse.Namespace, name: str) -> Path:
     from pixelvae.models.weights import is_name
 
     if options.out:
-        return Path(options.out)
+        return options.out
     if is_name(options.weights):
         return Path(f"{options.weights}-{name}")
     folder = Path(options.weights)

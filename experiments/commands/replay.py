@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 
 from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.console.command import path_or_name
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     """The report."""
-    parser.add_argument("report", metavar="RUN|TROUBLE.npz")
+    parser.add_argument("report", type=path_or_name, metavar="RUN|TROUBLE.npz")
 
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:

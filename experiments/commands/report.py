@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.console.command import path
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     """The run."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run's folder")
+    parser.add_argument("run", metavar="RUN", type=path, help="a run's folder")
 
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from pixelvae.experiments.commands.arguments import argument_type
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.experiments.invocations import flag
 from pixelvae.lib.runs.settings import differences
-from pixelvae.machine.console.command import missing_package, non_negative_int
+from pixelvae.machine.console.command import missing_package, non_negative_int, path, path_or_name
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0, world
@@ -42,12 +42,12 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
         parser.add_argument(flag(option.name), help=option.about, **how)
     folder = experiment.folder.format(model="MODEL", preset="PRESET")
     experiment.add_data_options(parser, "the experiment's own")
-    parser.add_argument("--out", help=f"the run's folder (default: {folder})")
+    parser.add_argument("--out", type=path, help=f"the run's folder (default: {folder})")
     parser.add_argument("--seed", type=non_negative_int, default=0)
     parser.add_argument("--resume", dest="resume", action="store_true", default=True)
     parser.add_argument("--no-resume", dest="resume", action="store_false")
     parser.add_argument(
-        "--from", dest="start", metavar="WEIGHTS",
+        "--from", dest="start", type=path_or_name, metavar="WEIGHTS",
         help="begin a new run with these weights at their iteration: NAME, RUN or FILE",
     )  # fmt: skip
     parser.add_argument("--tensorboard", action="store_true", help="write event files too")
@@ -74,7 +74,7 @@ def complete(experiment: Experiment, options: argparse.Namespace) -> None:
     for option in known:
         setattr(options, option.name, values[option.field])
     options.chosen = preset
-    options.out = options.out or experiment.folder.format(**vars(options))
+    options.out = options.out or Path(experiment.folder.format(**vars(options)))
 
 
 def run(experiment: Experiment, options: argparse.Namespace) -> int:

@@ -229,6 +229,11 @@ def is_begun(folder: PathLike) -> bool:
     return (Path(folder) / "checkpoint.npz").exists()
 
 
+def is_run(folder: PathLike) -> bool:
+    """Whether a folder is one of a run, if only a begun one."""
+    return any((Path(folder) / name).exists() for name in ("config.json", BEST))
+
+
 def _refuse_foreign_files(folder: Path) -> None:
     """Overwrite nothing that did not come from a training that can be resumed here."""
     if is_begun(folder):

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from pixelvae.machine.backend import device
@@ -182,6 +183,24 @@ def fraction(text: str) -> float:
     if value >= 1:
         raise argparse.ArgumentTypeError(f"must be below 1, not {text!r}")
     return value
+
+
+def path(text: str) -> Path:
+    """Argument type: a path, in which ``~`` means the user's home."""
+    return Path(path_or_name(text))
+
+
+def path_or_name(text: str) -> str:
+    """Argument type: the same where a name will do, which :class:`pathlib.Path` might spell differently."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    # The shell expands "~/x", but neither "--out=~/x" nor what stands in quotes.
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise argparse.ArgumentTypeError(
+            f"names a home that is not known, {text!r}: write ./{text} for a file of that name"
+        )
+    return expanded
 
 
 def picture_int(text: str) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from pixelvae.machine.console.command import path
 from studies.comparisons.jobs import add_seeds_option, run_all
 from studies.comparisons.mnist_trainings import add_options
 from studies.publishing.records import ROOT
@@ -42,12 +42,12 @@ class PaperFigure:
         )
         add_seeds_option(first)
         add_options(first, out, one_run)
-        first.add_argument("--into", type=Path, metavar="FOLDER",
+        first.add_argument("--into", type=path, metavar="FOLDER",
                            help="where to record (default: --out)")  # fmt: skip
         first.set_defaults(function=train)
 
         p = commands.add_parser("record", help="record finished runs, and draw the figure")
-        p.add_argument("out", metavar="RUNS")
+        p.add_argument("out", type=path, metavar="RUNS")
         self._add_into(p)
         p.set_defaults(function=self.record)
 
@@ -57,13 +57,13 @@ class PaperFigure:
         return first
 
     def _add_into(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--into", type=Path, default=ROOT / "results" / self.name, metavar="FOLDER",
+        parser.add_argument("--into", type=path, default=ROOT / "results" / self.name, metavar="FOLDER",
                             help=f"where the record is (default: results/{self.name})")  # fmt: skip
 
     def train(self, commands: Sequence[Sequence[str]], arguments: argparse.Namespace) -> int:
         """Runs trainings, then records them; gives the exit status."""
         status = run_all(commands, arguments.jobs)
         if not status:
-            arguments.into = arguments.into or Path(arguments.out)
+            arguments.into = arguments.into or arguments.out
             self.record(arguments)
         return status

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelvae.experiments.experiment import Experiment
-from pixelvae.machine.console.command import ArgumentParser, positive_int
+from pixelvae.machine.console.command import ArgumentParser, path, path_or_name, positive_int
 from pixelvae.machine.parallel.world import on_rank_0
 from studies.comparisons.equal_cost import EqualCost
 from studies.comparisons.jobs import add_seeds_option
@@ -19,13 +19,13 @@ from studies.publishing.shipping import add_into_option
 
 def add_options(parser: ArgumentParser, experiment: Experiment, preset: str, data: str) -> None:
     """What every comparison is told; the last two are the defaults."""
-    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER",
+    parser.add_argument("--out", required=True, type=path, metavar="FOLDER",
                         help="a folder with one run a training and seed")  # fmt: skip
     parser.add_argument("--minutes", required=True, type=positive_int, metavar="M",
                         help="processor time of each training")  # fmt: skip
     add_seeds_option(parser)
     parser.add_argument("--preset", choices=list(experiment.presets), default=preset)
-    parser.add_argument("--data", default=data, help="a data set's name or path")
+    parser.add_argument("--data", type=path_or_name, default=data, help="a data set's name or path")
     parser.add_argument("options", nargs="*", help="after --: more options for each training")
     add_into_option(parser)
 

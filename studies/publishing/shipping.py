@@ -16,7 +16,7 @@ from pixelvae.experiments import figures
 from pixelvae.experiments.experiment import Experiment, check_fits, trained_on
 from pixelvae.experiments.invocations import training_command
 from pixelvae.experiments.report import describe, is_known, report
-from pixelvae.machine.console.command import ArgumentParser
+from pixelvae.machine.console.command import ArgumentParser, path
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0, world
@@ -90,7 +90,7 @@ def bound_commands(command: str, dataset: Dataset) -> dict[str, str]:
 
 def add_into_option(parser: ArgumentParser) -> None:
     """Add the folder that is shipped into."""
-    parser.add_argument("--into", default=ROOT, type=Path, metavar="FOLDER",
+    parser.add_argument("--into", default=ROOT, type=path, metavar="FOLDER",
                         help="where pretrained/ and results/ are (default: this repository)")  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -206,7 +207,7 @@ def test_a_size_is_registered_once(monkeypatch):
     for experiment in (imagenet64.EXPERIMENT, lsun_bedrooms.EXPERIMENT):
         options = parse(experiment, ["train", "--preset", "new", "--iterations", "7"])
         assert options.chosen.settings == new.settings and options.chosen.training.iterations == 7
-        assert options.out == "runs/new" and options.statistics_batches == 1000
+        assert options.out == Path("runs/new") and options.statistics_batches == 1000
     with pytest.raises(SystemExit):
         parse(mnist_256.EXPERIMENT, ["train", "--preset", "new"])
     assert flops.parse(["new"]).models == ["new"]

@@ -342,3 +342,24 @@ def test_each_target_of_make_is_listed_by_help():
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)", makefile, re.M).group(1).split()
     assert phony == re.findall(r"^([a-z-]+):.*## ", makefile, re.M)
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
+def test_a_clone_that_converts_line_ends_leaves_ours_alone(tmp_path):
+    for setting in ("true", "input", "false"):
+        clone = tmp_path / setting
+        subprocess.run(
+            [
+                "git",
+                "-c",
+                f"core.autocrlf={setting}",
+                "clone",
+                "-q",
+                "--depth=1",
+                f"file://{ROOT}",
+                clone,
+            ],
+            check=True,
+        )
+        for script in (ROOT / "scripts").iterdir():
+            assert b"\r" not in (clone / "scripts" / script.name).read_bytes()
