@@ -73,7 +73,7 @@ def test_each_seed_is_a_training_of_its_own(module, models, monkeypatch):
     assert options.function(options) == 130
     trained = [command_line.parse(EXPERIMENT, c[2:]) for c in commands]
     assert [o.seed for o in trained] == [0] * models + [4] * models
-    assert all(o.out.endswith(f"-seed{o.seed}") and o.iterations == 7 for o in trained)
+    assert all(o.out.name.endswith(f"-seed{o.seed}") and o.iterations == 7 for o in trained)
     assert len({o.out for o in trained}) == 2 * models
 
 
