@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401  (registers them)
 
 from pixelvae.machine.errors import UserError
 
 BACKGROUND = 255  # white: what shows through transparent pixels
-_MOST_PIXELS = 1 << 26  # of a picture: decoded it has three bytes each
+_MOST_PIXELS = 1 << 26  # of a picture when it is decoded: it has three bytes each
+_MOST_REDUCED = 1 << 28  # of one that is decoded at a half, a quarter or an eighth of its size
 _OPAQUE = {"1", "L", "CMYK", "YCbCr", "HSV", "RGBX"}  # beside RGB and P
 _WITH_ALPHA = {"LA", "PA", "RGBA"}
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
@@ -30,8 +33,11 @@ class UnusablePicture(ValueError):
     """What is wrong with a picture, in a few words that follow its name."""
 
 
-def decode(content: bytes, *formats: str) -> Image.Image:
+def decode(content: bytes, *formats: str, least: int = 1) -> Image.Image:
     """The picture in a file's bytes, in colour; of these formats alone.
+
+    A JPEG of more pixels than are kept in memory comes at a half, a quarter or an eighth of its
+    size, if its shorter side then has ``least`` pixels: sensors have 100 million and more.
 
     Raises
     ------
@@ -40,9 +46,10 @@ def decode(content: bytes, *formats: str) -> Image.Image:
     """
     names = " or ".join(formats)
     try:
-        image = Image.open(io.BytesIO(content), formats=formats)
-        if image.width * image.height > _MOST_PIXELS:
-            raise UnusablePicture(f"has {image.width}×{image.height} pixels, which is too many")
+        image = _opened(content, formats)
+        width, height = image.size
+        if width * height > _MOST_PIXELS and not _reduce(image, least):
+            raise UnusablePicture(f"has {width}×{height} pixels, which is too many")
         packing = str(image.tile[0][3]) if image.tile else ""
         image.load()
         if "transparency" in image.info:
@@ -58,6 +65,28 @@ def decode(content: bytes, *formats: str) -> Image.Image:
         reason = "" if isinstance(problem, Image.UnidentifiedImageError) else f" ({problem})"
         what = f"is damaged or no {names} image{reason}" if content else "is empty"
         raise UnusablePicture(what) from problem
+
+
+def _opened(content: bytes, formats: Sequence[str]) -> Any:
+    """As `Image.open`, without its limit of pixels: that is a setting of the whole process."""
+    for name in formats:
+        factory, accepts = Image.OPEN[name]
+        if accepts and accepts(content[:16]) is True:
+            return factory(io.BytesIO(content), "")
+    raise Image.UnidentifiedImageError
+
+
+def _reduce(image: Image.Image, least: int) -> bool:
+    """Have a picture decoded at a smaller size, if its format can do that."""
+    width, height = image.size
+    if width * height > _MOST_REDUCED:
+        return False
+    for scale in (2, 4, 8):
+        size = (width // scale, height // scale)
+        if size[0] * size[1] <= _MOST_PIXELS and min(size) >= least:
+            image.draft(None, size)
+            return image.size != (width, height)
+    return False
 
 
 def in_colour(image: Image.Image) -> Image.Image:

@@ -85,7 +85,7 @@ def _images(path: Path, start: int) -> Iterator[np.ndarray | DamagedPicture]:
             if number < start:
                 continue
             try:
-                image = centre_square(decode(cursor.value(), "JPEG", "WEBP"), _SIZE)
+                image = centre_square(decode(cursor.value(), "JPEG", "WEBP", least=_SIZE), _SIZE)
             except UnusablePicture as problem:
                 name = f"the image with key {key[:40]!r}, number {number + 1},"
                 yield DamagedPicture(f"{path}: {name}", problem)

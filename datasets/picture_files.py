@@ -1,14 +1,16 @@
 """Pictures of one's own in a folder or a zip: which files count, and how they are split.
 
 A picture is a file whose name ends as those of JPEG, PNG and WebP do. Hidden files, thumbnails and
-what else other systems leave behind is none, nor is a link that leads out of the folder, nor a name
-in a zip that points out of it. Pictures have the same names, and so the same order and the same
-splits, in a folder and in a zip of it.
+what else other systems leave behind is none, nor is a link or a name in a zip that points out of it.
+In a folder links are followed: tools that keep data elsewhere (DVC, git-annex) fill it with them.
+Pictures have the same names, and so the same order and the same splits, in a folder and in a zip of
+it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -50,59 +52,72 @@ class Listing:
         Their names inside it, in order, with "/" between folders.
     stamp
         MD5 of names, sizes and times (in a zip: checksums): another one, another content.
-    others, outside
-        How many files are no pictures by their names, and how many lead out of the place.
+    others, astray
+        How many files are no pictures by their names, and how many links or names lead nowhere, in
+        a circle or out of a zip.
     """
 
     names: list[str]
     stamp: str
     others: int
-    outside: int
+    astray: int
+
+    @property
+    def left_out(self) -> list[str]:
+        """What does not count, in words."""
+        reasons = [
+            (self.others, "their names do not end as those of JPEG, PNG and WebP do"),
+            (self.astray, "they lead nowhere, in a circle or out of a zip"),
+        ]
+        return [f"files left out because {why}: {count:,}" for count, why in reasons if count]
 
 
 def listed(place: Path) -> Listing:
     """The pictures in a folder or a zip, without reading any. Raises UserError if it cannot be read."""
     found = _in_folder(place) if is_directory(place) else _in_zip(place)
-    names, others, outside, digest = [], 0, 0, hashlib.md5()
+    names, others, astray, digest = [], 0, 0, hashlib.md5()
     for name, inside, mark in sorted(found):
         if is_companion(name):
             continue
         if not inside:
-            outside += 1
+            astray += 1
         elif name.lower().endswith(SUFFIXES):
             names.append(name)
             digest.update(f"{name}\0{mark}\0".encode(errors="surrogateescape"))
         else:
             others += 1
-    return Listing(names, digest.hexdigest(), others, outside)
+    return Listing(names, digest.hexdigest(), others, astray)
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[str, bool, str]]:
-    """Name, whether it is inside, and size and time, of every file."""
-    root = os.path.realpath(folder)
+    """Name, whether it leads somewhere, and size and time, of every file; follows links."""
 
-    def refuse(problem: OSError) -> None:
-        raise problem
+    def walk(
+        here: Path, inner: str, above: set[tuple[int, int]]
+    ) -> Iterator[tuple[str, bool, str]]:
+        for entry in os.scandir(here):
+            name = inner + entry.name
+            if is_companion(name):
+                continue
+            try:
+                status = os.stat(entry.path)
+            except OSError as problem:  # a link to nowhere or to itself, or deleted since
+                if problem.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
+                yield name, False, ""
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield name, True, f"{status.st_size} {status.st_mtime_ns}"
+            elif stat.S_ISDIR(status.st_mode):
+                place = (status.st_dev, status.st_ino)
+                if place in above:
+                    yield name, False, ""
+                else:
+                    yield from walk(here / entry.name, f"{name}/", above | {place})
 
     with user_errors(f"cannot read {folder}"):
-        for here, folders, files in os.walk(root, onerror=refuse):
-            folders[:] = [name for name in folders if not is_companion(name)]
-            linked = [name for name in folders if os.path.islink(os.path.join(here, name))]
-            for name in [*files, *linked]:
-                path = os.path.join(here, name)
-                relative = os.path.relpath(path, root)
-                if os.path.islink(path):
-                    target = os.path.realpath(path)
-                    if name in linked or not target.startswith(root + os.sep):
-                        yield relative, False, ""
-                        continue
-                try:
-                    status = os.stat(path)
-                except FileNotFoundError:  # a link to nowhere, or deleted since
-                    yield relative, False, ""
-                    continue
-                if stat.S_ISREG(status.st_mode):
-                    yield relative, True, f"{status.st_size} {status.st_mtime_ns}"
+        root = os.stat(folder)
+        yield from walk(folder, "", {(root.st_dev, root.st_ino)})
 
 
 def _in_zip(path: Path) -> Iterator[tuple[str, bool, str]]:

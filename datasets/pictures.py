@@ -85,7 +85,8 @@ def recipe_of(name: str, image_size: int = IMAGE_SIZE) -> Recipe:
         if not exists(place):
             raise UserError(f"{name} is not there: name a folder or a zip of pictures")
         if not look(place).names:
-            raise UserError(f"{name} has no pictures: put JPEG, PNG or WebP files there")
+            seen = "".join(f"{remark}; " for remark in look(place).left_out)
+            raise UserError(f"{name} has no pictures: {seen}put JPEG, PNG or WebP files there")
     return recipe
 
 
@@ -101,12 +102,8 @@ def _convert(
     folder: Path, path: Path, place: Path, size: int, skip_damaged: bool = False
 ) -> Mapping[str, int]:
     found = listed(place)
-    for count, why in [
-        (found.others, "their names do not end as those of JPEG, PNG and WebP do"),
-        (found.outside, "they lead out of it"),
-    ]:
-        if count:
-            say(f"{place}: files left out because {why}: {count:,}")
+    for remark in found.left_out:
+        say(f"{place}: {remark}")
     splits = split(found.names)
     for remark in splits.remarks:
         say(f"{place}: {remark}")
@@ -140,7 +137,7 @@ def _images(
 
 def square(content: bytes, size: int) -> Image.Image:
     """A picture's file as size×size pixels, upright. Raises `UnusablePicture`."""
-    image = centre_square(decode(content, "JPEG", "PNG", "WEBP"), size)
+    image = centre_square(decode(content, "JPEG", "PNG", "WEBP", least=size), size)
     if "exif" in image.info:
         # A camera's notes that make no sense are no reason to refuse its picture.
         with contextlib.suppress(Exception):

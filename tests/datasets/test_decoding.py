@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pixelvae.datasets import decoding
 from pixelvae.datasets.decoding import UnusablePicture, centre_square, decode, in_colour
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -133,3 +135,44 @@ def test_the_square_in_the_centre():
     np.testing.assert_array_equal(centre_square(wide, 16), COLOURS)
     with pytest.raises(UnusablePicture, match="has 16×16 pixels, fewer than 32×32"):
         centre_square(image, 32)
+
+
+def photograph(width, height, file_format, **options):
+    """A file with a gradient from left to right, of any size."""
+    row = np.linspace(0, 255, width).astype(np.uint8)[None]
+    out = io.BytesIO()
+    Image.fromarray(row).resize((width, height)).save(out, file_format, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_large_jpeg_is_decoded_at_a_smaller_size(monkeypatch, progressive):
+    content = photograph(640, 400, "JPEG", quality=95, progressive=progressive)
+    whole = np.asarray(centre_square(decode(content, "JPEG"), 16), int)
+    for most, width in [(320 * 200, 320), (320 * 200 - 1, 160), (160 * 100 - 1, 80)]:
+        monkeypatch.setattr(decoding, "_MOST_PIXELS", most)
+        image = decode(content, "JPEG", least=16)
+        assert image.width == width
+        assert np.abs(np.asarray(centre_square(image, 16), int) - whole).max() <= 2
+    with pytest.raises(UnusablePicture, match="has 640×400 pixels, which is too many"):
+        decode(content, "JPEG", least=51)
+
+
+def test_two_hundred_megapixels():
+    content = photograph(16320, 12240, "JPEG")
+    assert decode(content, "JPEG", least=64).size == (8160, 6120)
+
+
+@pytest.mark.parametrize("size", [(12000, 9000), (20000, 15000), (65000, 65000)])
+def test_what_cannot_be_reduced_is_told_by_its_size(size):
+    lines = f"has {size[0]}×{size[1]} pixels, which is too many"
+    header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UnusablePicture, match=lines):
+            decode(b"\x89PNG\r\n\x1a\n" + body, "PNG")
+
+
+def test_pillows_own_limit_is_left_to_other_programs():
+    assert Image.MAX_IMAGE_PIXELS == 89478485

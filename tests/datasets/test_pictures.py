@@ -160,16 +160,33 @@ def test_what_other_systems_leave_is_no_picture(tmp_path, packed, capsys):
     assert "those of JPEG, PNG and WebP do: 1" in capsys.readouterr().err
 
 
-def test_links_out_of_the_folder_are_no_pictures(tmp_path, capsys):
+def test_links_below_the_folder_are_followed_and_loops_are_not(tmp_path, capsys):
     folder = write_folder(tmp_path / "p", pictures())
-    outside = write_folder(tmp_path / "secret", {"x.png": encoded(noise(1))})
-    (folder / "train" / "a.png").symlink_to(outside / "x.png")
-    (folder / "train" / "more").symlink_to(outside)
-    (folder / "train" / "nowhere.png").symlink_to(outside / "gone.png")
+    cache = write_folder(
+        tmp_path / ".cache", {"0a1b": encoded(noise(1)), "more/y.png": encoded(noise(2))}
+    )
+    (folder / "train" / "a.png").symlink_to(cache / "0a1b")  # named by its content, as in git-annex
+    (folder / "train" / "more").symlink_to(cache / "more")
     (folder / "test" / "again.png").symlink_to(folder / "train" / "cats" / "deep" / "00.png")
+    (folder / "train" / "nowhere.png").symlink_to(cache / "gone.png")
+    (folder / "train" / "itself.png").symlink_to("itself.png")
+    (folder / "train" / "loop").symlink_to(folder)
+    (cache / "more" / "back").symlink_to(folder / "train")
     os.mkfifo(folder / "train" / "pipe.png")
-    assert sizes(opened(folder)) == [9, 3, 5]  # the link inside is one
-    assert "they lead out of it: 3" in capsys.readouterr().err
+    assert sizes(opened(folder)) == [11, 3, 5]
+    assert "in a circle or out of a zip: 4" in capsys.readouterr().err
+    linked = tmp_path / "link"
+    linked.symlink_to(folder)
+    assert listed(linked).names == listed(folder).names
+
+
+def test_links_without_content_are_counted_in_the_line(tmp_path):
+    for number in range(9):
+        (tmp_path / f"{number}.jpg").symlink_to(tmp_path / ".git/annex/objects" / str(number))
+    with pytest.raises(
+        UserError, match="has no pictures: files left out because they lead nowhere.*: 9;"
+    ):
+        opened(tmp_path)
 
 
 def test_path_tricks_in_a_zip_are_no_pictures(tmp_path, capsys):
@@ -184,7 +201,7 @@ def test_path_tricks_in_a_zip_are_no_pictures(tmp_path, capsys):
         odd.filename = "train\\cats\\windows.png"  # as some programs write folders
         archive.writestr(odd, encoded(noise(2)))
     assert sizes(opened(path)) == [10, 3, 4]
-    assert "they lead out of it: 5" in capsys.readouterr().err
+    assert "in a circle or out of a zip: 5" in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
 
 
