@@ -91,7 +91,7 @@ def seconds_of(geometry, x_shape, w_shape) -> list[float]:
 
 
 def measure(options) -> None:
-    from pixelvae.machine.backend.summary import summary
+    from pixelvae.machine.backend.device import summary
 
     print(summary())
     print(

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.harness import ROOT, torch_python
 from benchmarks.rows import ROWS, Result
 from pixelvae.lib.runs.environment import environment_record
-from pixelvae.machine.backend.summary import summary
+from pixelvae.machine.backend.device import summary
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import atomic_write, user_errors, write_json
 

@@ -33,7 +33,7 @@ def measure(options) -> None:
 
     from pixelvae.lib.model import draw_noise
     from pixelvae.lib.training.step import TrainingStep
-    from pixelvae.machine.backend.summary import summary
+    from pixelvae.machine.backend.device import summary
 
     say(summary())
     start = time.monotonic()

@@ -9,7 +9,7 @@ import numpy as np
 from pixelvae.datasets.duplicates import overlap
 from pixelvae.datasets.memory import InMemory
 from pixelvae.lib.data import SPLITS
-from pixelvae.machine.backend import memory
+from pixelvae.machine.backend import device
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import open_ordinary, user_errors
 
@@ -35,7 +35,7 @@ def open_npz(path: Path) -> InMemory:
                 wanted = [name for name in npz.files if name in _NAMES]
                 # A file of some megabytes can unpack to more than there is.
                 sizes = [npz.zip.getinfo(f"{name}.npy").file_size for name in wanted]
-                if _COPIES * sum(sizes) > memory.total():
+                if _COPIES * sum(sizes) > device.memory():
                     raise MemoryError
                 arrays = {name: npz[name] for name in wanted}
         except OSError:

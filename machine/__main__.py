@@ -21,9 +21,8 @@ import numpy as np
 
 from pixelvae.machine.backend import device, flags
 from pixelvae.machine.backend.preparation import prepare
-from pixelvae.machine.backend.summary import summary
+from pixelvae.machine.console.progress import print_anything
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.text import print_anything
 from pixelvae.machine.version import VERSION
 
 PACKAGES = ("Theano", "Lasagne", "fuel", "numpy", "scipy", "h5py", "pillow", "scikit-learn", "lmdb")
@@ -41,7 +40,7 @@ def main() -> None:
         gpu = device.use(None) or "none asked for, or no NVIDIA driver"
     except UserError as refusal:
         gpu = str(refusal)
-    print(_attempt(summary))
+    print(_attempt(device.summary))
     for name, value in report(gpu):
         print(f"{name:<22}{value}")
 

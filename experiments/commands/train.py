@@ -88,7 +88,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     from pixelvae.lib.runs.environment import environment_record
     from pixelvae.lib.runs.folder import Run, is_begun
     from pixelvae.lib.training.loop import Trainer
-    from pixelvae.machine.backend.summary import summary
+    from pixelvae.machine.backend.device import summary
     from pixelvae.models.weights import load
 
     family, preset = experiment.family, options.chosen

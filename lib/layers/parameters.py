@@ -13,7 +13,7 @@ from typing import Callable, Union
 import numpy as np
 import theano
 
-from pixelvae.machine.backend import memory
+from pixelvae.machine.backend import device
 from pixelvae.machine.errors import NotFiniteError, UserError
 
 MOST_ARRAYS = 2_000  # the paper's largest model has some 500
@@ -85,7 +85,7 @@ class Parameters(Mapping):
         size = self._bytes + math.prod(shape) * np.dtype(theano.config.floatX).itemsize
         if self._limit is not None and size > self._limit:
             raise UserError("the model is larger than its file")
-        if size > memory.total() / LEAST_COPIES:
+        if size > device.memory() / LEAST_COPIES:
             raise UserError(
                 "this model is too large for the machine's memory: choose smaller sizes"
             )

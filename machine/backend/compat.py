@@ -1,6 +1,7 @@
-"""Every repair that lets Theano 1.0.5, Lasagne 0.1 and Fuel 0.2.0 run on current Pythons.
+"""Every repair that lets Theano 1.0.5, Lasagne 0.1 and Fuel 0.2.0 run on current Pythons, and run well.
 
-All of them are made before the first import of those packages, or in the course of it, and none imports them.
+They are made before the first import of those packages, or as soon as a module of theirs was imported, and none imports
+them. The larger ones are :mod:`.cache`'s and :mod:`.compilation`'s.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import types
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any, NoReturn
 
-from pixelvae.machine.backend import ahead, cache, compiler, fuelrc, graphs, imports
+from pixelvae.machine.backend import cache, compilation
 from pixelvae.machine.backend.environment import changed
 from pixelvae.machine.errors import UserError
 
@@ -27,19 +30,71 @@ def repair() -> None:
 
     Raises UserError if Fuel's settings cannot be read.
     """
-    fuelrc.repair()
     _restore_collections()
     _restore_downsample()
     _silence()
-    imports.wrap("theano", _end_in_one_line)
-    imports.wrap("fuel", _end_in_one_line)
-    imports.wrap("theano.configparser", _escape_percent_signs)
-    imports.wrap("theano.configdefaults", _find_a_home)
-    imports.wrap("theano.tensor.io", _leave_mpi_alone)
-    cache.repair()
-    compiler.repair()
-    ahead.repair()
-    graphs.repair()
+    wrap("theano", _end_in_one_line)
+    wrap("fuel", _end_in_one_line)
+    wrap("fuel.config_parser", _with_settings_of_any_version(*_fuels_settings()))
+    wrap("theano.configparser", _escape_percent_signs)
+    wrap("theano.configdefaults", _find_a_home)
+    wrap("theano.tensor.io", _leave_mpi_alone)
+    after("theano.gof.utils", cache.flatten_views)
+    after("theano.gof.cc", cache.version_operations_without_properties)
+    after("theano.gof.op", cache.hash_code_in_files)
+    after("theano.gof.op", compilation.know_openmp)
+    after("theano.gof.opt", compilation.let_errors_pass)
+    after("theano.gof.compilelock", compilation.look_before_locking)
+    after("theano.gof.cmodule", compilation.take_what_is_compiled)
+    after("theano.gof.cmodule", compilation.link_without_libpython)
+    after("theano.gof.vm", compilation.compile_ahead)
+    after("theano.compile.function_module", cache.keep_optimised_graphs)
+
+
+#: Runs a module's code by calling its second argument, and repairs what came of it or what was raised.
+Wrapper = Callable[[types.ModuleType, Callable[[], None]], None]
+
+_wrappers: dict[str, Wrapper] = {}
+
+
+def wrap(name: str, wrapper: Wrapper) -> None:
+    """Let ``wrapper`` run the code of the module of that name when it is imported, around those that came before."""
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    inner = _wrappers.get(name)
+    if inner is None:
+        _wrappers[name] = wrapper
+    else:
+        _wrappers[name] = lambda module, run: wrapper(module, lambda: inner(module, run))
+
+
+def after(name: str, repair: Callable[[types.ModuleType], None]) -> None:
+    """Call ``repair`` with the module of that name as soon as its code has run."""
+
+    def run_and_repair(module: types.ModuleType, run: Callable[[], None]) -> None:
+        run()
+        repair(module)
+
+    wrap(name, run_and_repair)
+
+
+class _Finder(MetaPathFinder):
+    """Finds the modules that have a wrapper where they lie, and puts the wrapper around their loaders."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        wrapper = _wrappers.get(name)
+        spec = PathFinder.find_spec(name, path, target) if wrapper else None
+        if wrapper and spec and spec.loader:
+            execute = spec.loader.exec_module
+
+            def wrapped(module: types.ModuleType) -> None:
+                wrapper(module, lambda: execute(module))
+
+            spec.loader.exec_module = wrapped  # type: ignore[method-assign]
+        return spec
+
+
+_finder = _Finder()
 
 
 def end(error: Exception | str) -> NoReturn:
@@ -92,6 +147,62 @@ def _leave_mpi_alone(module: types.ModuleType, run: Callable[[], None]) -> None:
         del sys.modules["mpi4py"]
         if imported:
             sys.modules["mpi4py"] = imported
+
+
+def _fuels_settings() -> tuple[str, dict[str, Any]]:
+    """The file of Fuel's settings, ``~/.fuelrc`` or what ``FUEL_CONFIG`` names, and what it holds.
+
+    Its ``data_path`` counts from now on.
+    """
+    path = os.environ.get("FUEL_CONFIG") or os.path.expanduser("~/.fuelrc")
+    settings = _read(path) if os.path.isfile(path) else {}
+    folders = settings.get("data_path")
+    if isinstance(folders, list):
+        folders = os.pathsep.join(map(str, folders))
+    if isinstance(folders, str):
+        os.environ.setdefault("FUEL_DATA_PATH", folders)
+    elif folders is not None:
+        raise UserError(f"{path}: data_path must be a folder or a list of folders, not {folders!r}")
+    return path, settings
+
+
+def _read(path: str) -> dict[str, Any]:
+    import yaml  # here, since few have the file
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            settings = yaml.safe_load(file)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path} is not a file of Fuel's settings: {' '.join(str(error).split())}"
+        ) from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise UserError(f"{path} is not a file of Fuel's settings, which are lines NAME: VALUE")
+    return settings
+
+
+def _with_settings_of_any_version(path: str, settings: dict[str, Any]) -> Wrapper:
+    """Import ``fuel.config_parser`` without the file, then give it the settings that it knows.
+
+    Fuel fails where the file is empty, or has a setting of another version of Fuel.
+    """
+
+    def load(module: types.ModuleType, run: Callable[[], None]) -> None:
+        with changed(FUEL_CONFIG=os.devnull):  # which is not a file that Fuel would read
+            run()
+        known = module.config.config
+        for name in known.keys() & settings.keys():
+            try:
+                known[name]["type"](settings[name])
+            except (TypeError, ValueError):
+                raise UserError(f"{path}: {name} cannot be {settings[name]!r}") from None
+            known[name]["yaml"] = settings[name]
+
+    return load
 
 
 def _restore_collections() -> None:

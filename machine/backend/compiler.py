@@ -6,7 +6,6 @@ The trial costs a second at the first start; its result is kept beside the compi
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import shlex
@@ -14,13 +13,12 @@ import subprocess
 import sysconfig
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shutil import which
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple, Optional
 
-from pixelvae.machine.backend import flags, imports
+from pixelvae.machine.backend import flags
 from pixelvae.machine.backend.environment import changed
 from pixelvae.machine.errors import UserError
 
@@ -184,13 +182,8 @@ def _split(text: str) -> list[str]:
 
 
 def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
-    with _english():
+    with changed(LC_ALL="C"):  # the language that :data:`_REMEDIES` understand
         return subprocess.run(command, capture_output=True, text=True, errors="replace")
-
-
-def _english() -> contextlib.AbstractContextManager[None]:
-    """Lets the compiler speak the language that :data:`_REMEDIES` understand."""
-    return changed(LC_ALL="C")
 
 
 def _status(status: int) -> str:
@@ -220,107 +213,22 @@ _REMEDIES = (
 
 def explain(compiler: str, status: int, said: str) -> str:
     """One line about a compiler that failed with that status and output."""
-    return _environments_fault(compiler, said) or (
-        f"{compiler} fails ({_status(status)}): {_cut(_first(said)) or 'it says nothing'}"
+    return environments_fault(compiler, said) or (
+        f"{compiler} fails ({_status(status)}): {shortened(_first(said)) or 'it says nothing'}"
     )
 
 
-def _environments_fault(compiler: str, said: str) -> str | None:
+def environments_fault(compiler: str, said: str) -> Optional[str]:
     """One line where the machine or its settings are at fault, None where the compiled text is."""
     for pattern, remedy in _REMEDIES:
         found = re.search(pattern, said)
         if found:
             line = next(line for line in said.splitlines() if found.group() in line)
             cause = remedy.format(*[group.rstrip(":") for group in found.groups()])
-            return f"{compiler} fails: {cause} ({_cut(line.strip())})"
+            return f"{compiler} fails: {cause} ({shortened(line.strip())})"
     return None
 
 
-def _cut(text: str) -> str:
+def shortened(text: str) -> str:
+    """At most 200 characters of it."""
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def repair() -> None:
-    """Let Theano raise a :class:`CompilerError` where the machine is to blame, as soon as it is imported."""
-    imports.after("theano.gof.cmodule", _wrap_compiler)
-    imports.after("theano.gof.cmodule", _link_without_libpython)
-    imports.after("theano.gof.opt", _let_errors_pass)
-    imports.after("theano.gof.op", _know_openmp)
-    imports.after("theano.gof.compilelock", _look_before_locking)
-
-
-def _link_without_libpython(cmodule: Any) -> None:
-    """Theano links each module with libpython, of which the process that loads it has all it needs.
-
-    Some interpreters, uv's among them, contain what others have in libpython, and no loader finds that file then.
-    """
-    cmodule.std_lib_dirs_and_libs.data = [], []
-
-
-def _wrap_compiler(cmodule: Any) -> None:
-    compile_str, dlimport = cmodule.GCC_compiler.compile_str, cmodule.dlimport
-
-    def compile_in_silence(*arguments: Any, **options: Any) -> Any:
-        try:
-            # Theano tells of its own report there.
-            with contextlib.redirect_stdout(io.StringIO()), _english():
-                return compile_str(*arguments, **options)
-        except (CompilerError, cmodule.MissingGXX):
-            raise
-        except OSError as error:
-            raise CompilerError(f"{_cxx(cmodule)} cannot be called: {error}") from None
-        except Exception as error:
-            fault = _environments_fault(_cxx(cmodule), str(error).replace(". ", "\n"))
-            if fault or "status=-" in str(error):
-                raise CompilerError(fault or f"{_cxx(cmodule)} was killed") from None
-            raise
-
-    def load(path: str, *arguments: Any, **options: Any) -> Any:
-        try:
-            return dlimport(path, *arguments, **options)
-        except ImportError as error:
-            raise CompilerError(f"what was compiled cannot be loaded: {_cut(str(error))}") from None
-
-    cmodule.GCC_compiler.compile_str = staticmethod(compile_in_silence)
-    cmodule.dlimport = load
-
-
-def _cxx(cmodule: ModuleType) -> str:
-    return cmodule.config.cxx
-
-
-def _know_openmp(op: ModuleType) -> None:
-    """Spare Theano a compilation at each start: the trial was with OpenMP."""
-    op.OpenMPOp.gxx_support_openmp = True
-
-
-def _look_before_locking(compilelock: Any) -> None:
-    """Theano tries for a minute to lock a folder that cannot be written, with a warning each time."""
-    lock = compilelock.lock
-
-    def look_and_lock(folder: str, *arguments: Any, **options: Any) -> None:
-        parent = os.path.dirname(folder)
-        try:
-            os.makedirs(parent, exist_ok=True)
-            with tempfile.TemporaryFile(dir=parent):
-                pass
-        except OSError as error:
-            raise CompilerError(f"nothing can be compiled in {parent}: {error.strerror}") from None
-        lock(folder, *arguments, **options)
-
-    compilelock.lock = look_and_lock
-
-
-def _let_errors_pass(opt: ModuleType) -> None:
-    """Theano's optimiser logs a compiler that fails with its traceback, and goes on to the next failure."""
-    for optimizer in (opt.SeqOptimizer, opt.NavigatorOptimizer):
-        optimizer.warn = staticmethod(_unless_ours(optimizer.warn))
-
-
-def _unless_ours(warn: Callable[..., None]) -> Callable[..., None]:
-    def warn_or_raise(error: Exception, *arguments: Any) -> None:
-        if isinstance(error, UserError):
-            raise error
-        warn(error, *arguments)
-
-    return warn_or_raise

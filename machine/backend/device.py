@@ -1,4 +1,4 @@
-"""The choice between the CPU and a GPU, made before Theano is imported.
+"""What Theano runs on: the choice between the CPU and a GPU, made before Theano is imported, and what it came to.
 
 A command line makes it by :func:`use`. Without it Theano runs on the CPU, or on what the user's Theano flags say.
 """
@@ -136,3 +136,24 @@ def record() -> dict[str, Any]:
         "device": "cuda" if on_gpu else "cpu",
         "tf32": on_gpu and os.environ.get("PIXELVAE_TF32") == "1",
     }
+
+
+def summary() -> str:
+    """One line: which BLAS, how many threads, which device. Imports Theano."""
+    backend = prepare()
+    import theano
+
+    if backend.openblas:
+        name = f"{backend.openblas} (threads in a call: {backend.openblas.threads})"
+    else:
+        name = theano.config.blas.ldflags
+        name = name or "none (slow: install libopenblas, or SciPy from its wheel)"
+    return (
+        f"BLAS: {name}; OpenMP threads: {backend.threads}; "
+        f"device: {describe()}, {theano.config.floatX}"
+    )
+
+
+def memory() -> int:
+    """The machine's memory in bytes, for what is refused before it is too much."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Optional
 
-from pixelvae.machine.backend import cuda, environment, flags, glue
+from pixelvae.machine.backend import cuda, environment, flags
 from pixelvae.machine.backend.linking import link
 from pixelvae.machine.errors import UserError
 
@@ -40,7 +42,7 @@ def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
     os.makedirs(base, exist_ok=True)
     names = link(found.libraries, base)
     _import_pygpu(found.pygpu)
-    environment.add_headers(*found.headers)
+    environment.add_headers(*_glue_headers(), *found.headers)
     environment.add_to_path("LIBRARY_PATH", names)
     tf32 = os.environ.get("PIXELVAE_TF32") == "1"
     environment.change("PIXELVAE_TF32", str(int(tf32)))
@@ -50,7 +52,7 @@ def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
     versions = f"cuda{found.cuda[0]}.{found.cuda[1]}_cudnn{'.'.join(map(str, found.cudnn))}"
     kernels = Path(base, f"kernels_{versions}")
     kernels.mkdir(exist_ok=True)
-    compiler = glue.compiler_flags(base, given.get("gcc.cxxflags"))
+    cxxflags = _glue_flags(given.get("gcc.cxxflags"))
     # The user's flags are among the compiler's. Theano has one setting for the device: its number is settled already.
     given = {name: value for name, value in given.items() if name not in ("device", "gcc.cxxflags")}
     flags.set_defaults(
@@ -58,9 +60,11 @@ def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
             "device": "cuda",
             "print_active_device": "False",
             # Of several CUDAs, each has its own compiled code and kernels.
-            "compiledir_format": f"{flags.compiledir_format(flags.march(compiler['gcc.cxxflags']))}_{versions}",
+            "compiledir_format": f"{flags.compiledir_format(flags.march(cxxflags))}_{versions}",
             "gpuarray.cache_path": str(kernels),
-            **compiler,
+            "gcc.cxxflags": cxxflags,
+            "cmodule.remove_gxx_opt": "True",
+            "openmp": "False",  # scalars then share the options of all other operations, and so compiled headers
             "cuda.include_path": str(found.headers[0]),
             "dnn.include_path": str(_HEADERS),
             "dnn.library_path": str(names),
@@ -75,6 +79,25 @@ def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
         given,
     )
     return found
+
+
+def _glue_flags(chosen: Optional[str]) -> str:
+    """The compiler's flags for what Theano compiles for a GPU; ``chosen`` are the user's.
+
+    It only calls libgpuarray and cuDNN: glue, in which optimisation gains nothing. It is compiled for any processor,
+    unless the user chose one, since compiled code may be carried from one machine to another.
+    """
+    flags = "-march=x86-64" if platform.machine() == "x86_64" else ""
+    flags = flags if chosen is None else chosen
+    return " ".join(["-g0", *(flag for flag in flags.split() if not flag.startswith("-O"))])
+
+
+def _glue_headers() -> list[str]:
+    """The folders of headers that :mod:`.compilation` compiles once, for operations that do not name them as well."""
+    import pygpu
+
+    theano = Path(str(find_spec("theano").origin)).parent  # type: ignore[union-attr]
+    return [pygpu.get_include(), f"{theano}/gof/c_code", f"{theano}/gpuarray/c_code"]
 
 
 def _choose_card(device: str) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pixelvae.machine.backend import device
-from pixelvae.machine.console.progress import say
+from pixelvae.machine.console.progress import print_anything, say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import world
-from pixelvae.machine.text import print_anything
 
 USAGE_STATUS = 2
 

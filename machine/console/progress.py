@@ -1,7 +1,8 @@
-"""Lines, phases and progress bars on standard error."""
+"""What a program says on its standard error: lines, phases and progress bars, in any terminal's characters."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import sys
@@ -20,6 +21,36 @@ def say(line: str) -> None:
     """Print a line on standard error, above a progress bar where there is one."""
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()  # which CPython 3.8 does not do by itself outside a terminal
+
+
+# For terminals and pipes that lack them: some spelling of all characters that we print.
+_SPELLINGS = {
+    "±": "+/-", "≤": "<=", "≥": ">=", "≈": "~", "×": "x", "·": "*", "−": "-", "–": "-", "—": "-", "…": "...",
+    "→": "->", "σ": "sigma", "μ": "mu", "β": "beta", "ε": "epsilon", "Δ": "Delta", "ψ": "psi", "²": "^2",
+    "§": "section ", "α": "alpha", "Σ": "sum", "√": "sqrt ", "½": "1/2", "₀": "_0", "₁": "_1", "₂": "_2", "‖": "||",
+    "‘": "'", "’": "'", "“": '"', "”": '"', "ü": "ue", "ö": "oe", "ä": "ae", "ß": "ss", "é": "e",
+}  # fmt: skip
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    spelt = (_SPELLINGS.get(c) or ascii(c)[1:-1] for c in letters)
+    return "".join(spelt), error.end
+
+
+codecs.register_error("pixelvae.spell", _spell)
+
+
+def print_anything() -> None:
+    """Let standard output and error spell what their encoding lacks; a number is not lost for a "±" before it.
+
+    File names that are not text, in which Python keeps the odd bytes as surrogates, are printed as ``\\udcff``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not where a notebook or a test has put its own
+            stream.reconfigure(errors="pixelvae.spell")
 
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)

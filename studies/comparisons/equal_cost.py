@@ -124,7 +124,7 @@ class EqualCost:
 
     def _costs(self) -> dict[str, Any]:
         """Processor time of a step of each model in seconds, from ``costs.json`` if it is there."""
-        from pixelvae.machine.backend.summary import summary
+        from pixelvae.machine.backend.device import summary
         from pixelvae.machine.files.atomic import user_errors, write_json
 
         file = self.out / "costs.json"

@@ -15,7 +15,7 @@ from fuel.datasets import IndexableDataset
 import pixelvae.datasets as datasets
 from pixelvae.datasets import SPLITS, digits, open_dataset
 from pixelvae.datasets.base import FuelDataset
-from pixelvae.machine.backend import memory
+from pixelvae.machine.backend import device
 from pixelvae.machine.errors import UserError
 
 SIZES = {"train": 23, "valid": 7, "test": 5}
@@ -214,13 +214,13 @@ def test_npz_that_unpacks_to_more_than_the_memory(tmp_path, monkeypatch):
     path = tmp_path / "bomb.npz"
     np.savez_compressed(path, **{name: np.zeros((10_000, 28, 28), np.uint8) for name in SPLITS})
     assert path.stat().st_size < 100_000
-    monkeypatch.setattr(memory, "total", lambda: 40_000_000)
+    monkeypatch.setattr(device, "memory", lambda: 40_000_000)
     tracemalloc.start()
     with pytest.raises(UserError, match="bomb.npz needs more memory than there is"):
         open_dataset(str(path))
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
-    monkeypatch.setattr(memory, "total", lambda: 50_000_000)
+    monkeypatch.setattr(device, "memory", lambda: 50_000_000)
     assert open_dataset(str(path)).size("test") == 10_000
 
 

@@ -8,7 +8,7 @@ from fresh_process import output
 PROGRAM = """
 import contextlib, importlib, io
 import pixelvae.lib
-from pixelvae.machine.backend import imports
+from pixelvae.machine.backend import compat
 
 names = []
 
@@ -20,7 +20,7 @@ def count(cmodule):
         return compile_str(*arguments, **options)
     cmodule.GCC_compiler.compile_str = staticmethod(counting)
 
-imports.after("theano.gof.cmodule", count)
+compat.after("theano.gof.cmodule", count)
 for experiment, *words in COMMANDS:
     program = importlib.import_module(f"pixelvae.experiments.{experiment}")
     with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):

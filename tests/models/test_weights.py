@@ -16,7 +16,7 @@ from small_models import SMALL, small
 from pixelvae.experiments.experiment import trained_on
 from pixelvae.lib.layers import parameters
 from pixelvae.lib.layers.parameters import Parameters
-from pixelvae.machine.backend import memory
+from pixelvae.machine.backend import device
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays, save_arrays
 from pixelvae.models.mnist.table1 import VARIANTS
@@ -190,7 +190,7 @@ def never(rng):
 
 
 def test_too_large_for_the_memory_is_said_before_anything_is_drawn(monkeypatch):
-    monkeypatch.setattr(memory, "total", lambda: 1_000_000)
+    monkeypatch.setattr(device, "memory", lambda: 1_000_000)
     p = Parameters(0)
     p.new("a", (40_000,), 0)
     for declare in (p.new, p.new_normed):

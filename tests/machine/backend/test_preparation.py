@@ -14,7 +14,7 @@ from fresh_process import output, refusal, run
 from pixelvae.machine.backend import flags
 from pixelvae.machine.backend.preparation import _quota
 
-SUMMARY = "from pixelvae.machine.backend.summary import summary; print(summary())"
+SUMMARY = "from pixelvae.machine.backend.device import summary; print(summary())"
 
 
 def test_summary_is_one_line_with_blas_threads_and_device():
@@ -36,7 +36,7 @@ class WithoutTheSystems(ctypes.CDLL):
         super().__init__(name, *arguments)
 
 ctypes.CDLL = WithoutTheSystems
-from pixelvae.machine.backend.summary import summary
+from pixelvae.machine.backend.device import summary
 assert "SciPy's OpenBLAS" in summary(), summary()
 
 # Compiled modules find sgemm_ by its name in the process: whose is it?

@@ -14,7 +14,7 @@ from tiny_training import SETTINGS, recipe
 
 from pixelvae.lib.model import draw_noise
 from pixelvae.lib.training.step import TrainingStep
-from pixelvae.machine.backend import graphs
+from pixelvae.machine.backend import cache
 from pixelvae.models.mnist.model import MnistModel
 
 
@@ -55,8 +55,8 @@ def test_kept_graphs_are_found(passes):
 
 def test_a_damaged_file_is_written_anew(passes, monkeypatch):
     number, paths = uuid.uuid4().int % 2**20 / 7, []
-    path = graphs._path
-    monkeypatch.setattr(graphs, "_path", lambda graph: paths.append(path(graph)) or paths[-1])
+    path = cache._path
+    monkeypatch.setattr(cache, "_path", lambda graph: paths.append(path(graph)) or paths[-1])
     updated(number)
     paths[0].write_bytes(paths[0].read_bytes()[:50])
     for found in (False, True):
@@ -85,7 +85,7 @@ def key(number=2.0, mutable=False, product=T.mul, dtype="float32"):
     x, y = T.vector("x", dtype=dtype), T.vector("y", dtype=dtype)
     inputs = [theano.In(x, mutable=mutable), theano.In(y)]
     output = product(x, np.asarray(number, dtype)) + y
-    return graphs._path(std_fgraph(inputs, [theano.Out(output)])[0])
+    return cache._path(std_fgraph(inputs, [theano.Out(output)])[0])
 
 
 def test_what_decides_changes_the_key(monkeypatch):
@@ -96,7 +96,7 @@ def test_what_decides_changes_the_key(monkeypatch):
         others.append(key())
     monkeypatch.setenv("PIXELVAE_NATIVE", "0")
     others.append(key())
-    monkeypatch.setattr(graphs, "_passes", lambda database: [])
+    monkeypatch.setattr(cache, "_passes", lambda database: [])
     others.append(key())
     assert len({first, *others}) == 1 + len(others)
 
@@ -107,21 +107,21 @@ def test_what_cannot_be_written_is_not_kept():
         itypes = otypes = [T.fvector]
 
     x = T.fvector()
-    assert graphs._path(std_fgraph([theano.In(x)], [theano.Out(Local()(x))])[0]) is None
+    assert cache._path(std_fgraph([theano.In(x)], [theano.Out(Local()(x))])[0]) is None
 
 
 def test_names_of_passes_are_found_in_every_database():
-    names = str(graphs._passes(theano.compile.optdb))
+    names = str(cache._passes(theano.compile.optdb))
     assert "'lowering'" in names and "'add_into_convolution'" in names
 
 
 def test_graphs_that_nobody_uses_are_deleted(tmp_path, monkeypatch):
-    folder = tmp_path / graphs.FOLDER
+    folder = tmp_path / cache.FOLDER
     folder.mkdir()
-    monkeypatch.setattr(graphs, "_KEPT_S", -60)
+    monkeypatch.setattr(cache, "_KEPT_S", -60)
     (folder / "old").touch()
     x = T.vector()
-    graphs._save(folder / "new", std_fgraph([theano.In(x)], [theano.Out(x + 1)])[0])
+    cache._save(folder / "new", std_fgraph([theano.In(x)], [theano.Out(x + 1)])[0])
     assert [path.name for path in folder.iterdir()] == ["new"]
 
 
