@@ -293,7 +293,13 @@ def parse(words: list[str]):
         metavar="PART",
         help=f"only these: {', '.join(PARTS)}",
     )
-    parser.add_argument("--out", type=path, default="runs/first-contact", metavar="FOLDER")
+    parser.add_argument(
+        "--out",
+        type=path,
+        default="runs/first-contact",
+        metavar="FOLDER",
+        help="where the report goes",
+    )
     return parser.parse_args(words)
 
 

@@ -55,12 +55,20 @@ def _so_far(worker: Worker) -> Part:
     return Part(time.perf_counter() - worker.started, *worker.cpu_seconds_of_both())
 
 
-if __name__ == "__main__":
+def parse(words: list[str]):
+    """The command line."""
     parser = ArgumentParser(
         prog="python -m benchmarks.first_step", description=__doc__.splitlines()[0]
     )
     parser.add_argument(
-        "--images", type=positive_int, default=BATCH, metavar="N",
-        help=f"in the batch (default {BATCH}): compiling does not depend on it, the step does",
-    )  # fmt: skip
-    sys.exit(main(measure, parser.parse_args()))
+        "--images",
+        type=positive_int,
+        default=BATCH,
+        metavar="N",
+        help=f"in the batch (default: {BATCH}); compiling does not depend on it, the step does",
+    )
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(measure, parse(sys.argv[1:])))

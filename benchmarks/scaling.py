@@ -292,14 +292,16 @@ def parse(argv: list[str]):
     parser.set_defaults(function=write)
     commands = parser.add_subparsers(dest="command")
     p = commands.add_parser("measure", help="one rank beside two, on this machine")
-    p.add_argument("--turns", type=int, default=5)
-    p.add_argument("--mpiexec", default=str(Path(sys.executable).parent / "mpiexec"))
+    p.add_argument("--turns", type=int, default=5, help="of each side")
+    p.add_argument(
+        "--mpiexec", default=str(Path(sys.executable).parent / "mpiexec"), help="the launcher"
+    )
     p.add_argument("--remark", default="", help="what else the machine was doing")
     p.set_defaults(function=measure)
     p = commands.add_parser("steps", help="steps of the larger presets, on this machine")
-    p.add_argument("names", nargs="*")
-    p.add_argument("--sizes", type=int, nargs=2, default=(1, 2))
-    p.add_argument("--repeat", type=int, default=2)
+    p.add_argument("names", nargs="*", help="presets (default: all)")
+    p.add_argument("--sizes", type=int, nargs=2, default=(1, 2), help="of two batches")
+    p.add_argument("--repeat", type=int, default=2, help="steps that are timed")
     p.set_defaults(function=steps)
     return parser.parse_args(argv)
 

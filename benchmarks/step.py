@@ -20,9 +20,23 @@ from pixelvae.models.registry import HIERARCHICAL
 
 def parse(argv: list[str]):
     parser = ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
-    parser.add_argument("preset", choices=list(HIERARCHICAL.presets))
-    parser.add_argument("--batch-size", type=positive_int, default=2)
-    parser.add_argument("--steps", type=positive_int, default=3)
+    parser.add_argument(
+        "preset", choices=list(HIERARCHICAL.presets), help="of the models for larger images"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=positive_int,
+        default=2,
+        metavar="N",
+        help="images in a batch (default: 2)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=positive_int,
+        default=3,
+        metavar="N",
+        help="steps that are timed (default: 3)",
+    )
     command.add_device_options(parser)
     parser.set_defaults(function=measure)
     return parser.parse_args(argv)

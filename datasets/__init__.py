@@ -6,50 +6,51 @@ Each data set is a module with its `RECIPE`; `python -m datasets` lists and prep
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pixelvae.lib  # noqa: F401  (repairs Fuel before it is imported)
-from pixelvae.datasets import (
-    binarized_mnist,
-    cifar10,
-    digits,
-    imagenet64,
-    imagenet64_2017,
-    lsun_bedrooms,
-    mnist,
-    pictures,
-)
 from pixelvae.datasets.conversion import Recipe, open_recipe
 from pixelvae.datasets.decoding import DamagedPicture
 from pixelvae.datasets.download import Unavailable
 from pixelvae.datasets.memory import InMemory
-from pixelvae.datasets.own import open_npz
 from pixelvae.datasets.places import exists, is_directory, source_folder
 from pixelvae.datasets.sources import find
 from pixelvae.lib.data import SPLITS, Dataset
 from pixelvae.machine.console.progress import say
-from pixelvae.machine.errors import UserError
+from pixelvae.machine.errors import UserError, did_you_mean
 from pixelvae.machine.parallel.world import in_turn
 
 __all__ = [
-    "RECIPES", "SPLITS", "DamagedPicture", "Dataset", "InMemory", "Recipe", "find_recipe",
+    "RECIPES",
+    "SPLITS",
+    "DamagedPicture",
+    "Dataset",
+    "InMemory",
+    "Recipe",
+    "find_recipe",
+    "named_recipe",
     "open_dataset",
-]  # fmt: skip
+]
 
+#: The module of each data set, and the name of its recipe there.
 RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        binarized_mnist.RECIPE,
-        mnist.RECIPE,
-        mnist.RECIPE_256,
-        digits.RECIPE,
-        cifar10.RECIPE,
-        imagenet64.RECIPE,
-        imagenet64_2017.RECIPE,
-        lsun_bedrooms.RECIPE,
-        lsun_bedrooms.RECIPE_32,
-    )
+    "binarized_mnist": ("binarized_mnist", "RECIPE"),
+    "mnist": ("mnist", "RECIPE"),
+    "mnist_256": ("mnist", "RECIPE_256"),
+    "digits": ("digits", "RECIPE"),
+    "cifar10": ("cifar10", "RECIPE"),
+    "imagenet64": ("imagenet64", "RECIPE"),
+    "imagenet64_2017": ("imagenet64_2017", "RECIPE"),
+    "lsun_bedrooms": ("lsun_bedrooms", "RECIPE"),
+    "lsun_bedrooms_32": ("lsun_bedrooms", "RECIPE_32"),
 }
+
+
+def named_recipe(name: str) -> Recipe:
+    """The recipe of one of `RECIPES`; of all data sets, only its module is imported."""
+    module, recipe = RECIPES[name]
+    return getattr(import_module(f"pixelvae.datasets.{module}"), recipe)
 
 
 @in_turn
@@ -61,7 +62,7 @@ def open_dataset(
 ) -> Dataset:
     """Open a data set, after downloading and converting it on first use, which one rank does for all.
 
-    What has to be said beside its numbers (`remarks`) is printed, a line each.
+    Prints its `remarks`, which belong beside every number measured on it, a line each.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def open_dataset(
         or can be downloaded, else `digits`.
     source
         The folder with the source files, if it is not `$PIXELVAE_DATA/NAME`: the data set is
-        converted from there unless that has been done. Only for names of `RECIPES` that have
+        converted from there unless that has been done. Only for those of `RECIPES` that have
         source files, and for data of your own.
     image_size
         Height and width that a folder or zip of pictures is converted to, a multiple of 16
@@ -93,6 +94,8 @@ def open_dataset(
     if name == "auto":
         dataset = _open_auto()
     elif name.endswith(".npz"):
+        from pixelvae.datasets.own import open_npz
+
         dataset = open_npz(Path(name))
     else:
         recipe = find_recipe(name, source, image_size, skip_damaged)
@@ -119,30 +122,37 @@ def find_recipe(
 
 def _recipe(name: str, source: Path | None, image_size: int | None) -> Recipe:
     if name in RECIPES:
-        return RECIPES[name]
+        return named_recipe(name)
     plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name)
     if plain and not name.lower().endswith(".zip"):
-        recipe = binarized_mnist.amat_recipe(name)
+        from pixelvae.datasets.binarized_mnist import amat_recipe
+
+        recipe = amat_recipe(name)
         folder = source or source_folder(name)
         if exists(recipe.path) or find(recipe.files, [folder]):
             return recipe
     if name.lower().endswith(".zip") or "/" in name or name and is_directory(Path(name)):
         if source:
             raise UserError(f"{name} is itself the source: name no other", setting="source")
+        from pixelvae.datasets import pictures
+
         return pictures.recipe_of(name, image_size or pictures.IMAGE_SIZE)
     if not plain:
-        raise UserError(f"{name!r} is no name of a data set: use letters, digits, '_', '-' and '.'")
+        raise UserError(
+            f"{name!r} is not a valid data set name: use letters, digits, '_', '-' and '.'"
+        )
     raise UserError(
-        f"unknown data set {name!r}: choose auto, {', '.join(RECIPES)}, an .npz file or a folder "
-        f"or zip of pictures, or put .amat files into {folder}"
+        f"unknown data set {name!r}{did_you_mean(name, RECIPES) or ':'} choose auto, "
+        f"{', '.join(RECIPES)}, an .npz file or a folder or zip of pictures, or put .amat files into "
+        f"{folder}"
     )
 
 
 def _open_auto() -> Dataset:
     try:
-        dataset = open_recipe(binarized_mnist.RECIPE)
+        dataset = open_recipe(named_recipe("binarized_mnist"))
     except Unavailable as problem:
         say(f"data: digits, because binarized_mnist cannot be had: {problem}")
-        return open_recipe(digits.RECIPE)
+        return open_recipe(named_recipe("digits"))
     say("data: binarized_mnist, because it is there")
     return dataset

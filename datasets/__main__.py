@@ -7,7 +7,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pixelvae.datasets import RECIPES, SPLITS, Dataset, Recipe, find_recipe, open_dataset
+from pixelvae.datasets import (
+    RECIPES,
+    SPLITS,
+    Dataset,
+    Recipe,
+    find_recipe,
+    named_recipe,
+    open_dataset,
+)
 from pixelvae.datasets.conversion import prepare
 from pixelvae.datasets.hdf5 import verify
 from pixelvae.datasets.places import (
@@ -25,7 +33,7 @@ _NAME = "a data set's name, or a folder or zip of pictures"
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    for recipe in RECIPES.values():
+    for recipe in map(named_recipe, RECIPES):
         print(f"{recipe.name:16} {_state(recipe):11} {recipe.about}")
     for file in sorted(converted_folder().glob("*.hdf5")):
         if file.stem not in RECIPES and not is_companion(file.name):
@@ -72,7 +80,8 @@ def _describe(dataset: Dataset) -> None:
     print(f"SHA-256 of the content: {dataset.checksum}")
 
 
-def _parser() -> ArgumentParser:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = ArgumentParser(prog="python -m datasets", description="Prepare and check data sets.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     listing = commands.add_parser("list", help="the data sets, and whether they are there")
@@ -93,12 +102,12 @@ def _parser() -> ArgumentParser:
         command.add_argument(
             "--image-size", type=positive_int, metavar="N", help="of pictures of your own (64)"
         )
-    return parser
+    return parser.parse_args(argv)
 
 
 def command(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; the exit status, 2 if it cannot be done."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse(argv)
     return main(arguments.run, arguments)
 
 

@@ -1,4 +1,4 @@
-"""The command line of an experiment, whose words are in :mod:`pixelvae.experiments.commands`."""
+"""The command line of an experiment: its subcommands are in :mod:`pixelvae.experiments.commands`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pixelvae.machine.console import command
 from pixelvae.machine.console.command import ArgumentParser
 from pixelvae.machine.errors import UserError
 
-_WORDS: dict[str, ModuleType] = {
+_COMMANDS: dict[str, ModuleType] = {
     "train": train,
     "evaluate": evaluate,
     "sample": sample,
@@ -30,24 +30,26 @@ def main(experiment: Experiment, argv: Sequence[str]) -> int:
 
 
 def parse(experiment: Experiment, argv: Sequence[str]) -> argparse.Namespace:
-    """The options of a command line; no word means ``train``.
+    """The options of a command line; those of ``train`` if it names no subcommand.
 
-    ``options.function(options)`` carries it out.
+    ``options.function(options)`` carries it out. A subcommand may ``complete`` its options, or
+    raise UserError because they do not go together, before anything is opened.
     """
-    words = {w: m for w, m in _WORDS.items() if experiment.family.layered or w != "vary"}
-    if not argv or argv[0] not in (*words, "-h", "--help"):
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["train", *argv]
     parser = ArgumentParser(prog=experiment.prog, description=experiment.doc.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    for word, module in words.items():
-        p = commands.add_parser(word, help=(module.__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in _COMMANDS.items():
+        if name == "vary" and not experiment.family.layered:
+            continue
+        p = commands.add_parser(name, help=(module.__doc__ or "").splitlines()[0])
         module.add(p, experiment)
         command.add_device_options(p)
         p.set_defaults(function=partial(module.run, experiment))
     options = parser.parse_args(argv)
-    if options.command == "train":
+    if complete := getattr(_COMMANDS[options.command], "complete", None):
         try:
-            train.complete(experiment, options)
+            complete(experiment, options)
         except UserError as problem:
-            parser.error(str(problem))
+            commands.choices[options.command].refuse(problem, options)
     return options

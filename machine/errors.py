@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Something the user can mend: a bad argument, file, data set or folder.
@@ -26,3 +29,9 @@ class UserError(Exception):
 
 class NotFiniteError(UserError):
     """A number would have been NaN or infinite, so it is not reported."""
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """A hint at the one of some words that a misspelt one is near to; empty if there is none."""
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f": did you mean {close[0]}?" if close else ""

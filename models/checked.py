@@ -22,9 +22,13 @@ C = TypeVar("C", bound="Checked")
 
 
 class Kind:
-    """What the values of a setting may be; ``wanted`` completes "must be …"."""
+    """What the values of a setting may be.
+
+    ``wanted`` completes "must be …", ``metavar`` stands for a value in an option's help.
+    """
 
     wanted = ""
+    metavar = "N"
 
     def holds(self, value: Any) -> bool:
         """Whether the value is one of them."""
@@ -64,6 +68,10 @@ class Number(Kind):
     @property
     def wanted(self) -> str:  # type: ignore[override]
         return "a number above 0" + ("" if math.isinf(self.below) else f" and below {self.below:g}")
+
+    @property
+    def metavar(self) -> str:  # type: ignore[override]
+        return "FRACTION" if self.below == 1 else "X"
 
     def holds(self, value: Any) -> bool:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -108,6 +116,10 @@ class Maybe(Kind):
     @property
     def wanted(self) -> str:  # type: ignore[override]
         return self.kind.wanted
+
+    @property
+    def metavar(self) -> str:  # type: ignore[override]
+        return self.kind.metavar
 
     def holds(self, value: Any) -> bool:
         return value is None or self.kind.holds(value)

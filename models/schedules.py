@@ -9,11 +9,11 @@ from pixelvae.models.checked import Maybe, Number, Whole
 #: Declare the settings of :func:`falling` and of an average of the weights: ``setting(**DECAY_AFTER)``.
 DECAY_AFTER: dict[str, Any] = {
     "kind": Maybe(Whole()),
-    "about": "from iteration T on, the learning rate falls as sqrt(T / t)",
+    "about": "from iteration N on, the learning rate falls as sqrt(N / t)",
 }
 AVERAGE_DECAY: dict[str, Any] = {
     "kind": Maybe(Number(below=1)),
-    "about": "evaluate the exponential moving average of the weights",
+    "about": "evaluate the exponential moving average of the weights with this decay",
 }
 
 

@@ -33,7 +33,12 @@ def parse(argv: list[str]):
 
     p = FIGURE.add_commands(commands, "runs/layers", "model, L and seed", train)
     p.add_argument(
-        "--layers", type=non_negative_int, nargs="+", default=[0, 1, 2, 4, 6, 8, 10, 12, 14]
+        "--layers",
+        type=non_negative_int,
+        nargs="+",
+        default=[0, 1, 2, 4, 6, 8, 10, 12, 14],
+        metavar="L",
+        help="of the PixelCNN, after the first",
     )
     return parser.parse_args(argv)
 

@@ -18,7 +18,9 @@ from studies.publishing.records import RACES
 def parse(argv: list[str]):
     """The command line."""
     parser = ArgumentParser(prog="mnist_race.py", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, choices=list(VARIANTS))
+    parser.add_argument(
+        "--model", required=True, choices=list(VARIANTS), help="the model that is raced"
+    )
     races.add_tries(parser)
     races.add_options(parser, EXPERIMENT, "few-cores", "binarized_mnist")
     return parser.parse_args(argv)

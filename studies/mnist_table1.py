@@ -54,13 +54,15 @@ def parse(argv: list[str]):
     p.set_defaults(function=train)
 
     p = commands.add_parser("ship", help="best weights into pretrained/, records, tables")
-    p.add_argument("runs", nargs="+", type=path, metavar="RUN")
+    p.add_argument("runs", nargs="+", type=path, metavar="RUN", help="the folder of a finished run")
     add_into_option(p)
     _evaluation_options(p)
     p.set_defaults(function=ship)
 
-    p = commands.add_parser("measure", help="numbers of shipped weights anew: records, tables")
-    p.add_argument("names", nargs="+", metavar="NAME", choices=list(VARIANTS))
+    p = commands.add_parser("measure", help="measure shipped weights again: records, tables")
+    p.add_argument(
+        "names", nargs="+", metavar="NAME", choices=list(VARIANTS), help="a model of table 1"
+    )
     add_into_option(p)
     _evaluation_options(p)
     p.set_defaults(function=measure)

@@ -32,7 +32,7 @@ def parse(argv: list[str]):
     commands = parser.add_subparsers(dest="command", required=True)
 
     p = commands.add_parser("ship", help="best weights into pretrained/, record, pictures, page")
-    p.add_argument("run", type=path, metavar="RUN")
+    p.add_argument("run", type=path, metavar="RUN", help="the folder of a finished run")
     add_into_option(p)
     p.set_defaults(function=ship)
 

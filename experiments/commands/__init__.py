@@ -1,1 +1,1 @@
-"""The words of an experiment's command line, a module each: ``add`` its options, ``run`` it."""
+"""The subcommands of an experiment, a module each: ``add`` its options, ``run`` it."""

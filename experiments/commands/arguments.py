@@ -1,4 +1,4 @@
-"""Options that several words have, and what they mean."""
+"""Options that several subcommands share, and what they mean."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def add_weights(parser: argparse.ArgumentParser, experiment: Experiment) -> None
         metavar="RUN|WEIGHTS.npz|NAME",
         help="a run's folder, a weights file, or the name of trained weights in pretrained/",
     )
-    parser.add_argument("--seed", type=non_negative_int, default=0)
+    parser.add_argument(
+        "--seed", type=non_negative_int, default=0, metavar="N", help="of the noise (default: 0)"
+    )
     for mode in experiment.family.modes:
         parser.add_argument(
             flag(mode.name), choices=mode.words, default=mode.words[0], help=mode.about
@@ -44,13 +46,28 @@ def add_weights(parser: argparse.ArgumentParser, experiment: Experiment) -> None
 
 def add_split(parser: argparse.ArgumentParser) -> None:
     """The part of the data."""
-    parser.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    parser.add_argument(
+        "--split",
+        choices=("train", "valid", "test"),
+        default="test",
+        help="the part of the data (default: test)",
+    )
 
 
 def add_picture(parser: argparse.ArgumentParser) -> None:
     """How a picture is drawn, and where it goes."""
-    parser.add_argument("--sampler", choices=("cached", "naive"), default="cached")
-    parser.add_argument("--out", type=path, metavar="FILE.png")
+    parser.add_argument(
+        "--sampler",
+        choices=("cached", "naive"),
+        default="cached",
+        help="compute each value once (cached, the default), or the whole network for each pixel",
+    )
+    parser.add_argument(
+        "--out",
+        type=path,
+        metavar="FILE.png",
+        help="the picture's file (default: beside the weights)",
+    )
 
 
 def picture_path(options: argparse.Namespace, name: str) -> Path:

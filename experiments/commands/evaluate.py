@@ -14,23 +14,55 @@ from pixelvae.machine.errors import UserError
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     """The weights, the images and how many samples."""
-    family = experiment.family
     add_weights(parser, experiment)
     experiment.add_data_options(parser, TRAINED)
     add_split(parser)
-    parser.add_argument("--importance-samples", type=positive_int, metavar="S")
+    parser.add_argument(
+        "--importance-samples",
+        type=positive_int,
+        metavar="S",
+        help="also estimate −log p(x) by importance weighting, from S posterior samples per image",
+    )
     parser.add_argument(
         "--images", type=positive_int, metavar="M", help="only M images, evenly spaced"
     )
     parser.add_argument(
-        "--few-samples", type=positive_int, metavar="F",
+        "--few-samples",
+        type=positive_int,
+        metavar="F",
         help="importance-weight in two stages: F samples of all images, S of the M images",
-    )  # fmt: skip
-    parser.add_argument(
-        "--samples", type=positive_int, default=1, help="posterior samples of the bound"
     )
-    parser.add_argument("--batch-size", type=positive_int, default=family.evaluation_batch)
+    parser.add_argument(
+        "--samples",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="posterior samples per image of the bound (default: 1)",
+    )
+    batch = experiment.family.evaluation_batch
+    parser.add_argument(
+        "--batch-size",
+        type=positive_int,
+        default=batch,
+        metavar="N",
+        help=f"images at a time (default: {batch})",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+
+
+def complete(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Set ``options.stages``, None for one stage. Raises UserError if half of two stages is missing."""
+    from pixelvae.experiments.report import checked_stages
+
+    options.stages = None
+    if options.few_samples is None:
+        return
+    if options.importance_samples is None or options.images is None:
+        raise UserError(
+            "two stages need a number of importance samples, and of images that get them: name both",
+            setting="few_samples",
+        )
+    options.stages = checked_stages(options.few_samples, options.importance_samples, options.images)
 
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
@@ -43,7 +75,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     model: Any = weights.model
     split = options.split
     dataset = experiment.open_data_of(options, weights)
-    stages = _stages(options)
+    stages = options.stages
     images = None if stages else options.images
     bound = Bound(model, options.seed, options.batch_size)(dataset, split, images, options.samples)
     weighted, two_stages, samples = None, None, options.importance_samples
@@ -63,17 +95,3 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     print(f"{describe(numbers)} (± standard error)")
     if options.json:
         print(to_json(numbers))
-
-
-def _stages(options: argparse.Namespace) -> Any:
-    """The two stages of importance weighting that are asked for, if they are."""
-    from pixelvae.experiments.report import checked_stages
-
-    if options.few_samples is None:
-        return None
-    if options.importance_samples is None or options.images is None:
-        raise UserError(
-            "two stages need a number of importance samples, and of images that get them: name both",
-            setting="few_samples",
-        )
-    return checked_stages(options.few_samples, options.importance_samples, options.images)

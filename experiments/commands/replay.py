@@ -10,7 +10,12 @@ from pixelvae.machine.console.command import path_or_name
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     """The report."""
-    parser.add_argument("report", type=path_or_name, metavar="RUN|TROUBLE.npz")
+    parser.add_argument(
+        "report",
+        type=path_or_name,
+        metavar="RUN|TROUBLE.npz",
+        help="a run's folder, or the report that it left",
+    )
 
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:

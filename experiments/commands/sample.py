@@ -14,7 +14,9 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     """The weights, how many samples, and the picture."""
     add_weights(parser, experiment)
     count = figures.kind_of(experiment.family).SAMPLES
-    parser.add_argument("--count", type=picture_int, default=count)
+    parser.add_argument(
+        "--count", type=picture_int, default=count, metavar="N", help=f"samples (default: {count})"
+    )
     add_picture(parser)
 
 

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     """The preset, what can be changed of it, the data, and how the run is kept."""
     family = experiment.family
-    parser.add_argument("--preset", choices=list(experiment.presets), default=experiment.default)
+    parser.add_argument(
+        "--preset",
+        choices=list(experiment.presets),
+        default=experiment.default,
+        help=f"a size of the model, and how it is trained (default: {experiment.default})",
+    )
     for variation in family.variations:
         if variation.words:
             parser.add_argument(
@@ -38,23 +43,45 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
         if isinstance(option.kind, Choice):
             how: dict[str, Any] = {"choices": list(option.kind.words)}
         else:
-            how = {"type": argument_type(option.kind), "metavar": "N"}
+            how = {"type": argument_type(option.kind), "metavar": option.kind.metavar}
         parser.add_argument(flag(option.name), help=option.about, **how)
     folder = experiment.folder.format(model="MODEL", preset="PRESET")
     experiment.add_data_options(parser, "the experiment's own")
     parser.add_argument("--out", type=path, help=f"the run's folder (default: {folder})")
-    parser.add_argument("--seed", type=non_negative_int, default=0)
-    parser.add_argument("--resume", dest="resume", action="store_true", default=True)
-    parser.add_argument("--no-resume", dest="resume", action="store_false")
     parser.add_argument(
-        "--from", dest="start", type=path_or_name, metavar="WEIGHTS",
+        "--seed",
+        type=non_negative_int,
+        default=0,
+        metavar="N",
+        help="of initial weights, noise and the order of images (default: 0)",
+    )
+    parser.add_argument(
+        "--resume",
+        dest="resume",
+        action="store_true",
+        default=True,
+        help="resume from the checkpoint in --out, if there is one (the default)",
+    )
+    parser.add_argument(
+        "--no-resume",
+        dest="resume",
+        action="store_false",
+        help="refuse a folder that holds a checkpoint",
+    )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=path_or_name,
+        metavar="WEIGHTS",
         help="begin a new run with these weights at their iteration: NAME, RUN or FILE",
-    )  # fmt: skip
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write event files too")
     parser.add_argument(
-        "--on-nan", choices=("stop", "skip"), default="stop",
-        help="what to do with a step that is not finite",
-    )  # fmt: skip
+        "--on-nan",
+        choices=("stop", "skip"),
+        default="stop",
+        help="what to do with a step that is not finite (default: stop)",
+    )
 
 
 def complete(experiment: Experiment, options: argparse.Namespace) -> None:
@@ -191,4 +218,4 @@ def write_page(experiment: Experiment, folder: Path, weights: Weights) -> None:
         reason = missing_package(problem)
         if reason is None:
             raise
-        say(f"no page of it: {reason}")
+        say(f"report.html was not written: {reason}")

@@ -13,7 +13,12 @@ from pixelvae.machine.console.command import picture_int
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     """The weights, what is varied, and the picture."""
     add_weights(parser, experiment)
-    parser.add_argument("--level", choices=(*figures.LEVELS, "all"), default="all")
+    parser.add_argument(
+        "--level",
+        choices=(*figures.LEVELS, "all"),
+        default="all",
+        help="whose noise is varied (default: all, a row each)",
+    )
     parser.add_argument("--count", type=picture_int, default=8, help="variations in a row")
     parser.add_argument("--scenes", type=picture_int, default=1, help="noises that are varied")
     add_picture(parser)

@@ -222,7 +222,11 @@ def _settings(
 
 
 def _environment(environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What config.json holds of machine and software, in a reader's words."""
+    labels = {"cpu_count": "CPU cores", "tf32": "TF32"}
     for name, value in environment.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, bool):
+            value = "on" if value else "off"
+        elif isinstance(value, Mapping):
             value = ", ".join(f"{k} {v}" for k, v in value.items())
-        yield name.replace("_", " "), str(value)
+        yield labels.get(name, name.replace("_", " ")), "unknown" if value is None else str(value)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from pixelvae.machine.backend import device
 from pixelvae.machine.console.progress import print_anything, say
-from pixelvae.machine.errors import UserError
+from pixelvae.machine.errors import UserError, did_you_mean
 from pixelvae.machine.parallel.world import world
 
 USAGE_STATUS = 2
@@ -102,7 +102,10 @@ def _error(message: str) -> str:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """`argparse.ArgumentParser` whose errors are one line; options are never abbreviated."""
+    """`argparse.ArgumentParser` with errors in one line, which name what a misspelt word is near to.
+
+    Options are never abbreviated. What a subcommand does not know is an error of the subcommand.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         print_anything()  # as --help does
@@ -111,16 +114,35 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error and where to find help, and exit with status 2."""
-        line = _error(f"{message} ({self.prog} --help lists what there is)")
+        line = _error(f"{message} ({self.prog} --help lists all options)")
         self.exit(USAGE_STATUS, line + "\n")
+
+    def refuse(self, problem: UserError, options: argparse.Namespace) -> NoReturn:
+        """Print why these options do not go together, and exit with status 2."""
+        self.error(str(problem) + _option_of(problem, (options,)))
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        """As in `argparse`, except that nothing may be left over."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            word = next((word for word in unknown if word.startswith("-")), unknown[0])
+            option = word.partition("=")[0]
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            self.error(f"unknown argument {option!r}{did_you_mean(option, known)}")
+        return options, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            hint = did_you_mean(str(value), choices) or f": choose from {', '.join(choices)}"
+            raise argparse.ArgumentError(action, f"invalid choice {value!r}{hint}")
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """Adds ``--device`` and ``--tf32``, which :func:`run` heeds."""
     parser.add_argument(
         "--device", type=_device, metavar="{auto,cuda,cuda0,cuda1,...,cpu}",
-        help="auto (the default, or what PIXELVAE_DEVICE says) takes a GPU if one works; of several cards, "
-        "cuda1 is the second",
+        help="auto (the default, or PIXELVAE_DEVICE) uses a GPU if one works; cuda1 is the second of several",
     )  # fmt: skip
     parser.add_argument(
         "--tf32", action="store_true",

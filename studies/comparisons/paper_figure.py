@@ -47,7 +47,7 @@ class PaperFigure:
         first.set_defaults(function=train)
 
         p = commands.add_parser("record", help="record finished runs, and draw the figure")
-        p.add_argument("out", type=path, metavar="RUNS")
+        p.add_argument("out", type=path, metavar="RUNS", help="the folder that training wrote")
         self._add_into(p)
         p.set_defaults(function=self.record)
 

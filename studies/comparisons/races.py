@@ -24,7 +24,12 @@ def add_options(parser: ArgumentParser, experiment: Experiment, preset: str, dat
     parser.add_argument("--minutes", required=True, type=positive_int, metavar="M",
                         help="processor time of each training")  # fmt: skip
     add_seeds_option(parser)
-    parser.add_argument("--preset", choices=list(experiment.presets), default=preset)
+    parser.add_argument(
+        "--preset",
+        choices=list(experiment.presets),
+        default=preset,
+        help=f"the preset that all begin with (default: {preset})",
+    )
     parser.add_argument("--data", type=path_or_name, default=data, help="a data set's name or path")
     parser.add_argument("options", nargs="*", help="after --: more options for each training")
     add_into_option(parser)

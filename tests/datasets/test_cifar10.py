@@ -10,7 +10,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from pixelvae.datasets import RECIPES, open_dataset
+from pixelvae.datasets import named_recipe, open_dataset
 from pixelvae.machine.errors import UserError
 
 COUNT = 1200  # images a batch
@@ -46,10 +46,11 @@ def write(path, left_out=None):
 
 
 def accept(path, monkeypatch):
-    recipe = RECIPES["cifar10"]
+    recipe = named_recipe("cifar10")
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     files = [dataclasses.replace(recipe.files[0], md5=md5)]
-    monkeypatch.setitem(RECIPES, "cifar10", dataclasses.replace(recipe, files=files))
+    changed = dataclasses.replace(recipe, files=files)
+    monkeypatch.setattr("pixelvae.datasets.cifar10.RECIPE", changed)
 
 
 def test_images_and_labels(archive):
@@ -84,5 +85,5 @@ def test_what_is_not_the_published_archive(archive, monkeypatch, tmp_path):
 
 
 def test_the_published_checksum():
-    (file,) = RECIPES["cifar10"].files
+    (file,) = named_recipe("cifar10").files
     assert file.md5 == "c32a1d4ab5d03f1284b67883e8d87530"

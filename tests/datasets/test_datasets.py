@@ -8,12 +8,13 @@ import time
 import tracemalloc
 from collections import OrderedDict
 
+import fresh_process
 import numpy as np
 import pytest
 from fuel.datasets import IndexableDataset
 
 import pixelvae.datasets as datasets
-from pixelvae.datasets import SPLITS, digits, open_dataset
+from pixelvae.datasets import RECIPES, SPLITS, digits, named_recipe, open_dataset
 from pixelvae.datasets.base import FuelDataset
 from pixelvae.machine.backend import device
 from pixelvae.machine.errors import UserError
@@ -49,6 +50,20 @@ def numbered():
 def numbers(batch):
     assert batch.dtype == np.uint8 and batch.shape[1:] == (1, 4, 5)
     return batch[:, 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_has_the_name_under_which_it_is_found(name):
+    assert named_recipe(name).name == name
+
+
+def test_opening_one_data_set_imports_no_other():
+    modules = sorted({f"pixelvae.datasets.{module}" for module, _ in RECIPES.values()})
+    imported = fresh_process.output(
+        "import sys; from pixelvae.datasets import find_recipe; find_recipe('digits'); "
+        f"print([module for module in {modules} if module in sys.modules])"
+    )
+    assert imported == "['pixelvae.datasets.digits']"
 
 
 def test_images_and_batches_are_in_order_with_the_tail(numbered):
@@ -292,7 +307,7 @@ def test_auto_does_not_hide_a_broken_source(folders):
 @pytest.mark.parametrize("name", ["mnits", "../mnist", "", "a b", "/etc/passwd"])
 def test_unknown_names(folders, name):
     with pytest.raises(
-        UserError, match="unknown data set|is no name of a data set|is not there|no zip file"
+        UserError, match="unknown data set|is not a valid data set name|is not there|no zip file"
     ):
         open_dataset(name)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import requests
 
-from pixelvae.datasets import RECIPES, open_dataset
+from pixelvae.datasets import named_recipe, open_dataset
 from pixelvae.datasets.binarized_mnist import amat_problem
 from pixelvae.datasets.download import Unavailable, download
 from pixelvae.datasets.sources import SourceFile
@@ -142,11 +142,10 @@ def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
 def test_the_first_opening_downloads(server, tmp_path, monkeypatch):
     monkeypatch.setenv("FUEL_DATA_PATH", str(tmp_path / "fuel"))
     monkeypatch.setenv("PIXELVAE_DATA", str(tmp_path))
-    real = RECIPES["binarized_mnist"]
+    real = named_recipe("binarized_mnist")
     url = server.url + "/own_train.amat"
     files = [dataclasses.replace(source_file(url), name=file.name) for file in real.files]
     recipe = dataclasses.replace(real, files=files)
-    monkeypatch.setitem(RECIPES, "binarized_mnist", recipe)
     monkeypatch.setattr("pixelvae.datasets.binarized_mnist.RECIPE", recipe)
     data = open_dataset("auto")
     assert data.name == "binarized_mnist"

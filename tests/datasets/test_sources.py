@@ -420,13 +420,13 @@ def test_prepare_describes_an_npz(source, images, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["prepare", "mnits"], "unknown data set 'mnits'"),
+        (["prepare", "mnits"], "unknown data set 'mnits': did you mean mnist?"),
         (["prepare", "own", "--source", "/nowhere"], "/nowhere is not a directory"),
         (["prepare", "digits", "--source", "."], "digits needs no source files"),
         (["prepare", "mnist", "--source", "."], "has no train-images-idx3-ubyte (or .gz)"),
         (["verify", "digits"], "is not there: run `python -m datasets prepare digits`"),
         (["verify", "a/b"], "a/b is not there: name a folder or a zip of pictures"),
-        (["verify", "a b"], "is no name of a data set"),
+        (["verify", "a b"], "is not a valid data set name"),
         (["prepare", "own", "--skip-damaged"], "own has no pictures of which damaged ones"),
         (["prepare", "own", "--image-size", "32"], "own has images of a size of its own"),
     ],

@@ -114,8 +114,8 @@ def test_two_stages_take_the_gain_from_the_estimate_of_all_images(run, capsys):
         ("--few-samples", 20, "--importance-samples", 20, "--images", 3),
     ],
 )
-def test_stages_that_make_no_sense_are_refused(run, capsys, arguments):
-    assert call("evaluate", run, *arguments) == 2
+def test_stages_that_make_no_sense_are_refused_before_anything_is_opened(capsys, arguments):
+    assert call("evaluate", "/nowhere/at/all.npz", *arguments) == 2
     assert "(--few-samples)" in error(capsys)
 
 
@@ -213,7 +213,11 @@ def test_the_schedules_of_the_presets():
         (["train", "--average-decay", "1"], "--average-decay"),
         (["train", "--preset", "huge"], "--preset"),
         (["train", "--data", "imagenet1"], "imagenet1"),
-        (["train", "--frobnicate"], "--frobnicate"),
+        (["train", "--frobnicate"], "'--frobnicate' (mnist_pixelvae.py train --help"),
+        (["train", "--layer", "3"], "--layers? (mnist_pixelvae.py train --help"),
+        (["trian"], "did you mean train?"),
+        (["train", "--model", "gated-pixelvae-nup"], "did you mean gated-pixelvae-noup?"),
+        (["train", "--data", "digit"], "did you mean digits?"),
         (["evaluate"], "RUN|WEIGHTS.npz"),
         (["evaluate", "/nowhere/at/all.npz"], "all.npz"),
         (["evaluate", "RUN", "--images", "100000"], "(--images)"),

@@ -112,6 +112,8 @@ def test_a_finished_training_leaves_a_page_that_needs_nothing_else(run):
             numbers = results[split][quantity]
             assert f"{numbers['mean']:.2f} ± {numbers['se']:.2f}" in page.text
     assert "not finished" not in page.text
+    words = page.text.split("Machine and software")[1]
+    assert re.search(r"CPU cores\s*\d+\s*device\s*cpu\s*TF32\s*off", words)
     for line in page.text.splitlines():
         if line.startswith("python "):
             assert parse(mnist_pixelvae.EXPERIMENT, shlex.split(line)[2:])

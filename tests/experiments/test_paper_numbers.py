@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import pytest
 
-from pixelvae.datasets import RECIPES, open_dataset
+from pixelvae.datasets import named_recipe, open_dataset
 from pixelvae.datasets.places import source_folder
 from pixelvae.lib.evaluation import Bound
 from pixelvae.models.mnist.table1 import ORDERINGS
@@ -44,7 +44,7 @@ def recorded(name):
 @pytest.fixture(scope="module")
 def dataset():
     folder = source_folder("binarized_mnist")
-    if not folder.is_dir() and not RECIPES["binarized_mnist"].path.exists():
+    if not folder.is_dir() and not named_recipe("binarized_mnist").path.exists():
         pytest.skip(f"no {folder}: PIXELVAE_DATA names no folder with binarized_mnist")
     return open_dataset("binarized_mnist")
 

@@ -109,12 +109,15 @@ print(parser.parse_args(arguments).count)
     ("arguments", "complaint"),
     [
         ([], "word"),
-        (["dance"], "invalid choice: 'dance'"),
+        (["dance"], "invalid choice 'dance': choose from sample"),
         (["sample", "--count", "-1"], "argument --count: must be a whole number from 1"),
         (["sample", "--count", "many"], "not 'many'"),
         (["sample", "--count"], "--count: expected one argument"),
+        (["sampel"], "invalid choice 'sampel': did you mean sample? (train --help"),
         (["sample", "--sampler", "slow\ntwo"], "invalid choice"),
-        (["sample", "--coun", "3"], "unrecognized arguments: --coun 3"),
+        (["sample", "--sampler", "naiv"], "did you mean naive?"),
+        (["sample", "--coun", "3"], "'--coun': did you mean --count? (train sample --help"),
+        (["sample", "more"], "unknown argument 'more' (train sample --help"),
     ],
 )
 def test_usage_errors_are_one_line_and_status_2(arguments, complaint):
