@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import agreement
-from benchmarks.harness import ROOT, Worker, alternate, ours, pytorch, torch_python
+from benchmarks.harness import ROOT, Worker, alternate, ours, pytorch
 from benchmarks.rows import batch_files, preset_files
 from pixelvae.machine.console.command import ArgumentParser, main, path, positive_float
 from pixelvae.machine.console.progress import say
@@ -148,11 +148,11 @@ class FirstContact:
 
     def speed(self) -> dict[str, Any]:
         """Seconds of a training step: TF32 off, then on, for both; then with cuDNN's algorithms chosen by timing."""
+        commands = [ours()]
         try:
-            peer = torch_python()
-            self._say(f"PyTorch: {peer}\n")
+            commands.append(pytorch(cuda=self._device != "cpu"))
+            self._say(f"PyTorch: {commands[-1][0]}\n")
         except UserError as reason:
-            peer = None
             self._say(f"Without PyTorch: {reason}\n")
         size, preset, batch = Settings("gated-pixelvae-noup", 12, 32, 64), "64px_small", 64
         if self._tiny:
@@ -179,11 +179,12 @@ class FirstContact:
                         self._say(f"| {what} {how} | no time left | | |")
                         continue
                     name = f"{what} {how}".strip()
-                    rows.append(self._side_by_side(name, job, peer is not None, variables))
+                    rows.append(self._side_by_side(name, commands, job, variables))
         return {"steps": rows}
 
-    def _side_by_side(self, what: str, job: dict, twin: bool, variables: dict) -> dict[str, Any]:
-        commands = [ours(), pytorch()] if twin else [ours()]
+    def _side_by_side(
+        self, what: str, commands: Sequence[Sequence[str]], job: dict, variables: dict
+    ) -> dict[str, Any]:
         turns, seconds = (1, 0.1) if self._tiny else (4, 1.0)
         row: dict[str, Any] = {"what": what, "ours": None, "theirs": None, "ratio": None}
         try:
@@ -192,7 +193,7 @@ class FirstContact:
             self._say(f"| {what} | {problem} | | |")
             return {**row, "failed": str(problem)}
         row["ours"] = median(both[0])
-        if twin:
+        if len(both) > 1:
             row["theirs"] = median(both[1])
             row["ratio"] = row["theirs"] / row["ours"]
         numbers = ["" if row[k] is None else f"{row[k]:.4f}" for k in ("ours", "theirs", "ratio")]

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from shutil import which
 
@@ -21,26 +22,35 @@ FOREIGN = {"PYTHONHOME": "", "PYTHONPATH": ""}
 PAUSE = 0.2  # seconds between turns, in which the threads of the last one fall asleep
 
 
-def torch_python() -> str:
-    """The interpreter that has PyTorch: ``PIXELVAE_BENCH_PYTHON``, else ``.venv-bench``'s, else the machine's own.
+def torch_python(cuda: bool = False) -> str:
+    """The interpreter that runs PyTorch: ``PIXELVAE_BENCH_PYTHON``, else ``.venv-bench``'s or the machine's own.
 
-    Raises UserError where there is none.
+    One whose PyTorch is missing, or cannot use a GPU where ``cuda`` asks for that, is passed over.
+
+    Raises UserError where none is left.
     """
     given = os.environ.get("PIXELVAE_BENCH_PYTHON")
-    path = given or str(ROOT / ".venv-bench/bin/python")
-    if os.access(path, os.X_OK):
-        return path
-    for other in [] if given else map(which, ("python3", "python", "/usr/bin/python3")):
-        if other and other != sys.executable and _has_torch(other):
-            return other
-    raise UserError(f"there is no {path}, which is to run PyTorch: make bench builds it")
-
-
-def _has_torch(python: str) -> bool:
-    done = subprocess.run(
-        [python, "-c", "import numpy, torch"], env={**os.environ, **FOREIGN}, capture_output=True
+    own = filter(None, map(which, ("python3", "python", "/usr/bin/python3")))
+    places = [given] if given else [str(ROOT / ".venv-bench/bin/python"), *own]
+    for python in places:
+        if _has_torch(python, cuda):
+            return python
+    raise UserError(
+        f"no PyTorch{' that can use a GPU' if cuda else ''} in {', '.join(dict.fromkeys(places))}: "
+        "make bench builds .venv-bench, and PIXELVAE_BENCH_PYTHON names another"
     )
-    return done.returncode == 0
+
+
+@lru_cache(maxsize=None)
+def _has_torch(python: str, cuda: bool) -> bool:
+    code = f"import numpy, sys, torch; sys.exit({cuda} and not torch.cuda.is_available())"
+    environment = {**os.environ, **FOREIGN}
+    try:
+        return not subprocess.run(
+            [python, "-c", code], capture_output=True, env=environment
+        ).returncode
+    except OSError:  # it is not there
+        return False
 
 
 def ours() -> list[str]:
@@ -48,9 +58,9 @@ def ours() -> list[str]:
     return [sys.executable, "-m", "benchmarks.worker"]
 
 
-def pytorch() -> list[str]:
-    """The command of a worker that runs PyTorch."""
-    return [torch_python(), "-m", "benchmarks.torch_worker"]
+def pytorch(cuda: bool = False) -> list[str]:
+    """The command of a worker that runs PyTorch; see :func:`torch_python`."""
+    return [torch_python(cuda), "-m", "benchmarks.torch_worker"]
 
 
 class Worker:

@@ -14,20 +14,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pixelvae.machine.parallel.world import world
-
 
 def serve(jobs: Mapping[str, Callable]) -> None:
     """Obeys until the input ends.
 
-    A job takes the message's other entries and returns the function that is to be repeated. Of several ranks the
-    first is told and answers, and all do the job.
+    A job takes the message's other entries and returns the function that is to be repeated.
     """
-    ranks = world()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever else is printed must not get between the answers
     repeat: Any = None
-    while line := ranks.on_first(sys.stdin.readline):
+    while line := sys.stdin.readline():
         message, seconds = json.loads(line), []
         times = message.pop("repeat", 0)
         if message:
@@ -38,8 +34,7 @@ def serve(jobs: Mapping[str, Callable]) -> None:
             seconds.append(time.perf_counter() - start)
         # Its own memory, wherever the system keeps it; pages of libraries come and go.
         memory = {"memory": _mib("RssAnon", "VmSwap"), "peak_memory": _mib("VmHWM")}
-        if ranks.first:
-            answers.write(json.dumps({"seconds": seconds, **memory}) + "\n")
+        answers.write(json.dumps({"seconds": seconds, **memory}) + "\n")
 
 
 def _mib(*fields: str) -> float:

@@ -15,7 +15,6 @@ from benchmarks.harness import ROOT, torch_python
 from benchmarks.rows import ROWS, Result
 from pixelvae.lib.runs.environment import environment_record
 from pixelvae.machine.backend.device import summary
-from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import atomic_write, user_errors, write_json
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -52,10 +51,8 @@ def processor() -> str:
 
 def _torch() -> str:
     script = "import torch; print(f'{torch.__version__}; threads: {torch.get_num_threads()}')"
-    done = subprocess.run([torch_python(), "-c", script], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"{torch_python()} cannot import torch: make bench installs it")
-    return done.stdout.strip()
+    command = [torch_python(), "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 _HEAD = (

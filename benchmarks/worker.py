@@ -53,15 +53,6 @@ def training_step(weights: str, inputs: str, images: int | None = None):
     return _step(model, MNIST.presets["paper"].training.recipe(seed=0), batch[:images])
 
 
-def allreduce(weights: str, inputs: str):
-    """What ranks say to each other in a training step."""
-    from pixelvae.machine.parallel.world import world
-
-    model, _, _ = _open(weights, inputs)
-    message = np.zeros(model.parameters.count() + 8, "float32")
-    return lambda: world().add(message)
-
-
 def preset_step(weights: str, inputs: str):
     """One step of a preset's training, with the scalars of its first iteration."""
     loaded = load(weights)
@@ -81,30 +72,13 @@ def bound(weights: str, inputs: str):
     return lambda: evaluate(dataset, "test")
 
 
-def importance(weights: str, inputs: str, samples: int, images: int = 1):
-    """The importance-weighted likelihood of so many images with that many samples each."""
+def importance(weights: str, inputs: str, samples: int):
+    """The importance-weighted likelihood of one image, with that many samples."""
     from pixelvae.lib.evaluation import ImportanceWeighted
 
     model, batch, _ = _open(weights, inputs)
     evaluate, dataset = ImportanceWeighted(model, 0, len(batch)), _dataset(batch)
-    return lambda: evaluate(dataset, "test", samples, images)
-
-
-def samples(weights: str, inputs: str, count: int):
-    """So many samples, as ranks share them: half as many at a time."""
-    import theano.tensor as T
-
-    from pixelvae.lib import noise as random_noise
-    from pixelvae.lib.sampling import Sampler, bernoulli
-    from pixelvae.lib.sampling.images import drawn_in_turn
-
-    model, _, _ = _open(weights, inputs)
-    x, latent = T.tensor4("x"), T.matrix("z")
-    uniform = random_noise.uniforms(0, "sample pixels", range(count), model.image_shape)
-    z = random_noise.standard_normals(0, "sample latent", range(count), (model.latent_dim,))
-    sampler = Sampler(x, model.decode(x, latent), [latent], bernoulli)
-    halves = [slice(0, count // 2), slice(count // 2, None)]
-    return lambda: drawn_in_turn(lambda at, bar: sampler(uniform[at], z[at]), halves, 0)
+    return lambda: evaluate(dataset, "test", samples, 1)
 
 
 class _Enough(Exception):
@@ -148,9 +122,7 @@ def naive_sampling(weights: str, inputs: str, pixels: int):
     return _sampling(weights, inputs, "naive", pixels)
 
 
-JOBS = (
-    training_step, preset_step, allreduce, bound, importance, samples, cached_sampling, naive_sampling,
-)  # fmt: skip
+JOBS = (training_step, preset_step, bound, importance, cached_sampling, naive_sampling)
 
 if __name__ == "__main__":
     from pixelvae.machine.backend import device

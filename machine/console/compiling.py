@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -23,7 +22,7 @@ _PER_ARRAY_S = 0.06
 _MODULES_OF_A_MODEL = 60
 
 
-_TIMES = "seconds.json"  # in Theano's compile folder: what each compilation took the last time
+_TIMES = "seconds.json"  # in Theano's compile folder: what each took the last time that it found all modules there
 
 
 @contextlib.contextmanager
@@ -35,22 +34,22 @@ def compiling(what: str, arrays: int) -> Iterator[None]:
     folder = Path(theano.config.compiledir)
     _warn_of_network_disk(str(folder))
     name = f"{what}, {arrays} arrays"
-    with phase(
-        f"compiling {what}", _estimate(folder, name, arrays)
-    ), world().one_of_each_machine_first():
+    modules = _modules(folder)
+    missing = max(0.0, 1 - modules / _MODULES_OF_A_MODEL)
+    estimate = _EMPTY_CACHE_S * missing + 1 + _PER_ARRAY_S * arrays
+    estimate = _times(folder).get(name, estimate)
+    with phase(f"compiling {what}", estimate), world().one_of_each_machine_first():
         start = time.monotonic()
         yield
         seconds = time.monotonic() - start
-    if world().first:
+    # The next time all modules will be there, so one with g++ at work tells nothing of it.
+    if world().first and _modules(folder) == modules:
         _remember(folder, name, seconds)
 
 
-def _estimate(folder: Path, name: str, arrays: int) -> float:
-    cached = len(os.listdir(folder)) if folder.is_dir() else 0
-    missing = max(0.0, 1 - cached / _MODULES_OF_A_MODEL)
-    estimate = _EMPTY_CACHE_S * missing + 1 + _PER_ARRAY_S * arrays
-    # The last time may have been with an empty cache, and this one is not.
-    return min(estimate, _times(folder).get(name, estimate))
+def _modules(folder: Path) -> int:
+    """How many modules Theano has compiled there."""
+    return sum(1 for _ in folder.glob("*/key.pkl"))
 
 
 def _times(folder: Path) -> dict[str, float]:

@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks import harness
 from benchmarks.agreement import NODES, compare
 from benchmarks.first_contact import FirstContact
-from benchmarks.harness import ROOT
+from benchmarks.harness import ROOT, torch_python
 from pixelvae.machine.errors import UserError
 
 
@@ -52,6 +53,64 @@ def test_a_part_that_fails_leaves_the_others_alone(tmp_path, monkeypatch):
     assert report["profile"] == {"failed": "no such luck"} and report["speed"]["steps"]
     assert contact.run(["speed"]) is False  # what failed before is not forgotten
     assert FirstContact("cpu", 1, tmp_path, tiny=True).run(["speed"])
+
+
+TORCH = "class cuda:\n    is_available = staticmethod(lambda: {cuda})\n"
+#: What the two places have: no PyTorch (None), or one that can use a GPU or not.
+PLACES = [
+    (False, True), (False, False), (False, None), (None, True), (None, None), (True, False), (True, None),
+]  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Makes .venv-bench and the machine's own Python, the only ones that are looked at."""
+    monkeypatch.delenv("PIXELVAE_BENCH_PYTHON", raising=False)
+    monkeypatch.setattr(harness, "ROOT", tmp_path)
+    monkeypatch.setattr(harness, "which", lambda name: str(tmp_path / "own/bin/python"))
+
+    def make(name: str, cuda: bool | None) -> str:
+        python = tmp_path / name / "bin/python"
+        python.parent.mkdir(parents=True)
+        if cuda is not None:
+            (python.parent / "torch.py").write_text(TORCH.format(cuda=cuda))
+            python.write_text(f'#!/bin/sh\nPYTHONPATH={python.parent} exec {sys.executable} "$@"\n')
+            python.chmod(0o755)
+        return str(python)
+
+    return make
+
+
+@pytest.mark.parametrize(("bench", "own"), PLACES)
+def test_a_pytorch_without_cuda_is_passed_over(place, bench, own):
+    paths = {place(".venv-bench", bench): bench, place("own", own): own}
+    for cuda in (False, True):
+        able = [path for path, can in paths.items() if can is not None and (can or not cuda)]
+        if able:
+            assert torch_python(cuda) == able[0]
+        else:
+            with pytest.raises(
+                UserError, match=r"no PyTorch .*PIXELVAE_BENCH_PYTHON names another"
+            ):
+                torch_python(cuda)
+
+
+@pytest.mark.parametrize("bench", [None, False], ids=["no PyTorch", "for the CPU alone"])
+def test_speed_is_measured_without_a_pytorch_for_the_gpu(place, tmp_path, monkeypatch, bench):
+    place(".venv-bench", bench)
+    contact = FirstContact("cuda", 1, tmp_path, tiny=True)
+    workers = []
+
+    def alternate(commands, *arguments):
+        workers.append(commands)
+        return [[0.25]] * len(commands), 0.0
+
+    monkeypatch.setattr("benchmarks.first_contact.alternate", alternate)
+    assert contact.run(["speed"])
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [row["ours"] for row in report["speed"]["steps"]] == [0.25] * len(workers) == [0.25] * 6
+    assert all(commands == [harness.ours()] for commands in workers)
+    assert "Without PyTorch: no PyTorch that can use a GPU" in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
