@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import resource
 import sys
-import time
+from itertools import repeat
 
 from pixelvae.machine.console import command
 from pixelvae.machine.console.command import ArgumentParser, positive_int
@@ -43,28 +43,21 @@ def parse(argv: list[str]):
 
 
 def measure(options) -> None:
+    """Prints seconds of each step, and the peak memory."""
     import numpy as np
 
-    from pixelvae.lib.model import draw_noise
-    from pixelvae.lib.training.step import TrainingStep
+    from pixelvae.lib.training.batches import timed_step
     from pixelvae.machine.backend.device import summary
 
     say(summary())
-    start = time.monotonic()
     preset = HIERARCHICAL.presets[options.preset]
     model = HIERARCHICAL.build(preset.settings)
-    recipe = preset.training.recipe(seed=0)
-    step = TrainingStep(model, recipe)
     print(f"{options.preset}: {model.parameters.count():,} parameters, batch {options.batch_size}")
-    print(f"ready after {time.monotonic() - start:.0f} s")
-    rng = np.random.RandomState(0)
+    shape = (options.batch_size, *model.image_shape)
+    images = np.random.RandomState(0).randint(0, model.levels, shape).astype("uint8")
+    take = timed_step(model, preset.training.recipe(seed=0), repeat(images))
     for t in range(1, options.steps + 1):
-        shape = (options.batch_size, *model.image_shape)
-        images = rng.randint(0, model.levels, shape).astype("uint8")
-        noise = draw_noise(model, 0, "step", t, options.batch_size)
-        start = time.monotonic()
-        cost, *_ = step(images, noise, recipe.schedule(t))
-        print(f"step {t}: {time.monotonic() - start:.2f} s, cost {cost:.4f} nats/dim", flush=True)
+        print(f"step {t}: {take():.2f} s", flush=True)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 

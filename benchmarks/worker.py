@@ -7,8 +7,9 @@ noise. It runs on a GPU where ``PIXELVAE_DEVICE`` is cuda, else on the CPU.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
-from itertools import count
+from itertools import count, repeat
 from typing import Any
 
 import numpy as np
@@ -33,34 +34,25 @@ def _open(weights: str, inputs: str):
         return model, file["images"], file["noise"]
 
 
-def _step(model, recipe, images):
-    """One step of a training, its noise included."""
-    from pixelvae.lib.model import draw_noise
-    from pixelvae.lib.training.step import TrainingStep
-
-    step, iterations = TrainingStep(model, recipe), count(1)
-
-    def repeat() -> None:
-        t = next(iterations)
-        step(images, draw_noise(model, 0, "training", t, len(images)), recipe.schedule(t))
-
-    return repeat
-
-
 def training_step(weights: str, inputs: str, images: int | None = None):
     """One step of the paper's training on binarized MNIST, with all images or so many."""
+    from pixelvae.lib.training.batches import timed_step
+
     model, batch, _ = _open(weights, inputs)
-    return _step(model, MNIST.presets["paper"].training.recipe(seed=0), batch[:images])
+    recipe = MNIST.presets["paper"].training.recipe(seed=0)
+    return timed_step(model, recipe, repeat(batch[:images]))
 
 
 def preset_step(weights: str, inputs: str):
     """One step of a preset's training, with the scalars of its first iteration."""
+    from pixelvae.lib.training.batches import timed_step
+
     loaded = load(weights)
     recipe = loaded.family.presets[loaded.model.name].training.recipe(seed=0)
     first = recipe.schedule(1)
     with np.load(inputs) as file:
         images = file["images"]
-    return _step(loaded.model, replace(recipe, schedule=lambda t: first), images)
+    return timed_step(loaded.model, replace(recipe, schedule=lambda t: first), repeat(images))
 
 
 def bound(weights: str, inputs: str):
@@ -103,13 +95,11 @@ def _sampling(weights: str, inputs: str, method: str, pixels: int):
 
     sampler = Sampler(x, model.decode(x, latent), [latent], draw, method=method)
 
-    def repeat() -> None:
-        try:
+    def until_enough() -> None:
+        with suppress(_Enough):
             sampler(uniform, z)
-        except _Enough:
-            pass
 
-    return repeat
+    return until_enough
 
 
 def cached_sampling(weights: str, inputs: str, pixels: int):

@@ -7,15 +7,16 @@ evaluation to go on bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from pixelvae.lib.data import Dataset
 from pixelvae.lib.evaluation import Bound, Evaluation
-from pixelvae.lib.model import Model, MovingModel, draw_noise
+from pixelvae.lib.model import Model, MovingModel
 from pixelvae.lib.runs.folder import Run
 from pixelvae.lib.runs.saver import Saver
+from pixelvae.lib.training.batches import Batch, batches
 from pixelvae.lib.training.pictures import Pictures
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.lib.training.replay import report_arrays
@@ -109,13 +110,13 @@ class Trainer:
         """
         recipe, state = self._recipe, self._state
         stream = self._dataset.training_stream(recipe.batch_size, recipe.seed, state.iteration)
+        following = batches(self._model, recipe, stream, state.iteration)
         self._clock.restart()
         with Progress(recipe.iterations, state.iteration) as bar, GracefulStop() as stop:
             while state.iteration < recipe.iterations and not stop.requested:
                 t = state.iteration + 1
-                images, noise = self._batch(t, stream)
                 votes = stop.votes()
-                self._take_step(t, images, noise, bar, votes)
+                self._take_step(t, next(following), bar, votes)
                 stop.count(votes)
                 state.iteration = t
                 evaluate = t % recipe.eval_every == 0 or t == recipe.iterations
@@ -137,20 +138,14 @@ class Trainer:
                 "train anew with a lower learning rate"
             )
 
-    def _batch(self, t: int, stream: Iterator[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The images of iteration t, and their noise."""
-        images = next(stream)
-        return images, draw_noise(self._model, self._recipe.seed, "training", t, len(images))
-
-    def _take_step(self, t: int, images, noise, bar: Progress, votes: np.ndarray) -> None:
+    def _take_step(self, t: int, batch: Batch, bar: Progress, votes: np.ndarray) -> None:
         """One step; the votes are replaced by their sums over all ranks."""
-        scalars = self._recipe.schedule(t)
         try:
-            values = self._step(images, noise, scalars, votes)
+            values = self._step(*batch, votes)
         except NotFinite as trouble:
             self._skips += 1
             if self._skips == 1:
-                self._report(t, images, noise, scalars, trouble)
+                self._report(t, batch, trouble)
             if self._recipe.on_nan == "stop" or self._skips > MAX_SKIPS:
                 raise self._stopped(t, trouble) from None
             if self._skips == 1:
@@ -162,14 +157,14 @@ class Trainer:
             self._state.add(values[1:].tolist())
             bar.update(1, bound=float(values[1:].sum()) / self._model.unit.nats)
 
-    def _report(self, t: int, images, noise, scalars, trouble: NotFinite) -> None:
+    def _report(self, t: int, batch: Batch, trouble: NotFinite) -> None:
         header = {
             "model": self._model.header(),
             "iteration": t,
-            "scalars": dict(scalars),
+            "scalars": dict(batch.scalars),
             "trouble": str(trouble),
         }
-        self._saver.report(report_arrays(self._step.state(), images, noise), header)
+        self._saver.report(report_arrays(self._step.state(), batch.images, batch.noise), header)
 
     def _stopped(self, t: int, trouble: NotFinite) -> UserError:
         if self._recipe.on_nan == "stop":
@@ -223,8 +218,8 @@ class Trainer:
     def _validate(self) -> Evaluation:
         if self._statistics is not None:
             after = self._state.iteration
-            batches = batches_after(self._model, self._dataset, self._recipe, after)
-            self._statistics(batches, self._recipe.statistics_batches)
+            of_statistics = batches_after(self._model, self._dataset, self._recipe, after)
+            self._statistics(of_statistics, self._recipe.statistics_batches)
         return self._bound(self._dataset, "valid")
 
     def _keep(self, bound: float) -> None:

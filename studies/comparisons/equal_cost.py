@@ -30,35 +30,25 @@ def processor_seconds_a_step(
 
     ``trainings`` are words as typed, by name. They take turns, so that what else the machine does meets all of them.
     """
-    steps = {name: _timed_step(experiment, words) for name, words in trainings.items()}
+    steps = {name: _timed(experiment, words) for name, words in trainings.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for t in range(1, WARM + TIMED + 1):
-        for name, step in steps.items():
-            seconds[name].append(step(t))
+    for _ in range(WARM + TIMED):
+        for name, take in steps.items():
+            seconds[name].append(take())
     return {name: median(of_one[WARM:]) for name, of_one in seconds.items()}
 
 
-def _timed_step(experiment: Experiment, words: Sequence[str]) -> Callable[[int], float]:
-    """Takes step t of a training, and gives the processor time that it took."""
-    from pixelvae.lib.model import draw_noise
-    from pixelvae.lib.training.step import TrainingStep
+def _timed(experiment: Experiment, words: Sequence[str]) -> Callable[[], float]:
+    """Takes the next step of a training, and gives the processor time that it took."""
+    from pixelvae.lib.training.batches import timed_step
 
     options = parse(experiment, words)
     preset = options.chosen
     dataset = experiment.open_data(options, "", preset.settings.image_shape)
     recipe = preset.training.recipe(options.seed)
     model = experiment.family.build(fitted(experiment, preset, dataset), seed=options.seed)
-    step = TrainingStep(model, recipe)
-    stream = dataset.training_stream(recipe.batch_size, recipe.seed, 0)
-
-    def timed(t: int) -> float:
-        images = next(stream)
-        noise = draw_noise(model, recipe.seed, "training", t, len(images))
-        start = time.process_time()
-        step(images, noise, recipe.schedule(t))
-        return time.process_time() - start
-
-    return timed
+    stream = dataset.training_stream(recipe.batch_size, recipe.seed)
+    return timed_step(model, recipe, stream, time.process_time)
 
 
 @dataclass(frozen=True)
