@@ -27,8 +27,7 @@ from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.registry import MNIST
 from studies.comparisons.finished import finished_folders, finished_run
-from studies.comparisons.mnist_trainings import training
-from studies.comparisons.paper_figure import PaperFigure
+from studies.comparisons.mnist_trainings import PaperFigure, training
 
 MODELS = ("conv-vae", "gated-pixelvae")
 NEIGHBOURS = (1, 3, 5, 10, 20, 30, 50, 100, 200)

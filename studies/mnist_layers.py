@@ -19,8 +19,7 @@ from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
 from pixelvae.machine.console.command import ArgumentParser, main, non_negative_int
 from pixelvae.machine.parallel.world import on_rank_0
 from studies.comparisons.finished import finished_folders, finished_run
-from studies.comparisons.mnist_trainings import training
-from studies.comparisons.paper_figure import PaperFigure
+from studies.comparisons.mnist_trainings import PaperFigure, training
 from studies.publishing.records import groups, over_seeds
 
 MODELS = ("gated-pixelvae", "gated-pixelcnn")

@@ -11,7 +11,7 @@ import sys
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
 from pixelvae.machine.console.command import ArgumentParser, main
 from pixelvae.models.mnist.table1 import VARIANTS
-from studies.comparisons import races
+from studies.comparisons import equal_cost
 from studies.publishing.records import RACES
 
 
@@ -21,8 +21,8 @@ def parse(argv: list[str]):
     parser.add_argument(
         "--model", required=True, choices=list(VARIANTS), help="the model that is raced"
     )
-    races.add_tries(parser)
-    races.add_options(parser, EXPERIMENT, "few-cores", "binarized_mnist")
+    equal_cost.add_tries(parser)
+    equal_cost.add_options(parser, EXPERIMENT, "few-cores", "binarized_mnist")
     return parser.parse_args(argv)
 
 
@@ -31,7 +31,7 @@ def race(arguments) -> int:
     of_model = ["--model", arguments.model]
     record = RACES / f"{arguments.model}.json"
     first = ["mnist_race.py", *of_model]
-    return races.race(arguments, EXPERIMENT, record, first, words=of_model)
+    return equal_cost.race(arguments, EXPERIMENT, record, first, words=of_model)
 
 
 if __name__ == "__main__":

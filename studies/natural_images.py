@@ -18,7 +18,7 @@ from pixelvae.experiments.invocations import command
 from pixelvae.experiments.pictures import EXPERIMENT
 from pixelvae.lib.data import SPLITS
 from pixelvae.machine.console.command import ArgumentParser, main, path
-from studies.comparisons import races
+from studies.comparisons import equal_cost
 from studies.publishing.pages import write_pages
 from studies.publishing.records import ABLATIONS, PHOTOGRAPHS_RACE
 from studies.publishing.shipping import Shipped, add_into_option, bound_commands, ship_run
@@ -39,14 +39,14 @@ def parse(argv: list[str]):
     p = commands.add_parser(
         "ablations", help="train the models of section 4.2 and record what they reach"
     )
-    races.add_options(p, EXPERIMENT, "32px_few_cores", DATA)
+    equal_cost.add_options(p, EXPERIMENT, "32px_few_cores", DATA)
     p.set_defaults(function=ablations)
 
     p = commands.add_parser(
         "race", help="train a preset with other settings, and record which is ahead"
     )
-    races.add_options(p, EXPERIMENT, "32px_few_cores", DATA)
-    races.add_tries(p)
+    equal_cost.add_options(p, EXPERIMENT, "32px_few_cores", DATA)
+    equal_cost.add_tries(p)
     p.set_defaults(function=race)
     return parser.parse_args(argv)
 
@@ -105,12 +105,12 @@ MODELS: Mapping[str, Sequence[str]] = {
 def ablations(arguments) -> int:
     """Trains the models of section 4.2, each resumed where it stopped, then writes record and pages."""
     first = ["natural_images.py", "ablations"]
-    return races.compare(arguments, EXPERIMENT, MODELS, ABLATIONS, first)
+    return equal_cost.compare(arguments, EXPERIMENT, MODELS, ABLATIONS, first)
 
 
 def race(arguments) -> int:
     """Trains a preset as it is and with each of some options, then writes record and pages."""
-    return races.race(arguments, EXPERIMENT, PHOTOGRAPHS_RACE, ["natural_images.py", "race"])
+    return equal_cost.race(arguments, EXPERIMENT, PHOTOGRAPHS_RACE, ["natural_images.py", "race"])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Models that are compared: trainings on the same pictures, for the same processor time."""
+"""Comparisons at equal cost: trainings on the same data, each for the same processor time."""
 
 from __future__ import annotations
 
+import argparse
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,13 +16,103 @@ from typing import Any
 from pixelvae.experiments.command_line import parse
 from pixelvae.experiments.commands.train import fitted
 from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.console.command import ArgumentParser, path, path_or_name, positive_int
 from pixelvae.machine.console.progress import say
-from pixelvae.machine.parallel.world import world
+from pixelvae.machine.parallel.world import on_rank_0, world
 from studies.comparisons.finished import finished_run
-from studies.comparisons.jobs import run_all
+from studies.comparisons.jobs import add_seeds_option, run_all
+from studies.publishing.pages import write_pages
 from studies.publishing.records import ROOT, read_json
+from studies.publishing.shipping import add_into_option
 
 WARM, TIMED = 3, 20  # steps before the clock starts, and steps on it
+
+
+def add_options(parser: ArgumentParser, experiment: Experiment, preset: str, data: str) -> None:
+    """Add what :func:`compare` reads; the last two arguments are the defaults."""
+    parser.add_argument("--out", required=True, type=path, metavar="FOLDER",
+                        help="a folder with one run a training and seed")  # fmt: skip
+    parser.add_argument("--minutes", required=True, type=positive_int, metavar="M",
+                        help="processor time of each training")  # fmt: skip
+    add_seeds_option(parser)
+    parser.add_argument("--preset", choices=list(experiment.presets), default=preset,
+                        help=f"the preset that all begin with (default: {preset})")  # fmt: skip
+    parser.add_argument("--data", type=path_or_name, default=data, help="a data set's name or path")
+    parser.add_argument("options", nargs="*", help="after --: more options for each training")
+    add_into_option(parser)
+
+
+def add_tries(parser: ArgumentParser) -> None:
+    """Add what :func:`race` tries."""
+    parser.add_argument(
+        "--try", dest="tries", action="append", required=True, metavar="OPTIONS",
+        help='one more training: --try="--learning-rate 1e-3"; the one without it comes first',
+    )  # fmt: skip
+
+
+def race(
+    arguments: argparse.Namespace,
+    experiment: Experiment,
+    record: Path,
+    first: Sequence[str],
+    words: Sequence[str] = (),
+) -> int:
+    """Trains a preset as it is and with each of the options to try; the rest is as in :func:`compare`."""
+    tries = {"as it is": (), **{tried: shlex.split(tried) for tried in arguments.tries}}
+    told = [f"--try={tried}" for tried in arguments.tries]
+    return compare(arguments, experiment, tries, record, [*first, *told], words)
+
+
+def compare(
+    arguments: argparse.Namespace,
+    experiment: Experiment,
+    options: Mapping[str, Sequence[str]],
+    record: Path,
+    first: Sequence[str],
+    words: Sequence[str] = (),
+) -> int:
+    """Trains all, each resumed where it stopped, then writes their record into ``--into``, and pages.
+
+    Parameters
+    ----------
+    options
+        What each training has beside what all have, by name.
+    first
+        What the command line began with: the script, and what is not among :func:`add_options`.
+    words
+        Options of every training, beside preset, data and those after ``--``.
+
+    Returns
+    -------
+    the exit status
+
+    Raises
+    ------
+    UserError
+        The record cannot be written.
+    """
+    a = arguments
+    given = ["--preset", a.preset, "--data", a.data]
+    comparison = EqualCost(
+        experiment, options, [*words, *given, *a.options], a.out, a.minutes, a.seeds
+    )
+    if status := comparison.train():
+        return status
+    line = [*first, "--out", f"runs/{a.out.name}", "--minutes", a.minutes, "--seeds", *a.seeds]
+    line += [*given, *(["--", *a.options] if a.options else [])]
+    command = f"python studies/{shlex.join(map(str, line))}"
+    _write(a.into, record, {"command": command, "preset": a.preset, **comparison.record()})
+    return 0
+
+
+@on_rank_0
+def _write(into: Path, name: Path, record: Mapping[str, Any]) -> None:
+    from pixelvae.machine.files.atomic import user_errors, write_json
+
+    with user_errors(f"cannot write {into / name}"):
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+    write_json(into / name, record)
+    write_pages(into)
 
 
 def processor_seconds_a_step(

@@ -1,14 +1,19 @@
-"""Several trainings of mnist_pixelvae.py from one command line: its options, and the command of each."""
+"""Several trainings of mnist_pixelvae.py from one command line, and figures 4 and 5, which are made of such."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pixelvae.machine.console.command import path, path_or_name, positive_int
 from pixelvae.models.registry import MNIST
+from studies.comparisons.jobs import add_seeds_option, run_all
 from studies.publishing.records import ROOT
+
+Work = Callable[[argparse.Namespace], "int | None"]
 
 
 def add_options(parser: argparse.ArgumentParser, out: str, one_run: str) -> None:
@@ -36,3 +41,58 @@ def training(arguments: argparse.Namespace, model: str, name: str, *words: Any) 
     out = arguments.out / name
     line = [sys.executable, script, "train", "--model", model, "--preset", arguments.preset]
     return [*map(str, [*line, "--data", arguments.data, "--out", out, *words, *arguments.options])]
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """A figure of the paper, drawn from the record of many trainings.
+
+    Parameters
+    ----------
+    name
+        Of its folder in ``results/``.
+    record
+        Writes the record of all finished runs in the folder ``out`` into the folder ``into``, and plots.
+    plot
+        Draws the figure from the record in the folder ``into``.
+    """
+
+    name: str
+    record: Work
+    plot: Work
+
+    def add_commands(self, commands, out: str, one_run: str, train: Work):
+        """Add the commands ``train``, ``record`` and ``plot``; returns the parser of the first, for more options.
+
+        ``one_run`` says what each folder in ``out`` is of.
+        """
+        first = commands.add_parser(
+            "train", help="train the models, resumed where they stopped; then record and plot"
+        )
+        add_seeds_option(first)
+        add_options(first, out, one_run)
+        first.add_argument("--into", type=path, metavar="FOLDER",
+                           help="where to record (default: --out)")  # fmt: skip
+        first.set_defaults(function=train)
+
+        p = commands.add_parser("record", help="record finished runs, and draw the figure")
+        p.add_argument("out", type=path, metavar="RUNS", help="the folder that training wrote")
+        self._add_into(p)
+        p.set_defaults(function=self.record)
+
+        p = commands.add_parser("plot", help="draw the figure from the record alone")
+        self._add_into(p)
+        p.set_defaults(function=self.plot)
+        return first
+
+    def _add_into(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--into", type=path, default=ROOT / "results" / self.name, metavar="FOLDER",
+                            help=f"where the record is (default: results/{self.name})")  # fmt: skip
+
+    def train(self, commands: Sequence[Sequence[str]], arguments: argparse.Namespace) -> int:
+        """Runs trainings, then records them; gives the exit status."""
+        status = run_all(commands, arguments.jobs)
+        if not status:
+            arguments.into = arguments.into or arguments.out
+            self.record(arguments)
+        return status

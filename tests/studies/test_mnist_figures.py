@@ -12,7 +12,7 @@ from pixelvae.experiments import command_line
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
 from pixelvae.machine.errors import UserError
 from studies import mnist_latents, mnist_layers
-from studies.comparisons import paper_figure
+from studies.comparisons import mnist_trainings
 
 
 def test_neighbours_find_separate_groups_and_guess_where_nothing_is_to_be_seen():
@@ -67,7 +67,9 @@ def test_figure_5_is_drawn_from_the_record_alone(tmp_path):
 @pytest.mark.parametrize("module, models", [(mnist_layers, 3), (mnist_latents, 2)])
 def test_each_seed_is_a_training_of_its_own(module, models, monkeypatch):
     commands = []
-    monkeypatch.setattr(paper_figure, "run_all", lambda asked, jobs: commands.extend(asked) or 130)
+    monkeypatch.setattr(
+        mnist_trainings, "run_all", lambda asked, jobs: commands.extend(asked) or 130
+    )
     layers = ["--layers", "2"] if module is mnist_layers else []
     options = module.parse(["train", *layers, "--seeds", "0", "4", "--", "--iterations", "7"])
     assert options.function(options) == 130
