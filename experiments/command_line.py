@@ -5,23 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from types import ModuleType
+from importlib import import_module
 
-from pixelvae.experiments.commands import evaluate, reconstruct, replay, report, sample, train, vary
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.machine.console import command
 from pixelvae.machine.console.command import ArgumentParser
 from pixelvae.machine.errors import UserError
 
-_COMMANDS: dict[str, ModuleType] = {
-    "train": train,
-    "evaluate": evaluate,
-    "sample": sample,
-    "reconstruct": reconstruct,
-    "vary": vary,
-    "report": report,
-    "replay": replay,
-}
+COMMANDS = ("train", "evaluate", "sample", "reconstruct", "vary", "report", "replay")
 
 
 def main(experiment: Experiment, argv: Sequence[str]) -> int:
@@ -33,23 +24,24 @@ def parse(experiment: Experiment, argv: Sequence[str]) -> argparse.Namespace:
     """The options of a command line; those of ``train`` if it names no subcommand.
 
     ``options.function(options)`` carries it out. A subcommand may ``complete`` its options, or
-    raise UserError because they do not go together, before anything is opened.
+    raise UserError because they do not go together, before anything is opened. Only the one that is
+    named is imported, or all of them to list them.
     """
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["train", *argv]
     parser = ArgumentParser(prog=experiment.prog, description=experiment.doc.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in _COMMANDS.items():
-        if name == "vary" and not experiment.family.layered:
-            continue
+    known = [name for name in COMMANDS if experiment.family.layered or name != "vary"]
+    for name in argv[:1] if argv[0] in known else known:
+        module = import_module(f"pixelvae.experiments.commands.{name}")
         p = commands.add_parser(name, help=(module.__doc__ or "").splitlines()[0])
         module.add(p, experiment)
         command.add_device_options(p)
         p.set_defaults(function=partial(module.run, experiment))
     options = parser.parse_args(argv)
-    if complete := getattr(_COMMANDS[options.command], "complete", None):
+    if complete := getattr(module, "complete", None):
         try:
             complete(experiment, options)
         except UserError as problem:
-            commands.choices[options.command].refuse(problem, options)
+            p.refuse(problem, options)
     return options

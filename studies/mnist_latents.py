@@ -174,7 +174,7 @@ def plot(arguments) -> None:
 @on_rank_0
 def explore(arguments) -> None:
     """Writes ``explore.html`` into a run's folder; raises UserError if it has not two latent dimensions."""
-    from pixelvae.experiments.pages.latent_plane import write_plane
+    from studies.latent_plane import write_plane
 
     if not arguments.run.is_dir():
         raise UserError(f"{arguments.run} is not a run's folder")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
-from pixelvae.experiments.report import Stages, checked_stages, describe_stages
+from pixelvae.experiments.summaries import Stages, checked_stages, describe_stages
 from pixelvae.machine.console.command import (
     ArgumentParser,
     add_device_options,

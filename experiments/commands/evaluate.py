@@ -52,7 +52,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 def complete(experiment: Experiment, options: argparse.Namespace) -> None:
     """Set ``options.stages``, None for one stage. Raises UserError if half of two stages is missing."""
-    from pixelvae.experiments.report import checked_stages
+    from pixelvae.experiments.summaries import checked_stages
 
     options.stages = None
     if options.few_samples is None:
@@ -67,7 +67,7 @@ def complete(experiment: Experiment, options: argparse.Namespace) -> None:
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Print the numbers as a line, and as JSON if asked for."""
-    from pixelvae.experiments.report import describe, report
+    from pixelvae.experiments.summaries import describe, summarise
     from pixelvae.lib.evaluation import Bound, ImportanceWeighted
     from pixelvae.machine.files.atomic import to_json
 
@@ -87,7 +87,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
             two_stages = estimate.in_two_stages(dataset, split, *stages).measured_in(model.unit)
         else:
             weighted = estimate(dataset, split, samples, images)
-    numbers = report(
+    numbers = summarise(
         weights, split, bound, weighted, samples, experiment.modes(options), dataset.remarks
     )
     if two_stages:

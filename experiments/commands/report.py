@@ -15,6 +15,6 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Write report.html into the run's folder and print its path."""
-    from pixelvae.experiments.pages.run import write_report
+    from pixelvae.experiments.pages.run_report import write_report
 
     print(write_report(experiment, options.run))

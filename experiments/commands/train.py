@@ -190,7 +190,7 @@ def fitted(experiment: Experiment, preset: Preset, dataset) -> Any:
 def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
     """Test the best weights and draw the pictures of a finished run."""
     from pixelvae.experiments import figures
-    from pixelvae.experiments.report import describe, report
+    from pixelvae.experiments.summaries import describe, summarise
     from pixelvae.lib.evaluation import Bound
     from pixelvae.models.weights import load
 
@@ -199,7 +199,7 @@ def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
     bound = Bound(weights.model, seed=0, batch_size=batch)
     results: dict[str, Any] = {"iteration": weights.iteration}
     for split in experiment.splits:
-        results[split] = report(weights, split, bound(dataset, split), remarks=dataset.remarks)
+        results[split] = summarise(weights, split, bound(dataset, split), remarks=dataset.remarks)
         say(describe(results[split]))
     run.write_json("results.json", results)
     figures.draw_all(weights, dataset, run.folder)
@@ -210,7 +210,7 @@ def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
 @on_rank_0
 def write_page(experiment: Experiment, folder: Path, weights: Weights) -> None:
     """All of it to look at, if the packages that pages need are installed."""
-    from pixelvae.experiments.pages.run import write_report
+    from pixelvae.experiments.pages.run_report import write_report
 
     try:
         say(f"to look at: {write_report(experiment, folder, weights)}")

@@ -13,22 +13,25 @@ from markupsafe import Markup
 
 from pixelvae.machine.files.atomic import PathLike, atomic_write
 
-_TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 
 #: What a figure draws its text and axes in, so that they take the colour of the text around them.
 INK = "#123456"
 
 
-def write_page(path: PathLike, template: str, **content: Any) -> None:
-    """Fill a template and write it, whole or not at all. Raises UserError if it cannot be written."""
+def write_page(path: PathLike, template: Path, **content: Any) -> None:
+    """Fill a template, which may extend `page.html`, and write it, whole or not at all.
+
+    Raises UserError if it cannot be written.
+    """
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
+        loader=FileSystemLoader([template.parent, TEMPLATES], encoding="utf-8"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text = environment.get_template(template).render(content)
+    text = environment.get_template(template.name).render(content)
     with atomic_write(path) as file:
         file.write(text.encode())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import mean, stdev
 
-from pixelvae.experiments.report import duration, with_error
+from pixelvae.experiments.summaries import duration, with_error
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.mnist.table1 import ORDERINGS, PUBLISHED, VARIANTS

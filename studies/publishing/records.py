@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pixelvae.experiments.report import combined
+from pixelvae.experiments.summaries import combined
 from pixelvae.models.mnist.table1 import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]

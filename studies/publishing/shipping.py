@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pixelvae.experiments import figures
 from pixelvae.experiments.experiment import Experiment, check_fits, trained_on
 from pixelvae.experiments.invocations import training_command
-from pixelvae.experiments.report import describe, is_known, report
+from pixelvae.experiments.summaries import describe, is_known, summarise
 from pixelvae.machine.console.command import ArgumentParser, path
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
@@ -67,10 +67,10 @@ class Shipped:
         numbers: dict[str, Any] = {}
         for split, images in (("train", training_images(dataset)), ("valid", None), ("test", None)):
             values = bound(dataset, split, images)
-            numbers[split] = report(weights, split, values, remarks=dataset.remarks)
+            numbers[split] = summarise(weights, split, values, remarks=dataset.remarks)
             say(describe(numbers[split]))
         few = min(self.subset, dataset.size("test"))
-        numbers["subset"] = report(weights, "test", bound(dataset, "test", few))
+        numbers["subset"] = summarise(weights, "test", bound(dataset, "test", few))
         return {**numbers, **self.more(weights, dataset, numbers)}
 
 

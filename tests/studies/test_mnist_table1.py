@@ -17,7 +17,7 @@ import pytest
 from pixelvae.experiments import command_line
 from pixelvae.experiments.commands.arguments import picture_path
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
-from pixelvae.experiments.report import Stages
+from pixelvae.experiments.summaries import Stages
 from pixelvae.lib.runs.metrics import read_metrics
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays

@@ -14,6 +14,7 @@ from pixelvae.experiments.pages.html import png, write_page
 if TYPE_CHECKING:
     from pixelvae.lib.model import LatentModel
 
+TEMPLATE = Path(__file__).parent / "templates" / "explore.html"
 CELLS = 24  # in a row and in a column of the grid of draws
 _INSIDE = 99.5  # per cent of the latents' coordinates that the square shows at least
 
@@ -37,7 +38,7 @@ def write_plane(
     half = _half_side(means)
     draws = draw_grid(model, half, CELLS, seed)
     write_page(
-        path, "explore.html", name=model.name, about=about, cells=CELLS, half=half,
+        path, TEMPLATE, name=model.name, about=about, cells=CELLS, half=half,
         scatter=png(_scatter(means, labels, half)),
         sprite=png(grid_png(draws, model.levels, columns=CELLS, scale=1, pad=0)),
         size=(draws.shape[3], draws.shape[2]),

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from pixelvae.experiments.report import combined, describe, with_error
+from pixelvae.experiments.summaries import combined, describe, with_error
 from pixelvae.models.mnist.table1 import Row
 from studies.publishing.shipping import paper_gap
 

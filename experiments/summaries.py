@@ -17,7 +17,7 @@ _DIGITS = {"nats/image": 2}
 NATS = "nats/image"
 
 
-def report(
+def summarise(
     weights: Weights,
     split: str,
     bound: Evaluation,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.experiments.invocations import command, training_command
-from pixelvae.experiments.report import NATS, duration, with_error
+from pixelvae.experiments.summaries import NATS, duration, with_error
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
 
@@ -45,8 +45,8 @@ def write_report(experiment: Experiment, folder: Path, weights: Weights | None =
     UserError
         It is not the folder of a run of this family, holds no weights yet, or is damaged.
     """
-    from pixelvae.experiments.pages.html import write_page
-    from pixelvae.experiments.pages.pictures import pictures
+    from pixelvae.experiments.pages.gallery import pictures
+    from pixelvae.experiments.pages.html import TEMPLATES, write_page
     from pixelvae.models.weights import load
 
     if not (folder / "config.json").is_file():
@@ -54,7 +54,7 @@ def write_report(experiment: Experiment, folder: Path, weights: Weights | None =
     weights = weights or load(str(folder), experiment.family)
     texts = _texts(experiment, folder, weights)
     drawn = list(pictures(experiment, folder, weights))
-    write_page(folder / PAGE, "report.html", run=texts, pictures=drawn)
+    write_page(folder / PAGE, TEMPLATES / PAGE, run=texts, pictures=drawn)
     return folder / PAGE
 
 
