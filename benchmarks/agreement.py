@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from pixelvae.models.hierarchical.presets import HIERARCHICAL
 from pixelvae.models.mnist import presets as mnist_presets
+from pixelvae.models.mnist.presets import MNIST
 from pixelvae.models.mnist.table1 import VARIANTS
-from pixelvae.models.registry import HIERARCHICAL, MNIST
 
 TOLERANCE = 1e-4
 NODES = "nodes on the device, and native ones on the host"  # an array in each case's file

@@ -184,7 +184,7 @@ def batch_files(settings: Settings):
     model = MnistModel(settings, seed=0)
     rng = np.random.RandomState(0)
     images = (rng.random_sample((BATCH, *model.image_shape)) < 0.13).astype("uint8")
-    noise = rng.standard_normal((BATCH, model.latent_dim)).astype("float32")
+    noise = rng.standard_normal((BATCH, settings.latent_dim)).astype("float32")
     return files_of(model, images=images, noise=noise)
 
 

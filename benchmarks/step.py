@@ -15,7 +15,7 @@ from itertools import repeat
 from pixelvae.machine.console import command
 from pixelvae.machine.console.command import ArgumentParser, positive_int
 from pixelvae.machine.console.progress import say
-from pixelvae.models.registry import HIERARCHICAL
+from pixelvae.models.hierarchical.presets import HIERARCHICAL
 
 
 def parse(argv: list[str]):

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.protocol import serve
 from pixelvae.lib.data import Dataset
-from pixelvae.models.registry import MNIST
+from pixelvae.models.mnist.presets import MNIST
 from pixelvae.models.weights import load
 
 
@@ -81,7 +81,7 @@ def _sampling(weights: str, inputs: str, method: str, pixels: int):
     import theano.tensor as T
 
     from pixelvae.lib import noise as random_noise
-    from pixelvae.lib.sampling import Sampler, bernoulli
+    from pixelvae.lib.sampling import Sampler
 
     model, images, z = _open(weights, inputs)
     x, latent = T.tensor4("x"), T.matrix("z")
@@ -91,9 +91,9 @@ def _sampling(weights: str, inputs: str, method: str, pixels: int):
     def draw(logits, noise):
         if next(drawn) % pixels == 0:
             raise _Enough
-        return bernoulli(logits, noise)
+        return model.pixels.draw(logits, noise)
 
-    sampler = Sampler(x, model.decode(x, latent), [latent], draw, method=method)
+    sampler = Sampler(x, model.decode(x, {"z": latent}), [latent], draw, method=method)
 
     def until_enough() -> None:
         with suppress(_Enough):

@@ -31,8 +31,7 @@ def parse(experiment: Experiment, argv: Sequence[str]) -> argparse.Namespace:
         argv = ["train", *argv]
     parser = ArgumentParser(prog=experiment.prog, description=experiment.doc.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    known = [name for name in COMMANDS if experiment.family.layered or name != "vary"]
-    for name in argv[:1] if argv[0] in known else known:
+    for name in argv[:1] if argv[0] in COMMANDS else COMMANDS:
         module = import_module(f"pixelvae.experiments.commands.{name}")
         p = commands.add_parser(name, help=(module.__doc__ or "").splitlines()[0])
         module.add(p, experiment)

@@ -1,8 +1,4 @@
-"""Pictures of a model: samples, reconstructions, and one level varied alone.
-
-Models with one latent vector, or none, are drawn as in figures 9 and 10; those with latents in
-levels as in figures 1, 6, 7, 8 and 11.
-"""
+"""Pictures of a model: samples, reconstructions, and one level varied alone (figures 1 and 6 to 11)."""
 
 from __future__ import annotations
 
@@ -10,12 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pixelvae.machine.errors import UserError
-from pixelvae.models.family import Family
+from pixelvae.models.family import Family, Pictured
 
 if TYPE_CHECKING:
     from pixelvae.models.weights import Weights
@@ -49,62 +45,43 @@ class Picture:
         return path
 
 
-class VectorFigures:
-    """Pictures of a :class:`pixelvae.lib.model.LatentModel` (figures 9 and 10)."""
+class Figures:
+    """Pictures of a model, which show as many images as is usual in its family."""
 
-    SAMPLES, ORIGINALS, FEW = 100, 50, 16
-
-    def __init__(self, model: Any, sampler: str = "cached"):
+    def __init__(self, model: Any, usual: Pictured, sampler: str = "cached"):
         from pixelvae.lib.sampling.images import ImageSampler
 
-        self._model, self._sampler = model, ImageSampler(model, sampler)
+        self._model, self._usual, self._sampler = model, usual, ImageSampler(model, sampler)
 
     def samples(self, count: int, seed: int) -> Picture:
-        """Images drawn from the model."""
-        return Picture(self._sampler.sample(count, seed))
-
-    def reconstructions(self, originals: np.ndarray, seed: int) -> Picture:
-        """Each original (N, C, H, W), then its reconstruction. Raises UserError without a latent."""
-        from pixelvae.machine.files.pictures import side_by_side
-
-        again = self._sampler.reconstruct(originals, seed)
-        return Picture(side_by_side(originals, again), columns=10)
-
-    def all(self, dataset) -> Iterator[tuple[str, Picture]]:
-        """The pictures of a finished run, by name."""
-        yield "samples.png", self.samples(self.SAMPLES, seed=0)
-        if self._model.latent_dim:
-            count = min(self.ORIGINALS, dataset.size("test"))
-            originals = evenly_spaced(dataset, "test", count)
-            yield "reconstructions.png", self.reconstructions(originals, seed=0)
-
-
-class LayeredFigures:
-    """Pictures of a :class:`pixelvae.lib.model.LayeredModel` (figures 1, 6, 7, 8 and 11)."""
-
-    SAMPLES, ORIGINALS, FEW = 25, 8, 4
-
-    def __init__(self, model: Any, sampler: str = "cached"):
-        from pixelvae.lib.sampling.latents import LatentSampler
-
-        self._name, self._sampler = model.name, LatentSampler(model, sampler)
-
-    def samples(self, count: int, seed: int) -> Picture:
-        """Images drawn from the model."""
+        """Images drawn from the model (figures 1, 7 and 9)."""
         return Picture(self._sampler.sample(count, seed))
 
     def reconstructions(
-        self, originals: np.ndarray, seed: int, draws: int = 5, level: str = "top"
+        self, originals: np.ndarray, seed: int, draws: int | None = None, level: str = "top"
     ) -> Picture:
-        """Each original, then images from its latents of a level (:func:`reconstruction_grid`)."""
+        """Each original, then images from its latent of a level (:func:`reconstruction_grid`).
+
+        As many draws as is usual, unless told otherwise: pairs five to a row, as in figure 10, or a
+        row for each original, as in figure 8. Raises UserError without a latent.
+        """
+        draws = draws or self._usual.draws
         grid = reconstruction_grid(self._sampler, originals, draws, seed, level)
-        return Picture(grid, columns=1 + draws)
+        pairs = draws == self._usual.draws == 1
+        return Picture(grid, columns=10 if pairs else 1 + draws)
 
     def variations(self, level: str, count: int, scenes: int, seed: int) -> Picture:
-        """Rows in which one level's noise alone changes; ``level`` may be "all"."""
+        """Rows in which one level's noise alone changes (figures 6 and 11); ``level`` may be "all".
+
+        Raises UserError if the model has no such level, or no latent.
+        """
+        if not self._model.latents:
+            raise UserError(f"{self._model.name} has no latent to vary: take a model that has one")
         levels = levels_by_name(self._sampler)
         if level not in (*levels, "all"):
-            raise UserError(f"{self._name} has one latent: choose top or bottom", setting="level")
+            raise UserError(
+                f"{self._model.name} has one latent: choose top or bottom", setting="level"
+            )
         names = list(levels) if level == "all" else [level]
         varied = [levels[name] for name in names]
         images = variation_grid(self._sampler, varied, count, scenes, seed)
@@ -112,39 +89,32 @@ class LayeredFigures:
 
     def all(self, dataset) -> Iterator[tuple[str, Picture]]:
         """The pictures of a finished run, by name."""
-        yield "samples.png", self.samples(self.SAMPLES, seed=0)
-        originals = evenly_spaced(dataset, "test", min(6, dataset.size("test")))
-        yield "reconstructions.png", self.reconstructions(originals, seed=0)
-        yield "vary.png", self.variations("all", 8, 1, seed=0)
+        yield "samples.png", self.samples(self._usual.samples, seed=0)
+        if self._model.latents:
+            count = min(self._usual.originals, dataset.size("test"))
+            originals = some(dataset, "test", count)
+            yield "reconstructions.png", self.reconstructions(originals, seed=0)
+            yield "vary.png", self.variations("all", 8, 1, seed=0)
+
+    def few(self, dataset) -> dict[str, Picture]:
+        """Pictures that take little time, by name: samples and, with a latent, reconstructions."""
+        pictures = {"samples": self.samples(self._usual.few, seed=0)}
+        if self._model.latents:
+            count = min(self._usual.few // 2, dataset.size("valid"))
+            originals = some(dataset, "valid", count)
+            pictures["reconstructions"] = self.reconstructions(originals, seed=0, draws=1)
+        return pictures
 
 
-Figures = Union[VectorFigures, LayeredFigures]
-
-
-def kind_of(family: Family) -> type[Figures]:
-    """The class that draws a family's models."""
-    return LayeredFigures if family.layered else VectorFigures
-
-
-def of(weights: Weights, sampler: str = "cached") -> Any:
+def of(weights: Weights, sampler: str = "cached") -> Figures:
     """What draws the pictures of a model."""
-    return kind_of(weights.family)(weights.model, sampler)
+    return Figures(weights.model, weights.family.pictured, sampler)
 
 
 def while_training(family: Family, model: Any, dataset) -> Callable[[], dict[str, bytes]]:
     """What draws a few pictures of a model as it is when called: PNG files by name."""
-    drawer = kind_of(family)(model)  # which compiles at the first call
-
-    def draw() -> dict[str, bytes]:
-        pictures = {"samples": drawer.samples(drawer.FEW, seed=0)}
-        if model.noise_shapes:
-            count = min(drawer.FEW // 2, dataset.size("valid"))
-            originals = evenly_spaced(dataset, "valid", count)
-            more = (1,) if family.layered else ()
-            pictures["reconstructions"] = drawer.reconstructions(originals, 0, *more)
-        return {name: picture.png(model.levels) for name, picture in pictures.items()}
-
-    return draw
+    drawer = Figures(model, family.pictured)  # which compiles at the first call
+    return lambda: {name: p.png(model.levels) for name, p in drawer.few(dataset).items()}
 
 
 def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> None:
@@ -153,27 +123,27 @@ def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> None:
         picture.save(folder / f"{prefix}{name}", weights)
 
 
-def evenly_spaced(dataset, split: str, count: int) -> np.ndarray:
-    """So many images of a split: uint8 (count, C, H, W). Raises UserError if it has fewer."""
+def some(dataset, split: str, count: int) -> np.ndarray:
+    """So many images of a split, evenly spaced: uint8 (count, C, H, W). Raises UserError if it has fewer."""
     from pixelvae.lib import evaluation
 
     return evaluation.read(dataset, split, evaluation.evenly_spaced(dataset, split, count))
 
 
 def levels_by_name(sampler) -> dict[str, str]:
-    """The sampler's levels by what figure 6 calls them; one latent has no middle."""
-    names = LEVELS if len(sampler.stages) == 3 else LEVELS[::2]
-    return dict(zip(names, sampler.stages))
+    """The latents and the pixels by what figure 6 calls their levels; one latent has no middle."""
+    names = LEVELS if len(sampler.drawn) == 3 else LEVELS[::2]
+    return dict(zip(names, sampler.drawn))
 
 
 def reconstruction_grid(
     sampler, originals: np.ndarray, draws: int, seed: int, level: str = "top"
 ) -> np.ndarray:
-    """Each original (N, C, H, W), then images generated from its latents of a level (figure 8).
+    """Each original (N, C, H, W), then images drawn given its latent of a level (figures 8 and 10).
 
-    From the top latent all below is drawn anew; from the bottom one the pixels alone.
+    From the top latent all below is drawn again; from the bottom one the pixels alone.
     """
-    kept = sampler.top if level == "top" else "z1"
+    kept = sampler.drawn[0] if level == "top" else sampler.drawn[-2:][0]
     drawn = sampler.reconstruct(np.repeat(originals, draws, axis=0), seed, kept)
     rows = [originals[:, None], drawn.reshape(len(originals), draws, *originals.shape[1:])]
     return np.concatenate(rows, axis=1).reshape(-1, *originals.shape[1:])
@@ -189,11 +159,11 @@ def variation_grid(
     for scene in range(scenes):
         for level in varied:
             noise = {}
-            for name in sampler.stages:
+            for name in sampler.drawn:
                 purpose = f"vary scene {scene}"
                 if name == level:
                     noise[name] = sampler.noise(seed, purpose, name, range(count))
                 else:
                     noise[name] = sampler.noise(seed, purpose, name, [0]).repeat(count, axis=0)
             rows.append(noise)
-    return sampler({name: np.concatenate([r[name] for r in rows]) for name in sampler.stages})
+    return sampler({name: np.concatenate([r[name] for r in rows]) for name in sampler.drawn})

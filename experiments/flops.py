@@ -16,9 +16,10 @@ from typing import Any
 
 from pixelvae.machine.console import command
 from pixelvae.machine.console.command import ArgumentParser
-from pixelvae.models.mnist.presets import Settings
+from pixelvae.models.family import Family
+from pixelvae.models.hierarchical.presets import HIERARCHICAL
+from pixelvae.models.mnist.presets import MNIST, Settings
 from pixelvae.models.mnist.table1 import VARIANTS
-from pixelvae.models.registry import HIERARCHICAL, MNIST
 
 PAPER = 63e9  # table 2
 TABLE_E2 = "64px_big-table-E.2"
@@ -31,21 +32,23 @@ CHANGED = {
 }  # fmt: skip
 
 
-def layered() -> dict[str, Any]:
-    """The settings of the models with latents in levels, by name."""
-    presets = {name: preset.settings for name, preset in HIERARCHICAL.presets.items()}
-    return {**presets, **CHANGED}
+def models() -> dict[str, tuple[Family, Any]]:
+    """Family and settings of each model at the paper's sizes, by name."""
+    larger = {name: preset.settings for name, preset in HIERARCHICAL.presets.items()}
+    return {
+        **{name: (MNIST, Settings(name)) for name in VARIANTS},
+        **{name: (HIERARCHICAL, settings) for name, settings in {**larger, **CHANGED}.items()},
+    }
 
 
 def build(name: str):
-    """The model of that name at the paper's sizes."""
-    if name in layered():
-        return HIERARCHICAL.build(layered()[name])
-    return MNIST.build(Settings(name))
+    """The model of that name."""
+    family, settings = models()[name]
+    return family.build(settings)
 
 
 def parse(argv: list[str]):
-    names = [*VARIANTS, *layered()]
+    names = list(models())
     parser = ArgumentParser(prog="flops.py", description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(names))
     options = parser.parse_args(argv)

@@ -16,7 +16,7 @@ import sys
 
 from pixelvae.experiments.command_line import main
 from pixelvae.experiments.experiment import Experiment
-from pixelvae.models.registry import HIERARCHICAL
+from pixelvae.models.hierarchical.presets import HIERARCHICAL
 
 EXPERIMENT = Experiment(
     "lsun_bedrooms.py",

@@ -5,6 +5,7 @@ python experiments/mnist_pixelvae.py train --model gated-pixelvae-noup --out run
 python experiments/mnist_pixelvae.py evaluate runs/noup --importance-samples 5000 --images 100
 python experiments/mnist_pixelvae.py sample runs/noup
 python experiments/mnist_pixelvae.py reconstruct runs/noup
+python experiments/mnist_pixelvae.py vary runs/noup
 python experiments/mnist_pixelvae.py report runs/noup
 """
 
@@ -14,7 +15,7 @@ import sys
 
 from pixelvae.experiments.command_line import main
 from pixelvae.experiments.experiment import Experiment
-from pixelvae.models.registry import MNIST
+from pixelvae.models.mnist.presets import MNIST
 
 EXPERIMENT = Experiment(
     "mnist_pixelvae.py",

@@ -19,7 +19,7 @@ from pixelvae.experiments.experiment import Experiment
 from pixelvae.machine.console.command import positive_int
 from pixelvae.machine.errors import UserError
 from pixelvae.models.family import Preset
-from pixelvae.models.registry import HIERARCHICAL
+from pixelvae.models.hierarchical.presets import HIERARCHICAL
 
 
 class Pictures(Experiment):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pixelvae.lib.units import DIGITS, NATS
 from pixelvae.machine.errors import UserError
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from pixelvae.models.weights import Weights
 
 _PARTS = ("bound", "reconstruction", "kl", "kl1", "kl2")
-_DIGITS = {"nats/image": 2}
-NATS = "nats/image"
 
 
 def summarise(
@@ -39,7 +38,7 @@ def summarise(
     remarks
         What has to be said of the data beside every number (:attr:`pixelvae.lib.data.Dataset.remarks`).
     """
-    model, latents = weights.model, bool(weights.model.noise_shapes)
+    model, latents = weights.model, bool(weights.model.latents)
     names = [n for n in _PARTS if n in bound.values and (latents or not n.startswith("kl"))]
     in_unit = bound.measured_in(model.unit)
     numbers: dict[str, Any] = {
@@ -54,11 +53,12 @@ def summarise(
     if weighted is not None:
         estimate = weighted.measured_in(model.unit).summary("importance_weighted")
         numbers["importance_weighted"] = {**estimate, "samples": samples}
-    if model.unit.name != NATS:
-        numbers[NATS] = {name: bound.summary(name) for name in names}
+    if model.unit != NATS:
+        nats: dict[str, Any] = {name: bound.summary(name) for name in names}
         if weighted is not None:
             summary = weighted.summary("importance_weighted")
-            numbers[NATS]["importance_weighted"] = {**summary, "samples": samples}
+            nats["importance_weighted"] = {**summary, "samples": samples}
+        numbers[NATS.name] = nats
     numbers.update({mode.name: mode.words[0] for mode in weights.family.modes}, **(modes or {}))
     told = {"iteration": weights.iteration, "seed": weights.seed}
     if remarks:
@@ -66,7 +66,7 @@ def summarise(
     return {**numbers, **{name: value for name, value in told.items() if value is not None}}
 
 
-class Stages(NamedTuple):
+class SampleSizes(NamedTuple):
     """Importance weighting in two stages: ``few`` samples of all images, all ``samples`` of ``images``."""
 
     few: int = 100
@@ -74,18 +74,18 @@ class Stages(NamedTuple):
     images: int = 500
 
 
-def checked_stages(few: int, samples: int, images: int) -> Stages:
-    """The stages. Raises UserError unless the second has more samples."""
+def checked_sizes(few: int, samples: int, images: int) -> SampleSizes:
+    """The sizes. Raises UserError unless the second stage has more samples."""
     if few >= samples:
         raise UserError(
             f"{few:,} samples of each image are not fewer than {samples:,}", setting="few_samples"
         )
-    return Stages(few, samples, images)
+    return SampleSizes(few, samples, images)
 
 
-def describe_stages(summary: Mapping[str, Any], unit: str) -> str:
+def describe_two_stages(summary: Mapping[str, Any], unit: str) -> str:
     """What :meth:`pixelvae.lib.evaluation.TwoStages.summary` gives, as one line."""
-    digits = _DIGITS.get(unit, 4)
+    digits = DIGITS[unit]
     few, gain = summary["few"], summary["gain"]
     return (
         f"{few['samples']:,} samples of {few['images']:,} images: {with_error(few, digits)}, "
@@ -120,7 +120,7 @@ def combined(*errors: float | None) -> float | None:
 def describe(numbers: Mapping[str, Any]) -> str:
     """The same numbers as one line."""
     unit = numbers["unit"]
-    digits = _DIGITS.get(unit, 4)
+    digits = DIGITS[unit]
     parts = [
         f"{name.replace('_', '-')} {with_error(numbers[name], digits)}"
         f"{' (exact)' if numbers[name].get('exact') else ''}"
@@ -129,8 +129,8 @@ def describe(numbers: Mapping[str, Any]) -> str:
     ]
     line = f"{numbers['model']}, {numbers['images']:,} {numbers['split']} images: "
     line += f"{', '.join(parts)} {unit}"
-    if NATS in numbers:
-        line += f"; bound {numbers[NATS]['bound']['mean']:.1f} {NATS}"
+    if NATS.name in numbers:
+        line += f"; bound {numbers[NATS.name]['bound']['mean']:.1f} {NATS.name}"
     if "two_stages" in numbers:
-        line += f"; {describe_stages(numbers['two_stages'], unit)}"
+        line += f"; {describe_two_stages(numbers['two_stages'], unit)}"
     return line

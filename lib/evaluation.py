@@ -20,8 +20,9 @@ import theano.tensor as T
 
 from pixelvae.lib import noise as random_noise
 from pixelvae.lib.data import Dataset
-from pixelvae.lib.model import Model, Unit, WeightedModel, draw_image_noise, noise_variables
+from pixelvae.lib.model import Model, draw_image_noise, noise_variables
 from pixelvae.lib.ops.gaussian import Gaussian
+from pixelvae.lib.units import Unit
 from pixelvae.machine.console.compiling import compiling
 from pixelvae.machine.console.progress import Progress
 from pixelvae.machine.errors import NotFiniteError, UserError
@@ -203,7 +204,7 @@ class ImportanceWeighted:
     Raises UserError for a model without latents, whose bound is exact.
     """
 
-    def __init__(self, model: WeightedModel, seed: int, batch_size: int = 100):
+    def __init__(self, model: Model, seed: int, batch_size: int = 100):
         if not model.noise_shapes:
             raise UserError(f"{model.name} has no latent: its likelihood is exact, and its bound")
         self.seed, self._batch_size = seed, batch_size

@@ -1,16 +1,13 @@
 """What training, evaluation, sampling and the figures ask of a model, as protocols.
 
-A model implements :class:`Model` and whichever of the others fits what it has: one latent vector
-(:class:`LatentModel`), latents in layers (:class:`LayeredModel`), batch norm (:class:`MovingModel`).
-Both kinds of latents are importance-weighted in one way (:class:`WeightedModel`).
+Every model is a :class:`Model`; one with batch norm is a :class:`MovingModel` too.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import theano
@@ -18,7 +15,9 @@ import theano.tensor as T
 
 from pixelvae.lib import noise as random_noise
 from pixelvae.lib.layers.parameters import Parameters
-from pixelvae.lib.ops.gaussian import Gaussian
+from pixelvae.lib.ops.gaussian import Gaussian, StandardNormal, kl
+from pixelvae.lib.pixels import Pixels
+from pixelvae.lib.units import Unit
 
 
 @dataclass(frozen=True)
@@ -43,58 +42,73 @@ class Terms:
         return self.reconstruction + self.kl
 
 
-class Unit(NamedTuple):
-    """What a model's numbers are reported in: one of the unit ``name`` is ``nats`` nats an image."""
+class Latent(NamedTuple):
+    """A latent of a model.
+
+    Parameters
+    ----------
+    name
+        "z", or "z1" and "z2", which lies above it.
+    shape
+        Of one image's: (K,), or maps (K, h, w).
+    noise
+        What the noise that it is drawn from is called; recorded pictures depend on it.
+    """
 
     name: str
-    nats: float
-    digits: int  # that are worth printing after the point
-
-
-NATS = Unit("nats/image", 1.0, 2)
-
-
-def bits_per_dim(image_shape: tuple[int, int, int]) -> Unit:
-    """Bits for each number of an image (C, H, W)."""
-    return Unit("bits/dim", math.prod(image_shape) * math.log(2), 4)
+    shape: tuple[int, ...]
+    noise: str
 
 
 class Model(Protocol):
     """A model owns its parameters and gives Theano expressions.
 
-    Images x are symbolic float (N, C, H, W) with values 0 … levels − 1. ``noise`` maps each name in
-    ``noise_shapes`` to standard normal numbers (N, ...), one set an image.
+    p(x, z₁, z₂) = p(z₂) p(z₁|z₂) p(x|z₁), and q(z₁|x) q(z₂|x), with one latent, two or none
+    (sections 3 and 3.1). Images x are symbolic float (N, C, H, W) with values 0 … levels − 1,
+    latents (N, ...) are passed by name.
+
+    Attributes
+    ----------
+    parameters
+        All by name, trained ones and moving statistics.
+    name
+        What the model is called in messages and records.
+    image_shape
+        (C, H, W).
+    latents
+        From the top.
+    pixels
+        The distribution of a pixel.
+    unit
+        What the model's numbers are reported in.
     """
 
-    @property
-    def parameters(self) -> Parameters:
-        """All parameters by name, trained ones and moving statistics."""
-
-    @property
-    def name(self) -> str:
-        """What the model is called in messages and records."""
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-
-    @property
-    def levels(self) -> int:
-        """How many values a pixel can have."""
-
-    @property
-    def unit(self) -> Unit:
-        """What its numbers are reported in."""
-
-    @property
-    def noise_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """The shape of each noise for one image; empty for a model without latents."""
+    parameters: Parameters
+    name: str
+    image_shape: tuple[int, int, int]
+    latents: tuple[Latent, ...]
+    pixels: Pixels
+    unit: Unit
 
     def header(self) -> dict[str, Any]:
-        """What a weights file says about the model, enough to build it again."""
+        """What a weights file contains about the model, enough to build it again."""
 
-    def terms(self, x, noise: Mapping[str, Any]) -> Terms:
-        """The bound (α = 1) as it is evaluated."""
+    def posteriors(self, x) -> Mapping[str, Gaussian]:
+        """q(z|x) of each latent, the lowest first."""
+
+    def prior(self, name: str, latents: Mapping[str, Any]) -> Gaussian | StandardNormal:
+        """p of a latent given the one above it; the highest has N(0, I).
+
+        ``latents`` has both, since maps are autoregressive: each position sees the positions before
+        it in raster order.
+        """
+
+    def decode(self, x, latents: Mapping[str, Any]):
+        """What parametrises p(x_i | x_1 … x_{i−1}, z), z being the lowest latent (section 3).
+
+        (N, ``pixels.outputs``, H, W). x may by its type be one image, (1, C, H, W): it is decoded
+        with each of the latents.
+        """
 
     def objective(self, x, noise: Mapping[str, Any], schedule: Mapping[str, Any]) -> tuple:
         """The scalar that training minimises, and the :class:`Terms` it was made of.
@@ -103,47 +117,39 @@ class Model(Protocol):
         iteration.
         """
 
+    @property
+    def levels(self) -> int:
+        """How many values a pixel can have."""
+        return self.pixels.levels
 
-class WeightedModel(Model, Protocol):
-    """A model whose posteriors depend on x alone, so that samples of its latents can be weighted."""
+    @property
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each latent's noise, the lowest first, in which order noise is passed."""
+        return {latent.name: latent.shape for latent in reversed(self.latents)}
 
-    def posteriors(self, x) -> Mapping[str, Gaussian]:
-        """q(z|x) of each latent z, by the names in ``noise_shapes`` and in their order."""
+    def terms(self, x, noise: Mapping[str, Any]) -> Terms:
+        """The bound as it is evaluated (equation 2, and section 3.1 for two latents), α = 1.
+
+        −log p(x|z) with z ~ q(z|x), and KL(q(z|x) ‖ p(z)) of each latent: "kl" of z, "kl1" of z₁.
+        ``noise`` maps each latent to standard normal numbers (N, ...), one set an image.
+        """
+        q = self.posteriors(x)
+        z = {name: posterior.sample(noise[name]) for name, posterior in q.items()}
+        kls = {name.replace("z", "kl"): kl(q[name], self.prior(name, z)) for name in q}
+        return Terms(-self.pixels.log_likelihood(self.decode(x, z), x), kls)
 
     def log_weights(self, x, posteriors: Mapping[str, Gaussian], noise: Mapping[str, Any]):
         """log p(x, z_s) − log q(z_s|x), z being all latents, for samples of them: (S,).
 
         x is one image, broadcastable in its first dimension, and so are the moments of its
-        posteriors, (1, ...); noise (S, ...), by latent, makes the samples z_s.
+        posteriors, (1, ...); noise (S, ...), by latent, makes the samples z_s. What depends on the
+        image alone is computed once.
         """
-
-
-class LatentModel(WeightedModel, Protocol):
-    """A model of binary images with one latent vector z (N, K), or with none."""
-
-    @property
-    def latent_dim(self) -> int:
-        """K; 0 for a model without latent, which has no ``encode`` and nothing to weigh."""
-
-    def encode(self, x) -> Gaussian:
-        """q(z|x)."""
-
-    def decode(self, x, z=None):
-        """Logits (N, C, H, W) of p(x_i = 1 | x_1 … x_{i−1}, z), in raster order."""
-
-
-class LayeredModel(WeightedModel, Protocol):
-    """A model whose latents are z₁ alone, or z₂ above maps z₁; ``noise_shapes`` names them."""
-
-    def prior(self, z1, z2) -> Gaussian:
-        """p(z₁|z₂) at each position of the maps, given those before it in raster order."""
-
-    def decode(self, x, z1):
-        """What parametrises p(x|z₁), (N, O, H, W), for :attr:`draw`."""
-
-    @property
-    def draw(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """How a colour's values are drawn from ``decode`` and noise; see :mod:`pixelvae.lib.sampling.draws`."""
+        z = {name: q.sample(noise[name]) for name, q in posteriors.items()}
+        log_p = self.pixels.log_likelihood(self.decode(x, z), x)
+        for name in z:
+            log_p += self.prior(name, z).log_density(z[name])
+        return log_p - sum(q.log_density(z[name]) for name, q in posteriors.items())
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from pixelvae.lib.training.recipe import Recipe
@@ -89,6 +90,26 @@ class Mode:
 
 
 @dataclass(frozen=True)
+class Pictured:
+    """How many images the pictures of such models show by default.
+
+    Parameters
+    ----------
+    samples
+        Drawn from the model.
+    originals, draws
+        Originals, and reconstructions beside each.
+    few
+        Samples, if drawing has to take little time: while training, and for a page.
+    """
+
+    samples: int
+    originals: int
+    draws: int
+    few: int
+
+
+@dataclass(frozen=True)
 class Family:
     """Models that are made, trained and saved in one way.
 
@@ -99,16 +120,16 @@ class Family:
     settings, training
         The :class:`pixelvae.models.checked.Checked` classes of what makes a model (:class:`ModelSettings`)
         and of how it is trained, with a method ``recipe(seed, on_nan)``.
-    build
-        Makes a model of settings; takes also ``seed``, ``limit`` (see
-        :class:`pixelvae.lib.layers.parameters.Parameters`) and the ``modes`` by name. Imports Theano.
+    model
+        The dotted path of the class of its models, a :class:`pixelvae.lib.model.Model`. It is called with
+        settings, ``seed``, ``limit`` (see :class:`pixelvae.lib.layers.parameters.Parameters`) and the
+        ``modes`` by name.
     presets
         By name.
     levels
         How many values a pixel can have.
-    layered
-        Whether its models are :class:`pixelvae.lib.model.LayeredModel` rather than
-        :class:`pixelvae.lib.model.LatentModel`.
+    pictured
+        How many images pictures show.
     columns
         What metrics.csv holds beside what all models have.
     variations, modes
@@ -120,14 +141,18 @@ class Family:
     name: str
     settings: type[Checked]
     training: type[Checked]
-    build: Callable[..., Model]
+    model: str
     presets: Mapping[str, Preset]
     levels: int
-    layered: bool
+    pictured: Pictured
     columns: Sequence[str] = ()
     variations: Sequence[Variation] = field(default=())
     modes: Sequence[Mode] = field(default=())
     evaluation_batch: int = 100
+
+    def build(self, settings: Any, seed: int = 0, limit: int | None = None, **modes: Any) -> Model:
+        """A model of these settings, untrained."""
+        return named(self.model)(settings, seed=seed, limit=limit, **modes)
 
     def recipe(self, settings: Any) -> Recipe:
         """The recipe that a run's settings describe. Raises UserError if they describe none."""
@@ -140,3 +165,9 @@ class Family:
 def header_of(family: str, settings: Checked) -> dict[str, Any]:
     """What a weights file's header says about a model: its family's name and its settings."""
     return {"family": family, **vars(settings)}
+
+
+def named(path: str) -> Any:
+    """What a dotted path names: imported only now, because its module needs Theano."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)

@@ -1,65 +1,19 @@
-"""The families of models, each registered here once. Imports no Theano."""
+"""The families of models, each registered here once, and loaded when it is needed. Imports no Theano."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pixelvae.machine.errors import UserError
 from pixelvae.models.checked import Checked
-from pixelvae.models.family import Family, Mode
-from pixelvae.models.hierarchical import presets
-from pixelvae.models.hierarchical.ablations import ABLATIONS
-from pixelvae.models.hierarchical.settings import BATCH_NORMS, Settings
-from pixelvae.models.mnist import presets as mnist_presets
+from pixelvae.models.family import Family, named
 
-if TYPE_CHECKING:
-    from pixelvae.lib.model import Model
-
-
-def _mnist(settings: Any, seed: int = 0, limit: int | None = None) -> Model:
-    from pixelvae.models.mnist.model import MnistModel
-
-    return MnistModel(settings, seed, limit)
-
-
-def _hierarchical(
-    settings: Any, seed: int = 0, limit: int | None = None, batch_norm: str = BATCH_NORMS[0]
-) -> Model:
-    from pixelvae.models.hierarchical.model import HierarchicalModel
-
-    return HierarchicalModel(settings, seed, batch_norm, limit)
-
-
-MNIST = Family(
-    "mnist",
-    mnist_presets.Settings,
-    mnist_presets.Training,
-    _mnist,
-    mnist_presets.PRESETS,
-    levels=2,
-    layered=False,
-)
-HIERARCHICAL = Family(
-    "hierarchical",
-    Settings,
-    presets.Training,
-    _hierarchical,
-    presets.PRESETS,
-    levels=256,
-    layered=True,
-    columns=("kl1", "kl2", "alpha1", "alpha2", "sigma_floor", "free_bits"),
-    variations=ABLATIONS,
-    modes=(
-        Mode(
-            "batch_norm",
-            "statistics: blended with the image's own, as the released code does, or moving alone",
-            BATCH_NORMS,
-        ),
-    ),
-    evaluation_batch=16,
-)
-FAMILIES = {family.name: family for family in (MNIST, HIERARCHICAL)}
+#: The dotted path of each family by its name, which stands in the headers of weights files.
+FAMILIES = {
+    "mnist": "pixelvae.models.mnist.presets.MNIST",
+    "hierarchical": "pixelvae.models.hierarchical.presets.HIERARCHICAL",
+}
 
 
 def parse_header(header: Any) -> tuple[Family, Checked]:
@@ -76,14 +30,15 @@ def parse_header(header: Any) -> tuple[Family, Checked]:
         raise UserError("the header does not describe a model")
     settings = dict(header)
     name = settings.pop("family") if "family" in settings else _recognised(settings)
-    family = FAMILIES.get(name) if isinstance(name, str) else None
-    if family is None:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise UserError(f"there is no family of models {str(name)[:40]!r} here")
+    family: Family = named(FAMILIES[name])
     return family, family.settings.parse(settings)
 
 
 def _recognised(settings: Mapping[str, Any]) -> str | None:
-    for family in FAMILIES.values():
-        if settings and all(name in family.settings.names() for name in settings):
-            return family.name
+    for name, path in FAMILIES.items():
+        known = named(path).settings.names()
+        if settings and all(setting in known for setting in settings):
+            return name
     return None

@@ -153,7 +153,7 @@ def _model(
     header: Mapping[str, Any],
     limit: int,
     wanted: Family | None = None,
-    modes: Mapping[str, str] | None = None,
+    modes: Mapping[str, Any] | None = None,
 ) -> tuple[Family, Model]:
     family, settings = parse_header(header.get("model"))
     if wanted is not None and wanted != family:

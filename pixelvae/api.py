@@ -24,8 +24,8 @@ import theano.tensor as T
 from pixelvae.datasets import open_dataset
 from pixelvae.datasets.memory import InMemory
 from pixelvae.lib.evaluation import Bound, ImportanceWeighted
+from pixelvae.lib.model import Model
 from pixelvae.lib.sampling.images import ImageSampler
-from pixelvae.lib.sampling.latents import LatentSampler
 from pixelvae.machine.console.compiling import compiling
 from pixelvae.machine.errors import UserError
 from pixelvae.models import weights as trained
@@ -75,15 +75,15 @@ class PixelVAE:
     """
 
     def __init__(self, weights: trained.Weights):
-        self._model: Any = weights.model
-        self._family = weights.family
+        self._model: Model = weights.model
+        self._batch = weights.family.evaluation_batch
         self.name: str = self._model.name
         self.image_shape: tuple[int, int, int] = self._model.image_shape
         self.levels: int = self._model.levels
         self.latent_shapes: dict[str, tuple[int, ...]] = dict(self._model.noise_shapes)
 
     def encode(self, x: np.ndarray) -> Posteriors:
-        """Mean and log sigma of q(z|x) (section 3); of q(z₁|x) and q(z₂|x) for levels (section 3.1).
+        """Mean and log sigma of q(z|x) (section 3); with two latents of q(z₁|x) and q(z₂|x) (3.1).
 
         Parameters
         ----------
@@ -92,8 +92,8 @@ class PixelVAE:
 
         Returns
         -------
-        A pair (mean, log_sigma), float32 (N, K) each; of the models for larger images a tuple with
-        a pair for each level, z₁ first, whose maps are (N, K, h, w).
+        A pair (mean, log_sigma), float32 (N, K) each; with two latents a tuple of two such pairs,
+        z₁ first, whose maps are (N, K, h, w).
 
         Raises
         ------
@@ -106,13 +106,8 @@ class PixelVAE:
         >>> mean.shape, log_sigma.shape
         ((3, 2), (3, 2))
         """
-        x = self._images(x)
-        self._require_latent()
-        size = self._family.evaluation_batch
-        parts = [self._encoder(x[at : at + size]) for at in range(0, len(x), size)]
-        values = [np.concatenate(each) for each in zip(*parts)]
-        pairs = tuple(Moments(*pair) for pair in zip(values[::2], values[1::2]))
-        return pairs if self._family.layered else pairs[0]
+        pairs = self._posteriors(x)
+        return pairs if len(pairs) > 1 else pairs[0]
 
     def decode(self, z: np.ndarray, seed: int = 0) -> np.ndarray:
         """An image drawn from p(x|z) for each z (section 3): uint8 (N, C, H, W).
@@ -135,9 +130,8 @@ class PixelVAE:
         >>> m.decode(m.encode(x).mean).shape
         (3, 1, 28, 28)
         """
-        z, stage = self._latents(z)
-        more = {"stage": stage} if self._family.layered else {}
-        return self._sampler.decode(z, _whole(seed, "the seed"), **more)
+        z, name = self._latent(z)
+        return self._sampler.decode(z, _whole(seed, "the seed"), name=name)
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """Images drawn from the model (figures 1, 7 and 9), as ``sample`` draws: uint8 (n, C, H, W).
@@ -240,16 +234,16 @@ class PixelVAE:
         return -estimate.values["importance_weighted"]
 
     @cached_property
-    def _sampler(self) -> Any:
-        return (LatentSampler if self._family.layered else ImageSampler)(self._model)
+    def _sampler(self) -> ImageSampler:
+        return ImageSampler(self._model)
 
     @cached_property
     def _bound(self) -> Bound:
-        return Bound(self._model, 0, self._family.evaluation_batch)
+        return Bound(self._model, 0, self._batch)
 
     @cached_property
     def _weighted(self) -> ImportanceWeighted:
-        return ImportanceWeighted(self._model, 0, self._family.evaluation_batch)
+        return ImportanceWeighted(self._model, 0, self._batch)
 
     @cached_property
     def _encoder(self) -> Any:
@@ -257,6 +251,14 @@ class PixelVAE:
         with compiling("the encoder", len(self._model.parameters) // 2):
             q = self._model.posteriors(T.cast(x, theano.config.floatX)).values()
             return theano.function([x], [v for each in q for v in (each.mean, each.log_sigma)])
+
+    def _posteriors(self, x: Any) -> tuple[Moments, ...]:
+        """What :meth:`encode` gives, a pair for each latent, the lowest first."""
+        x = self._images(x)
+        self._require_latent()
+        parts = [self._encoder(x[at : at + self._batch]) for at in range(0, len(x), self._batch)]
+        values = [np.concatenate(each) for each in zip(*parts)]
+        return tuple(Moments(*pair) for pair in zip(values[::2], values[1::2]))
 
     def _require_latent(self) -> None:
         if not self.latent_shapes:
@@ -276,7 +278,7 @@ class PixelVAE:
             )
         return x.astype("uint8")
 
-    def _latents(self, z: Any) -> tuple[np.ndarray, str]:
+    def _latent(self, z: Any) -> tuple[np.ndarray, str]:
         """z as float32, and the name of the latent that it is."""
         self._require_latent()
         shapes = {name: ("N", *shape) for name, shape in self.latent_shapes.items()}
@@ -297,9 +299,8 @@ class PixelVAE:
         """The top latent (1, K) of an image or of a latent of its own."""
         value = _array(value, "an image or a latent")
         if value.ndim == 3:
-            moments: Any = self.encode(value[None])
-            return (moments[-1] if self._family.layered else moments).mean
-        return self._latents(value[None])[0]
+            return self._posteriors(value[None])[-1].mean
+        return self._latent(value[None])[0]
 
 
 def _array(value: Any, wanted: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from pixelvae.experiments.pages.html import png, write_page
 
 if TYPE_CHECKING:
-    from pixelvae.lib.model import LatentModel
+    from pixelvae.lib.model import Model
 
 TEMPLATE = Path(__file__).parent / "templates" / "explore.html"
 CELLS = 24  # in a row and in a column of the grid of draws
@@ -20,7 +20,7 @@ _INSIDE = 99.5  # per cent of the latents' coordinates that the square shows at 
 
 
 def write_plane(
-    path: Path, model: LatentModel, means: np.ndarray, labels: np.ndarray, about: str, seed: int = 0
+    path: Path, model: Model, means: np.ndarray, labels: np.ndarray, about: str, seed: int = 0
 ) -> Path:
     """Write the page; gives its path. Raises UserError if it cannot be written.
 
@@ -54,7 +54,7 @@ def centres(half: float, cells: int) -> np.ndarray:
     return np.stack([z1.ravel(), z2.ravel()], axis=1).astype("float32")
 
 
-def draw_grid(model: LatentModel, half: float, cells: int, seed: int) -> np.ndarray:
+def draw_grid(model: Model, half: float, cells: int, seed: int) -> np.ndarray:
     """An image drawn from p(x|z) at the middle of each cell: uint8 (cells², C, H, W).
 
     All with the same random numbers for the pixels, so that z alone differs from one to the next.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from pixelvae.machine.console.command import ArgumentParser, main, path, path_or
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
-from pixelvae.models.registry import MNIST
+from pixelvae.models.mnist.presets import MNIST
 from studies.comparisons.finished import finished_folders, finished_run
 from studies.comparisons.mnist_trainings import PaperFigure, training
 
@@ -76,7 +77,7 @@ def latent_means(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray
     import theano.tensor as T
 
     x = T.tensor4("x", dtype="uint8")
-    encode = theano.function([x], model.encode(T.cast(x, theano.config.floatX)).mean)
+    encode = theano.function([x], model.posteriors(T.cast(x, theano.config.floatX))["z"].mean)
     return np.concatenate(
         [encode(images[n : n + batch_size]) for n in range(0, len(images), batch_size)]
     )
@@ -103,8 +104,9 @@ def load_plane(folder: Path) -> Any:
     from pixelvae.models.weights import load
 
     model: Any = load(str(folder), MNIST).model
-    if model.latent_dim != 2:
-        raise UserError(f"{folder} has {model.latent_dim} latent dimensions: this is for two")
+    dimensions = [math.prod(latent.shape) for latent in model.latents]
+    if dimensions != [2]:
+        raise UserError(f"{folder} has {sum(dimensions)} latent dimensions: this is for two")
     return model
 
 

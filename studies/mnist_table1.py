@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
-from pixelvae.experiments.summaries import Stages, checked_stages, describe_stages
+from pixelvae.experiments.summaries import SampleSizes, checked_sizes, describe_two_stages
 from pixelvae.machine.console.command import (
     ArgumentParser,
     add_device_options,
@@ -71,16 +71,16 @@ def parse(argv: list[str]):
 
 
 def _evaluation_options(parser) -> None:
-    parser.add_argument("--few-samples", type=positive_int, default=Stages().few, metavar="F",
+    parser.add_argument("--few-samples", type=positive_int, default=SampleSizes().few, metavar="F",
                         help="importance samples of each test image")  # fmt: skip
-    parser.add_argument("--importance-samples", type=positive_int, default=Stages().samples, metavar="S",
+    parser.add_argument("--importance-samples", type=positive_int, default=SampleSizes().samples, metavar="S",
                         help="more of them, of some images")  # fmt: skip
-    parser.add_argument("--images", type=positive_int, default=Stages().images, metavar="M",
+    parser.add_argument("--images", type=positive_int, default=SampleSizes().images, metavar="M",
                         help="of how many images, evenly spaced")  # fmt: skip
 
 
-def _stages(arguments) -> Stages:
-    return checked_stages(arguments.few_samples, arguments.importance_samples, arguments.images)
+def _stages(arguments) -> SampleSizes:
+    return checked_sizes(arguments.few_samples, arguments.importance_samples, arguments.images)
 
 
 def train(arguments) -> int:
@@ -115,7 +115,7 @@ def measure(arguments) -> None:
     write_pages(arguments.into)
 
 
-def evaluation_commands(name: str, stages: Stages, dataset: Dataset) -> dict[str, str]:
+def evaluation_commands(name: str, stages: SampleSizes, dataset: Dataset) -> dict[str, str]:
     """The commands that print the record's numbers; an exact likelihood needs no importance weighting."""
     command = f"python experiments/mnist_pixelvae.py evaluate {name}"
     commands = bound_commands(command, dataset)
@@ -127,7 +127,7 @@ def evaluation_commands(name: str, stages: Stages, dataset: Dataset) -> dict[str
     return commands
 
 
-def shipped_rows(stages: Stages) -> Shipped:
+def shipped_rows(stages: SampleSizes) -> Shipped:
     """The models of table 1, with importance-weighted estimates in two stages."""
 
     def more(weights, dataset, numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,10 +135,10 @@ def shipped_rows(stages: Stages) -> Shipped:
 
         model, few = weights.model, stages._replace(images=min(stages.images, dataset.size("test")))
         record: dict[str, Any] = {}
-        if model.latent_dim:
+        if model.latents:
             weigh = ImportanceWeighted(model, seed=0).in_two_stages
             record["weighted"] = weigh(dataset, "test", *few).summary()
-            say(describe_stages(record["weighted"], model.unit.name))
+            say(describe_two_stages(record["weighted"], model.unit.name))
         record["commands"] = evaluation_commands(model.name, few, dataset)
         paper = VARIANTS[model.name].paper
         if paper is not None:

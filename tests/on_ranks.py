@@ -14,7 +14,7 @@ from small_models import small
 
 from pixelvae.lib.evaluation import Bound, ImportanceWeighted
 from pixelvae.lib.model import draw_noise
-from pixelvae.lib.sampling import images as sampled
+from pixelvae.lib.sampling import ImageSampler
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.lib.training.statistics import MovingStatistics
 from pixelvae.lib.training.step import NotFinite, TrainingStep
@@ -59,8 +59,9 @@ def gated():
     bound = Bound(model, seed=3, batch_size=4)
     values = bound(data, "valid", samples=2).values
     weighted = ImportanceWeighted(model, seed=3, batch_size=5)(data, "valid", samples=12).values
-    sampled.BATCH = 3
-    images = sampled.ImageSampler(model).sample(11, seed=4)
+    sampler = ImageSampler(model)
+    sampler.batch = 3
+    images = sampler.sample(11, seed=4)
 
     recipe = Recipe(STEPS, 7, STEPS, 0, schedule(["alpha"]), clip_norm=5.0, average_decay=0.9)
     step, costs = TrainingStep(model, recipe), []

@@ -52,7 +52,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 def complete(experiment: Experiment, options: argparse.Namespace) -> None:
     """Set ``options.stages``, None for one stage. Raises UserError if half of two stages is missing."""
-    from pixelvae.experiments.summaries import checked_stages
+    from pixelvae.experiments.summaries import checked_sizes
 
     options.stages = None
     if options.few_samples is None:
@@ -62,7 +62,7 @@ def complete(experiment: Experiment, options: argparse.Namespace) -> None:
             "two stages need a number of importance samples, and of images that get them: name both",
             setting="few_samples",
         )
-    options.stages = checked_stages(options.few_samples, options.importance_samples, options.images)
+    options.stages = checked_sizes(options.few_samples, options.importance_samples, options.images)
 
 
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
@@ -79,7 +79,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     images = None if stages else options.images
     bound = Bound(model, options.seed, options.batch_size)(dataset, split, images, options.samples)
     weighted, two_stages, samples = None, None, options.importance_samples
-    if samples and not model.noise_shapes:
+    if samples and not model.latents:
         say(f"{model.name} has no latent: its likelihood is exact")
     elif samples:
         estimate = ImportanceWeighted(model, options.seed, options.batch_size)

@@ -18,18 +18,15 @@ from pixelvae.machine.console.command import picture_int
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     """The weights, the originals, and the picture."""
-    kind = figures.kind_of(experiment.family)
+    usual = experiment.family.pictured
     add_weights(parser, experiment)
     experiment.add_data_options(parser, TRAINED)
     add_split(parser)
     parser.add_argument(
-        "--count", type=picture_int, default=kind.ORIGINALS, help="originals, evenly spaced"
+        "--count", type=picture_int, default=usual.originals, help="originals, evenly spaced"
     )
-    if experiment.family.layered:
-        parser.add_argument("--draws", type=picture_int, default=5, help="draws beside each")
-        parser.add_argument(
-            "--level", choices=("top", "bottom"), default="top", help="latents kept"
-        )
+    parser.add_argument("--draws", type=picture_int, default=usual.draws, help="draws beside each")
+    parser.add_argument("--level", choices=("top", "bottom"), default="top", help="latents kept")
     add_picture(parser)
 
 
@@ -38,7 +35,6 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     weights = experiment.load(options)
     drawer = figures.of(weights, options.sampler)
     dataset = experiment.open_data_of(options, weights)
-    originals = figures.evenly_spaced(dataset, options.split, options.count)
-    more = (options.draws, options.level) if experiment.family.layered else ()
-    drawn = drawer.reconstructions(originals, options.seed, *more)
+    originals = figures.some(dataset, options.split, options.count)
+    drawn = drawer.reconstructions(originals, options.seed, options.draws, options.level)
     print(drawn.save(picture_path(options, "reconstructions.png"), weights))

@@ -13,7 +13,7 @@ from pixelvae.machine.console.command import picture_int
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     """The weights, how many samples, and the picture."""
     add_weights(parser, experiment)
-    count = figures.kind_of(experiment.family).SAMPLES
+    count = experiment.family.pictured.samples
     parser.add_argument(
         "--count", type=picture_int, default=count, metavar="N", help=f"samples (default: {count})"
     )

@@ -27,6 +27,6 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Draw the picture and print its path."""
     weights = experiment.load(options)
-    drawer = figures.LayeredFigures(weights.model, options.sampler)
+    drawer = figures.of(weights, options.sampler)
     drawn = drawer.variations(options.level, options.count, options.scenes, options.seed)
     print(drawn.save(picture_path(options, "vary.png"), weights))

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from pixelvae.experiments.pages.html import INK, svg
 
 if TYPE_CHECKING:
-    from pixelvae.lib.model import Unit
+    from pixelvae.lib.units import Unit
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -37,7 +37,6 @@ class Shown:
 
 def pictures(experiment: Experiment, folder: Path, weights: Weights) -> Iterator[Shown]:
     """Samples, reconstructions and variations, as far as the model has them."""
-    layered = experiment.family.layered
 
     def shown(title: str, word: str, name: str, about: str) -> Shown:
         wanted = Shown(title, about, command(experiment, word, folder))
@@ -46,12 +45,9 @@ def pictures(experiment: Experiment, folder: Path, weights: Weights) -> Iterator
     about = "Images drawn from the model, pixel by pixel."
     samples = shown("Samples", "sample", "samples.png", about)
     yield samples if samples.uri else _few_samples(samples, weights)
-    if weights.model.noise_shapes:
-        about = "Each original, then one image drawn from its latent."
-        if layered:
-            about = "In each row an original, then images drawn from its top latent."
+    if weights.model.latents:
+        about = "Each original, then what is drawn from its latent, the top one of two."
         yield shown("Reconstructions", "reconstruct", "reconstructions.png", about)
-    if layered:
         about = "In each row the noise of one level alone changes."
         yield shown("Variations", "vary", "vary.png", about)
 
@@ -74,8 +70,8 @@ def _from_file(wanted: Shown, path: Path, iteration: int | None) -> Shown:
 
 def _few_samples(wanted: Shown, weights: Weights) -> Shown:
     """So few that they take seconds, drawn for the page."""
-    drawer = figures.of(weights)
-    count, drawn = drawer.FEW, drawer.samples(drawer.FEW, seed=0).png(weights.model.levels)
+    count = weights.family.pictured.few
+    drawn = figures.of(weights).samples(count, seed=0).png(weights.model.levels)
     about = f"{count} images drawn from the model, for this page alone; this draws more."
     with Image.open(io.BytesIO(drawn)) as image:
         return replace(wanted, about=about, uri=png(drawn), size=image.size)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.experiments.invocations import command, training_command
-from pixelvae.experiments.summaries import NATS, duration, with_error
+from pixelvae.experiments.summaries import duration, with_error
+from pixelvae.lib.units import NATS, Unit
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
 
 if TYPE_CHECKING:
-    from pixelvae.lib.model import Unit
     from pixelvae.models.weights import Weights
 
 PAGE = "report.html"
@@ -182,9 +182,9 @@ def _results(results: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
         if any(name in numbers for numbers in splits.values()):
             cells = [_cell(numbers.get(name), unit.digits) for numbers in splits.values()]
             rows.append((label, cells))
-    if any(NATS in numbers for numbers in splits.values()):
-        cells = [_cell(numbers[NATS]["bound"], 1) for numbers in splits.values()]
-        rows.append((f"bound, {NATS}", cells))
+    if any(NATS.name in numbers for numbers in splits.values()):
+        cells = [_cell(numbers[NATS.name]["bound"], 1) for numbers in splits.values()]
+        rows.append((f"bound, {NATS.name}", cells))
     if not splits:
         notes.append("A training writes results.json when it ends, and this one has not.")
     elif results.get("iteration") != weights.iteration:
@@ -196,7 +196,7 @@ def _results(results: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
     remarks = {r: None for numbers in splits.values() for r in numbers.get("remarks", ())}
     return {
         "splits": list(splits), "rows": rows, "notes": notes, "remarks": list(remarks),
-        "images": " and ".join(counts), "exact": not weights.model.noise_shapes,
+        "images": " and ".join(counts), "exact": not weights.model.latents,
     }  # fmt: skip
 
 

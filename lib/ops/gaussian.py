@@ -30,21 +30,30 @@ class Gaussian:
         return _sum(-0.5 * (LOG_2PI + T.sqr(e)) - self.log_sigma)
 
 
-def standard_log_density(z):
-    """log N(z; 0, I), summed over all dimensions but the first: (N,)."""
-    return _sum(-0.5 * (LOG_2PI + T.sqr(z)))
+class StandardNormal:
+    """N(0, I), the prior of a model's highest latent."""
+
+    def log_density(self, z):
+        """log N(z; 0, I), summed over all dimensions but the first: (N,)."""
+        return _sum(-0.5 * (LOG_2PI + T.sqr(z)))
 
 
-def kl_to_standard(q: Gaussian):
-    """KL(q ‖ N(0, I)) of each item: (N,)."""
-    return _sum(-0.5 * (1 + 2 * q.log_sigma - T.sqr(q.mean) - T.exp(2 * q.log_sigma)))
+def kl(q: Gaussian, p: Gaussian | StandardNormal):
+    """KL(q ‖ p) of each item, the second term of the bound (equation 2): (N,).
 
-
-def kl(q: Gaussian, p: Gaussian):
-    """KL(q ‖ p) of each item, for the prior over a lower level (section 3.1): (N,)."""
+    The prior p is N(0, I) for the highest latent, p(z₁|z₂) for one below it (section 3.1).
+    """
+    if isinstance(p, StandardNormal):
+        return _sum(-0.5 * (1 + 2 * q.log_sigma - T.sqr(q.mean) - T.exp(2 * q.log_sigma)))
     ratio = T.exp(2 * (q.log_sigma - p.log_sigma))
     distance = T.sqr((q.mean - p.mean) * T.exp(-p.log_sigma))
     return _sum(0.5 * (ratio + distance - 1) + p.log_sigma - q.log_sigma)
+
+
+def draw(outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """mean + sigma · noise in NumPy: outputs (N, 2C), means and then log sigmas; noise (N, C)."""
+    mean, log_sigma = np.split(outputs, 2, axis=1)
+    return mean + np.exp(log_sigma) * noise
 
 
 def _sum(x):
@@ -53,7 +62,7 @@ def _sum(x):
 
 def _all_terms(mean, log_sigma, prior_mean, prior_log_sigma, noise):
     q, p = Gaussian(mean, log_sigma), Gaussian(prior_mean, prior_log_sigma)
-    return kl(q, p) + kl_to_standard(q) + p.log_density(q.sample(noise))
+    return kl(q, p) + kl(q, StandardNormal()) + p.log_density(q.sample(noise))
 
 
 example("gaussians", _all_terms, *[(4, 5)] * 5)

@@ -26,8 +26,8 @@ class Sampler:
     inputs
         Further variables that outputs depends on, such as the latent z.
     draw
-        How values are drawn: ``bernoulli``, ``categorical``, ``gaussian`` or alike
-        (:mod:`pixelvae.lib.sampling.draws`).
+        How values (N, C) are drawn at a position from its outputs (N, O) and noise (N, C), such as
+        :meth:`pixelvae.lib.pixels.Pixels.draw`.
     groups
         How many groups of channels are drawn one after another: 3 for red, green and blue. Channel
         c of x and of outputs belongs to group c modulo groups; ``draw`` is given one group's

@@ -1,20 +1,25 @@
-"""What a level of the larger models is made of: codes, decoders' last layers, and the level itself.
+"""Enc and Dec of a level of the larger models (section 3.1), and what they are made of.
 
-Each is declared for a model's parameters and called on Theano expressions, as :mod:`pixelvae.lib.layers` are.
+Each is declared for a model's parameters and called on Theano expressions, as
+:mod:`pixelvae.lib.layers` are.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Union
 
+import numpy as np
 import theano.tensor as T
 
 from pixelvae.lib.layers.conv import Conv
 from pixelvae.lib.layers.linear import Linear
+from pixelvae.lib.layers.norm import Norm
 from pixelvae.lib.layers.parameters import Parameters
 from pixelvae.lib.layers.residual import MaskedResidualBlock, Stages
 from pixelvae.lib.ops.gaussian import Gaussian
+from pixelvae.lib.pixels import DiscretisedGaussian
 
 LARGEST_LATENT = 50.0  # latents are clipped to ± this where they enter a decoder
 
@@ -35,33 +40,67 @@ def split_gaussian(outputs, k: int, bounded: bool = False, floor=0) -> Gaussian:
 
 
 class MapCode:
-    """Between maps (N, D, h, w) and a latent of maps (N, K, h, w)."""
+    """A latent of K maps (N, K, h, w): how it leaves an encoder of width D and enters a decoder."""
 
-    def __init__(self, p: Parameters, encoder: str, decoder: str, width: int, latent: int):
-        self.posterior = Conv(p, f"{encoder}.output", width, 2 * latent, 1, he=False)
-        self.start = Conv(p, f"{decoder}.input", latent, width, 1, he=False)
+    def __init__(self, k: int, size: tuple[int, int]):
+        self.k, self.shape = k, (k, *size)
+
+    def posterior(self, p: Parameters, name: str, width: int) -> Conv:
+        """The encoder's last layer: maps (N, D, h, w) -> (N, 2K, h, w)."""
+        return Conv(p, f"{name}.output", width, 2 * self.k, 1, he=False)
+
+    def start(self, p: Parameters, name: str, width: int) -> Conv:
+        """The decoder's first layer: (N, K, h, w) -> (N, D, h, w)."""
+        return Conv(p, f"{name}.input", self.k, width, 1, he=False)
 
 
 class VectorCode:
-    """Between maps (N, D, h, w) and a latent vector (N, K): flattened, or averaged on the way up
-    and copied down.
+    """A latent vector (N, K), made of maps of ``size`` (h, w) by a linear layer, and back.
+
+    The maps are flattened, or, with ``mean``, averaged over space and on the way back copied.
     """
 
-    def __init__(
-        self, p: Parameters, encoder: str, decoder: str, width: int, latent: int,
-        size: tuple[int, int], mean: bool, glorot: bool,
-    ):  # fmt: skip
-        self._shape, self._mean = (width, *size), mean
-        numbers = width if mean else math.prod(self._shape)
-        self._up = Linear(p, f"{encoder}.output", numbers, 2 * latent, glorot=glorot)
-        self._down = Linear(p, f"{decoder}.input", latent, numbers, glorot=glorot)
+    def __init__(self, k: int, size: tuple[int, int], mean: bool, glorot: bool):
+        self.k, self.shape = k, (k,)
+        self.size, self.mean, self.glorot = size, mean, glorot
 
-    def posterior(self, maps):
-        return self._up(maps.mean(axis=(2, 3)) if self._mean else maps.flatten(2))
+    def posterior(self, p: Parameters, name: str, width: int) -> MapsToVector:
+        """The encoder's last layer: maps (N, D, h, w) -> (N, 2K)."""
+        return MapsToVector(p, f"{name}.output", width, self)
 
-    def start(self, z):
-        y, shape = self._down(z), (z.shape[0], *self._shape)
+    def start(self, p: Parameters, name: str, width: int) -> VectorToMaps:
+        """The decoder's first layer: (N, K) -> (N, D, h, w)."""
+        return VectorToMaps(p, f"{name}.input", width, self)
+
+    def numbers(self, width: int) -> int:
+        """How many numbers stand for maps of that width."""
+        return width if self.mean else width * math.prod(self.size)
+
+
+class MapsToVector:
+    """A linear layer of the maps (N, D, h, w), flattened or averaged."""
+
+    def __init__(self, p: Parameters, name: str, width: int, code: VectorCode):
+        self._mean = code.mean
+        self._linear = Linear(p, name, code.numbers(width), 2 * code.k, glorot=code.glorot)
+
+    def __call__(self, maps):
+        return self._linear(maps.mean(axis=(2, 3)) if self._mean else maps.flatten(2))
+
+
+class VectorToMaps:
+    """A linear layer to maps (N, D, h, w), or to one number for each of them."""
+
+    def __init__(self, p: Parameters, name: str, width: int, code: VectorCode):
+        self._mean, self._shape = code.mean, (width, *code.size)
+        self._linear = Linear(p, name, code.k, code.numbers(width), glorot=code.glorot)
+
+    def __call__(self, z):
+        y, shape = self._linear(z), (z.shape[0], *self._shape)
         return T.alloc(y.dimshuffle(0, 1, "x", "x"), *shape) if self._mean else y.reshape(shape)
+
+
+Code = Union[MapCode, VectorCode]
 
 
 class PixelCNN:
@@ -94,40 +133,86 @@ class PixelCNN:
         return self.output(h)
 
 
-class Independent:
-    """A 1x1 convolution of the features to a distribution of each dimension by itself (ablations of
+class Encoder:
+    """Enc₁ or Enc₂: from the maps below to maps, and from these to the posterior of its latent.
+
+    ``inputs``: channels of what is below, if a convolution has to bring them to the first width.
+    """
+
+    def __init__(self, p: Parameters, name: str, stages, code: Code, inputs: int = 0):
+        width = stages[0][0]
+        self.input = Conv(p, f"{name}.input", inputs, width, 1, he=False) if inputs else None
+        self.stages = Stages(p, name, stages, "down")
+        self.output, self.k = code.posterior(p, name, stages[-1][0]), code.k
+
+    def __call__(self, below, norm: Norm):
+        """Its last maps, of which :meth:`posterior` and the encoder above are made."""
+        return self.stages(self.input(below) if self.input else below, norm)
+
+    def posterior(self, maps) -> Gaussian:
+        """q(z|x)."""
+        return split_gaussian(self.output(maps), self.k)
+
+
+class Decoder:
+    """Dec₁ or Dec₂: from its latent to features of the size of what it models, and their network.
+
+    Subclasses have the network, and are called as ``decoder(below, z, norm)``, below being what is
+    modelled: the outputs at a position depend on z and on the positions before it alone.
+    """
+
+    def __init__(self, p: Parameters, name: str, stages, code: Code):
+        self.start = code.start(p, name, stages[-1][0])
+        self.stages = Stages(p, name, stages[::-1], "up")
+
+    def features(self, z, norm: Norm):
+        """Maps (N, D, H, W)."""
+        z = T.clip(z, -LARGEST_LATENT, LARGEST_LATENT)
+        return self.stages(self.start(z), norm)
+
+    def __call__(self, below, z, norm: Norm):
+        raise NotImplementedError
+
+
+class AutoregressiveDecoder(Decoder):
+    """A decoder that ends in a :class:`PixelCNN` of these sizes, over ``inputs`` channels."""
+
+    def __init__(
+        self, p: Parameters, name: str, stages, code: Code, inputs: int, outputs: int,
+        width: int, kernels: Sequence[int], groups: int = 1,
+    ):  # fmt: skip
+        super().__init__(p, name, stages, code)
+        self.network = PixelCNN(
+            p, f"{name}.pixelcnn", inputs, stages[0][0], width, kernels, outputs, groups
+        )
+
+    def __call__(self, below, z, norm: Norm):
+        return self.network(below, self.features(z, norm))
+
+
+class IndependentDecoder(Decoder):
+    """A decoder that ends in a 1x1 convolution: each position is modelled by itself (the ablations of
     section 4.2).
     """
 
-    def __init__(self, p: Parameters, name: str, features: int, outputs: int):
-        self.output = Conv(p, f"{name}.output", features, outputs, 1, he=False)
+    def __init__(self, p: Parameters, name: str, stages, code: Code, outputs: int):
+        super().__init__(p, name, stages, code)
+        self.network = Conv(p, f"{name}.output", stages[0][0], outputs, 1, he=False)
 
-    def __call__(self, below, features):
-        return self.output(features)
+    def __call__(self, below, z, norm: Norm):
+        return self.network(self.features(z, norm))
 
 
-class Level:
-    """One latent: the encoder to it from the maps below it, and the decoder from it to what it
-    models.
-    """
+class GaussianPixelDecoder(IndependentDecoder):
+    """The same over pixels: means and log sigmas of :class:`pixelvae.lib.pixels.DiscretisedGaussian`."""
 
-    def __init__(self, p: Parameters, number: int, stages, inputs: int, code, output):
-        widths = [width for width, _ in stages]
-        enc, dec = f"enc{number}", f"dec{number}"
-        self.input = Conv(p, f"{enc}.input", inputs, widths[0], 1, he=False) if inputs else None
-        self.down = Stages(p, enc, stages, "down")
-        self.code = code(enc, dec, widths[-1])
-        self.up = Stages(p, dec, stages[::-1], "up")
-        self.output = output(dec, widths[0])
+    def __init__(
+        self, p: Parameters, name: str, stages, code: Code, pixels: DiscretisedGaussian
+    ):  # fmt: skip
+        super().__init__(p, name, stages, code, pixels.outputs)
+        self._channels, self._middle = pixels.channels, pixels.levels / 2
 
-    def encode(self, below, norm):
-        """The encoder's last maps, and the layer that parametrises the posterior."""
-        h = self.down(below if self.input is None else self.input(below), norm)
-        return h, self.code.posterior(h)
-
-    def decode(self, below, z, norm):
-        """The layer that parametrises p(below | z), in which each position sees what comes before
-        it.
-        """
-        z = T.clip(z, -LARGEST_LATENT, LARGEST_LATENT)
-        return self.output(below, self.up(self.code.start(z), norm))
+    def __call__(self, below, z, norm: Norm):
+        p = split_gaussian(super().__call__(below, z, norm), self._channels, bounded=True)
+        mean = self._middle + self._middle / 2 * p.mean
+        return T.concatenate([mean, p.log_sigma + np.log(self._middle / 2)], axis=1)

@@ -13,8 +13,9 @@ from typing import Any
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
 from pixelvae.models.checked import Checked, Maybe, Number, Pair, Tuples, Whole, setting
-from pixelvae.models.family import Preset
-from pixelvae.models.hierarchical.settings import Settings
+from pixelvae.models.family import Family, Mode, Pictured, Preset
+from pixelvae.models.hierarchical.ablations import ABLATIONS
+from pixelvae.models.hierarchical.settings import BATCH_NORMS, Settings
 from pixelvae.models.schedules import AVERAGE_DECAY, DECAY_AFTER, falling
 
 
@@ -200,3 +201,23 @@ PRESETS = {
 }
 SETTINGS = {name: preset.settings for name, preset in PRESETS.items()}
 TRAINING = {name: preset.training for name, preset in PRESETS.items()}
+
+HIERARCHICAL = Family(
+    "hierarchical",
+    Settings,
+    Training,
+    "pixelvae.models.hierarchical.model.HierarchicalModel",
+    PRESETS,
+    levels=256,
+    pictured=Pictured(samples=25, originals=6, draws=5, few=4),
+    columns=("kl1", "kl2", "alpha1", "alpha2", "sigma_floor", "free_bits"),
+    variations=ABLATIONS,
+    modes=(
+        Mode(
+            "batch_norm",
+            "statistics: blended with the image's own, as the released code does, or moving alone",
+            BATCH_NORMS,
+        ),
+    ),
+    evaluation_batch=16,
+)

@@ -1,6 +1,6 @@
 """Networks over the pixels of binary images, given what the latent has to say (table E.1).
 
-Each is made of (parameters, sizes, features, latent) and called as ``pixels(x, features=…, z=…)``; see
+Each is made of (parameters, sizes, features, latent) and called as ``network(x, features=…, z=…)``; see
 :class:`pixelvae.models.mnist.table1.Variant`.
 """
 
@@ -15,6 +15,7 @@ from pixelvae.lib.layers.gated import GatedLayer
 from pixelvae.lib.layers.linear import Linear
 from pixelvae.lib.layers.parameters import Parameters
 from pixelvae.lib.ops.gate import gate
+from pixelvae.lib.pixels import repeated
 
 
 class Sizes(Protocol):
@@ -44,10 +45,8 @@ class IndependentPixels:
 
 
 def with_features(x, features):
-    """The image with the decoder's features behind it; one image (1, 1, H, W) is repeated for all of them."""
-    if x.broadcastable[0]:
-        x = T.extra_ops.repeat(x, features.shape[0], axis=0)
-    return T.concatenate([x, features], axis=1)
+    """The images with the decoder's features behind them."""
+    return T.concatenate([repeated(x, features), features], axis=1)
 
 
 class MaskedStack:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
 from pixelvae.models.checked import Checked, Choice, Maybe, Number, Whole, setting
-from pixelvae.models.family import Preset
+from pixelvae.models.family import Family, Pictured, Preset
 from pixelvae.models.mnist.table1 import VARIANTS, Variant
 from pixelvae.models.schedules import AVERAGE_DECAY, DECAY_AFTER, falling
 
@@ -120,3 +120,8 @@ PRESETS = {
         ),
     )
 }  # fmt: skip
+
+MNIST = Family(
+    "mnist", Settings, Training, "pixelvae.models.mnist.model.MnistModel", PRESETS,
+    levels=2, pictured=Pictured(samples=100, originals=50, draws=1, few=16),
+)  # fmt: skip

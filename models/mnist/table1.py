@@ -7,7 +7,9 @@ shipping and the pages of results. Imports no Theano.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
+
+from pixelvae.models.family import named
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,12 @@ class Variant:
     ----------
     name, title
         What it is called on command lines, and in tables.
-    pixels
-        Makes the network over pixels of (parameters, settings, features, latent): ``features`` are
-        the channels of the maps that it is called with (0 for none), ``latent`` the dimensions of
-        the z that it is called with (0 for none). It is called as ``pixels(x, features=…, z=…)``
-        and gives one logit a pixel, each a function of z and the pixels before it alone.
+    network
+        The dotted path of the class of its network over pixels, which is made of (parameters,
+        settings, features, latent): ``features`` are the channels of the maps that it is called
+        with (0 for none), ``latent`` the dimensions of the z that it is called with (0 for none).
+        It is called as ``network(x, features=…, z=…)`` and gives one logit a pixel, each a function
+        of z and the pixels before it alone.
     latent
         Whether there is a z, and so an encoder. Without one the likelihood is exact.
     upsampling
@@ -49,47 +52,34 @@ class Variant:
 
     name: str
     title: str
-    pixels: Callable[[Any, Any, int, int], Any]
+    network: str
     latent: bool = True
     upsampling: bool = True
     autoregressive: bool = True
     paper: Row | None = None
 
-
-def _independent(*arguments):
-    from pixelvae.models.mnist.pixels import IndependentPixels
-
-    return IndependentPixels(*arguments)
+    def build(self, *arguments: Any) -> Any:
+        """The network of (parameters, settings, features, latent)."""
+        return named(self.network)(*arguments)
 
 
-def _masked(*arguments):
-    from pixelvae.models.mnist.pixels import MaskedStack
-
-    return MaskedStack(*arguments)
-
-
-def _gated(*arguments):
-    from pixelvae.models.mnist.pixels import GatedStack
-
-    return GatedStack(*arguments)
-
-
+_NETWORKS = "pixelvae.models.mnist.pixels"
 #: By name, in the order of table 1. Another model is another entry; see docs/extending.md.
 VARIANTS = {
     variant.name: variant
     for variant in (
         Variant(
-            "conv-vae", "Convolutional VAE", _independent,
+            "conv-vae", "Convolutional VAE", f"{_NETWORKS}.IndependentPixels",
             autoregressive=False, paper=Row(87.41),
         ),
-        Variant("pixelvae", "PixelVAE", _masked, paper=Row(80.64)),
+        Variant("pixelvae", "PixelVAE", f"{_NETWORKS}.MaskedStack", paper=Row(80.64)),
         Variant(
-            "gated-pixelcnn", "Gated PixelCNN", _gated,
+            "gated-pixelcnn", "Gated PixelCNN", f"{_NETWORKS}.GatedStack",
             latent=False, upsampling=False, paper=Row(80.10, exact=True),
         ),
-        Variant("gated-pixelvae", "Gated PixelVAE", _gated, paper=Row(80.02, 79.48)),
+        Variant("gated-pixelvae", "Gated PixelVAE", f"{_NETWORKS}.GatedStack", paper=Row(80.02, 79.48)),
         Variant(
-            "gated-pixelvae-noup", "Gated PixelVAE without upsampling", _gated,
+            "gated-pixelvae-noup", "Gated PixelVAE without upsampling", f"{_NETWORKS}.GatedStack",
             upsampling=False, paper=Row(79.58, 78.96),
         ),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pixelvae.machine.console.command import path, path_or_name, positive_int
-from pixelvae.models.registry import MNIST
+from pixelvae.models.mnist.presets import MNIST
 from studies.comparisons.jobs import add_seeds_option, run_all
 from studies.publishing.records import ROOT
 

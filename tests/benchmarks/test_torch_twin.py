@@ -56,7 +56,7 @@ def test_values_and_gradients_are_those_of_pytorch(case, python, tmp_path):
         value = variable.get_value()
         variable.set_value(value + 0.1 * rng.standard_normal(value.shape).astype("float32"))
     images = rng.randint(0, 2, (count, *model.image_shape)).astype("uint8")
-    noise = rng.standard_normal((count, model.latent_dim)).astype("float32")
+    noise = rng.standard_normal((count, settings.latent_dim)).astype("float32")
 
     values = values_and_gradients(model, images, noise)
     twin = python, "benchmarks.torch_twin", tmp_path
@@ -111,7 +111,7 @@ def assert_same_from_pytorch(values: dict, twin: tuple, model, **arrays) -> None
 def values_and_gradients(model: MnistModel, images: np.ndarray, noise: np.ndarray) -> dict:
     x, eps = T.tensor4("x"), T.matrix("eps")
     terms = model.terms(x, {"z": eps})
-    q = model.encode(x)
+    q = model.posteriors(x)["z"]
     first = {"z": Gaussian(*(v[0].dimshuffle("x", 0) for v in (q.mean, q.log_sigma)))}
     named = {
         "reconstruction": terms.reconstruction,

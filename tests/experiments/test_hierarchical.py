@@ -13,7 +13,7 @@ from PIL import Image
 from pixelvae.experiments import imagenet64, lsun_bedrooms, mnist_256
 from pixelvae.lib.runs.metrics import read_metrics
 from pixelvae.machine.files.arrays import load_arrays
-from pixelvae.models.registry import HIERARCHICAL
+from pixelvae.models.hierarchical.presets import HIERARCHICAL
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 

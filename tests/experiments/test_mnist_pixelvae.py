@@ -19,7 +19,7 @@ from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
 from pixelvae.lib.runs.metrics import read_metrics
 from pixelvae.machine.console.command import main
 from pixelvae.machine.files.arrays import load_arrays, save_arrays
-from pixelvae.models.registry import MNIST
+from pixelvae.models.mnist.presets import MNIST
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--data", "digits", "--layers", "1", "--dim-pix", "2", "--latent-dim", "2"]
@@ -47,7 +47,7 @@ def test_a_run_leaves_what_others_read(run):
     names = {path.name for path in run.iterdir()}
     assert names >= {
         "config.json", "metrics.csv", "checkpoint.npz", "best.npz", "results.json", "samples.png",
-        "reconstructions.png",
+        "reconstructions.png", "vary.png",
     }  # fmt: skip
     config = json.loads((run / "config.json").read_text())
     assert config["settings"]["data"]["name"] == "digits"
@@ -132,6 +132,14 @@ def test_pictures(run, tmp_path):
     assert call("sample", run, *arguments) == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert call("reconstruct", run, "--count", 5, "--out", tmp_path / "c.png") == 0
+    arguments = ("--count", 3, "--scenes", 2, "--out", tmp_path / "d.png")
+    assert call("vary", run, *arguments) == 0
+    with Image.open(
+        tmp_path / "d.png"
+    ) as picture:  # of 28x28 images, doubled, and lines of two pixels
+        assert picture.size == (3 * 58 + 2, 4 * 58 + 2)
+        assert json.loads(picture.info["rows"]) == ["top", "bottom"] * 2
+    assert call("vary", run, "--level", "middle") == 2
     assert Image.open(tmp_path / "c.png").width > 28 * 5
 
 

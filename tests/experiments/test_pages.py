@@ -26,7 +26,7 @@ from pixelvae.experiments.commands import train
 from pixelvae.experiments.invocations import training_command
 from pixelvae.experiments.pages import curves
 from pixelvae.lib import noise
-from pixelvae.lib.model import NATS
+from pixelvae.lib.units import NATS
 from pixelvae.machine.console import command
 from pixelvae.machine.files.arrays import load_arrays, save_arrays
 from pixelvae.machine.files.atomic import to_json
@@ -95,7 +95,7 @@ class Page(HTMLParser):
 def test_a_finished_training_leaves_a_page_that_needs_nothing_else(run):
     page = Page(run / "report.html")
     assert page.images() == [
-        (run / f"{n}.png").read_bytes() for n in ("samples", "reconstructions")
+        (run / f"{n}.png").read_bytes() for n in ("samples", "reconstructions", "vary")
     ]
     tags = [tag for tag, _ in page.tags]
     assert "script" not in tags and tags.count("svg") == 3
@@ -120,7 +120,8 @@ def test_a_finished_training_leaves_a_page_that_needs_nothing_else(run):
 
 
 def test_a_run_without_pictures_gets_a_few_samples_and_is_told_the_rest(copy, capsys):
-    for name in ("samples.png", "reconstructions.png", "results.json", "report.html"):
+    pictures = ("samples.png", "reconstructions.png", "vary.png")
+    for name in (*pictures, "results.json", "report.html"):
         (copy / name).unlink()
     config = json.loads((copy / "config.json").read_text())
     config["settings"]["iterations"] = 1_000
@@ -129,7 +130,8 @@ def test_a_run_without_pictures_gets_a_few_samples_and_is_told_the_rest(copy, ca
     assert capsys.readouterr().out == f"{copy / 'report.html'}\n"
     page = Page(copy / "report.html")
     assert len(page.images()) == 1
-    assert "16 images drawn" in page.text and "reconstructions.png" in page.text
+    assert "16 images drawn" in page.text
+    assert "reconstructions.png" in page.text and "vary.png" in page.text
     assert "3 of 1,000 iterations" in page.text and "results.json" in page.text
     assert "--iterations 1000" in page.text
 
@@ -174,7 +176,7 @@ def test_a_picture_that_is_damaged_is_named_as_missing(copy):
     (copy / "reconstructions.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
     assert call("report", copy) == 0
     page = Page(copy / "report.html")
-    assert len(page.images()) == 1 and "(reconstructions.png)" in page.text
+    assert len(page.images()) == 2 and "(reconstructions.png)" in page.text
 
 
 def test_a_training_ends_well_without_the_packages_of_pages(copy, monkeypatch, capsys):
@@ -265,7 +267,9 @@ def test_the_plane_shows_each_place_with_what_is_drawn_there(run, plane):
     # The image of a place is what the decoder draws there, pixel by pixel: its own probabilities agree.
     images = sprite.reshape(6, 28, 6, 28).swapaxes(1, 2).reshape(36, 1, 28, 28) // 255
     x, latent = theano.tensor.tensor4("x"), theano.tensor.matrix("z")
-    decode = theano.function([x, latent], theano.tensor.nnet.sigmoid(model.decode(x, latent)))
+    decode = theano.function(
+        [x, latent], theano.tensor.nnet.sigmoid(model.decode(x, {"z": latent}))
+    )
     uniform = noise.uniforms(0, "sample pixels", [0], model.image_shape)
     np.testing.assert_array_equal(images, uniform < decode(images.astype("float32"), z))
     assert scatter.shape == (800, 800, 4)

@@ -36,7 +36,7 @@ class RowsAbove:
 def sixth(fast_compile):
     """The one entry that a model needs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(VARIANTS, NAME, Variant(NAME, "Rows above", RowsAbove))
+        patch.setitem(VARIANTS, NAME, Variant(NAME, "Rows above", f"{__name__}.RowsAbove"))
         yield
 
 

@@ -43,9 +43,10 @@ def pretend_cudnn_starts() -> None:
 def training_step(name: str):
     """The step of a model: of an MNIST model at its filter sizes and two layers, of a preset as it is."""
     from pixelvae.lib.training.step import TrainingStep
+    from pixelvae.models.hierarchical.presets import HIERARCHICAL
     from pixelvae.models.mnist import presets as mnist_presets
+    from pixelvae.models.mnist.presets import MNIST
     from pixelvae.models.mnist.table1 import VARIANTS
-    from pixelvae.models.registry import HIERARCHICAL, MNIST
 
     if name in VARIANTS:
         model = MNIST.build(mnist_presets.Settings(name, 2, 4, 4))

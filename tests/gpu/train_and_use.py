@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -69,13 +68,12 @@ def uses() -> dict[str, np.ndarray]:
 def variations() -> dict[str, np.ndarray]:
     """Images of a model of two levels, in which the noise of one level changes."""
     from pixelvae.experiments.figures import variation_grid
-    from pixelvae.lib.model import LayeredModel
-    from pixelvae.lib.sampling.latents import LatentSampler
-    from pixelvae.models.registry import HIERARCHICAL
+    from pixelvae.lib.sampling import ImageSampler
+    from pixelvae.models.hierarchical.presets import HIERARCHICAL
 
     model = HIERARCHICAL.build(HIERARCHICAL.presets["tiny"].settings)
-    sampler = LatentSampler(cast(LayeredModel, model))
-    return {"picture varied": variation_grid(sampler, sampler.stages, 2, 1, seed=0)}
+    sampler = ImageSampler(model)
+    return {"picture varied": variation_grid(sampler, sampler.drawn, 2, 1, seed=0)}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 from pixelvae.datasets.memory import InMemory
 from pixelvae.lib.evaluation import Bound, ImportanceWeighted, LogSumExp
 from pixelvae.lib.model import Terms
-from pixelvae.lib.ops.gaussian import Gaussian, kl_to_standard, standard_log_density
+from pixelvae.lib.ops.gaussian import Gaussian, StandardNormal, kl
 from pixelvae.machine.errors import NotFiniteError, UserError
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -49,13 +49,13 @@ class LinearGaussian:
 
     def terms(self, x, noise):
         q = self.posteriors(x)["z"]
-        return Terms(-self._log_p(x, q.sample(noise["z"])), {"kl": kl_to_standard(q)})
+        return Terms(-self._log_p(x, q.sample(noise["z"])), {"kl": kl(q, StandardNormal())})
 
     def log_weights(self, x, posteriors, noise):
         q = posteriors["z"]
         z = q.sample(noise["z"])
         many = T.extra_ops.repeat(x, z.shape[0], axis=0)
-        return self._log_p(many, z) + standard_log_density(z) - q.log_density(z)
+        return self._log_p(many, z) + StandardNormal().log_density(z) - q.log_density(z)
 
     def log_likelihood(self, images):
         covariance = self.W @ self.W.T + self.s**2 * np.eye(3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,15 +17,11 @@ from scipy.stats import norm
 from pixelvae.datasets.memory import InMemory
 from pixelvae.lib.evaluation import ImportanceWeighted
 from pixelvae.lib.model import draw_noise
-from pixelvae.lib.ops.gaussian import Gaussian
-from pixelvae.lib.ops.likelihood import (
-    categorical_log_likelihood,
-    discretised_gaussian_log_likelihood,
-)
 from pixelvae.machine.errors import UserError
 from pixelvae.models.hierarchical.levels import split_gaussian
 from pixelvae.models.hierarchical.model import HierarchicalModel, Settings
-from pixelvae.models.registry import HIERARCHICAL, parse_header
+from pixelvae.models.hierarchical.presets import HIERARCHICAL
+from pixelvae.models.registry import parse_header
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -65,15 +62,8 @@ def decoder(settings: Settings, batch_norm: str = "blend"):
     model = unusual(settings, batch_norm)
     x = T.tensor4()
     z = T.TensorType("float32", (False,) * (1 + len(model.noise_shapes["z1"])))()
-    outputs = model.decode(x, z)
-    if settings.pixel_decoder == "pixelcnn":
-        log_p = categorical_log_likelihood(outputs, x)
-    else:
-        c = settings.channels
-        log_p = discretised_gaussian_log_likelihood(
-            Gaussian(outputs[:, :c], outputs[:, c:]), x, settings.levels
-        )
-    return theano.function([x, z], [outputs, log_p])
+    outputs = model.decode(x, {"z1": z})
+    return theano.function([x, z], [outputs, model.pixels.log_likelihood(outputs, x)])
 
 
 @pytest.mark.parametrize(
@@ -102,7 +92,7 @@ def test_the_probabilities_of_all_images_add_up_to_one(settings):
 def prior(settings: Settings):
     """(z₁, z₂) -> mean and log sigma at every position, and log p(z₁|z₂)."""
     z1, z2 = T.tensor4(), T.matrix()
-    p = unusual(settings).prior(z1, z2)
+    p: Any = unusual(settings).prior("z1", {"z1": z1, "z2": z2})
     return theano.function([z1, z2], [p.mean, p.log_sigma, p.log_density(z1)])
 
 
@@ -202,7 +192,8 @@ def test_kls_are_those_of_numerical_integration():
     model = unusual(settings)
     x, noise = T.tensor4(), {"z1": T.tensor4(), "z2": T.matrix()}
     q1, q2 = model.posteriors(x).values()
-    p1 = model.prior(T.zeros((x.shape[0], 1, 1, 1)), q2.sample(noise["z2"]))
+    z = {"z1": T.zeros((x.shape[0], 1, 1, 1)), "z2": q2.sample(noise["z2"])}
+    p1: Any = model.prior("z1", z)
     terms = model.terms(x, noise)
     moments = [v.flatten() for p in (q1, p1, q2) for v in (p.mean, T.exp(p.log_sigma))]
     f = theano.function([x, *noise.values()], moments + [terms.kls["kl1"], terms.kls["kl2"]])

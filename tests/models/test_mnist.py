@@ -47,11 +47,11 @@ class Tiny:
             name, layers=1, dim_pix=3, latent_dim=1, filter_size=3, height=3, width=3
         )
         x, z, noise = T.tensor4("x"), T.matrix("z"), T.matrix("noise")
-        self.logits = compiled([x, z], model.decode(x, z))
+        self.logits = compiled([x, z], model.decode(x, {"z": z}))
         terms = model.terms(x, {"z": noise})
         self.reconstruction = compiled([x, noise], terms.reconstruction)
-        if model.latent_dim:
-            q = model.encode(x)
+        if model.latents:
+            q = model.posteriors(x)["z"]
             self.encode = compiled([x], [q.mean, q.log_sigma])
             self.kl = compiled([x], terms.kl)
             mean, log_sigma = T.row("mean"), T.row("log_sigma")
@@ -73,7 +73,7 @@ def tiny(request):
 
 @pytest.fixture(scope="module")
 def tiny_latent(tiny):
-    if not tiny.model.latent_dim:
+    if not tiny.model.latents:
         pytest.skip("a model without latent")
     return tiny
 
@@ -91,7 +91,7 @@ def test_probabilities_of_all_images_add_up_to_one(tiny, z):
 def test_reconstruction_is_the_likelihood_at_a_posterior_sample(tiny):
     noise = np.random.RandomState(0).standard_normal((512, 1))
     z = noise
-    if tiny.model.latent_dim:
+    if tiny.model.latents:
         mean, log_sigma = tiny.encode(ALL_IMAGES)
         z = mean + np.exp(log_sigma) * noise
     ours = tiny.reconstruction(ALL_IMAGES, noise)
@@ -132,7 +132,7 @@ def jacobian(name: str, layers: int) -> np.ndarray:
         name, layers=layers, dim_pix=6, latent_dim=1, filter_size=3, height=HEIGHT, width=WIDTH
     )
     x, z, chosen = T.tensor4("x"), T.matrix("z"), T.tensor4("chosen")
-    cost = (model.decode(x, z) * chosen).sum()
+    cost = (model.decode(x, {"z": z}) * chosen).sum()
     function = compiled([x, z, chosen], theano.grad(cost, x, disconnected_inputs="ignore"))
     pixels = HEIGHT * WIDTH
     rng = np.random.RandomState(1)
@@ -237,12 +237,12 @@ def map_shapes(inputs, output, *arrays):
 def test_encoder_and_decoder_layer_by_layer():
     model = MnistModel(Settings("conv-vae", latent_dim=5))
     x, z = T.tensor4("x"), T.matrix("z")
-    q = model.encode(x)
+    q = model.posteriors(x)["z"]
     assert map_shapes([x], q.mean, np.zeros((1, 1, 28, 28))) == [
         *[(32, 28, 28), (32, 14, 14), (32, 14, 14), (64, 7, 7)],
         *[(64, 8, 8), (64, 4, 4), (64, 4, 4), (64, 4, 4)],
     ]
-    assert map_shapes([z], model.decode(x, z), np.zeros((1, 5))) == [
+    assert map_shapes([z], model.decode(x, {"z": z}), np.zeros((1, 5))) == [
         *[(64, 4, 4), (64, 4, 4)],
         *[(64, 8, 8), (64, 8, 8)],
         *[(32, 14, 14), (32, 14, 14)],
@@ -256,7 +256,7 @@ def test_means_are_the_even_outputs_of_the_encoder():
     model.parameters["encoder.linear.b"].set_value(np.arange(6.0))
     model.parameters["encoder.linear.g"].set_value(np.zeros(6))
     x = T.tensor4("x")
-    q = model.encode(x)
+    q = model.posteriors(x)["z"]
     mean, log_sigma = compiled([x], [q.mean, q.log_sigma])(np.ones((2, 1, 28, 28)))
     np.testing.assert_array_equal(mean, [[0, 2, 4]] * 2)
     np.testing.assert_array_equal(log_sigma, [[1, 3, 5]] * 2)
@@ -311,7 +311,7 @@ def test_two_models_share_nothing():
         MnistModel(Settings("gated-pixelvae-noup", **sizes), seed) for seed in (0, 0, 1)
     )
     x, z = T.tensor4("x"), T.matrix("z")
-    logits = compiled([x, z], two.decode(x, z))
+    logits = compiled([x, z], two.decode(x, {"z": z}))
     given = np.ones((1, 1, 3, 3)), np.ones((1, 1))
     before = logits(*given)
     for name, variable in one.parameters.items():

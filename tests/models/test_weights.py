@@ -19,8 +19,11 @@ from pixelvae.lib.layers.parameters import Parameters
 from pixelvae.machine.backend import device
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays, save_arrays
+from pixelvae.models.family import named
+from pixelvae.models.hierarchical.presets import HIERARCHICAL
+from pixelvae.models.mnist.presets import MNIST
 from pixelvae.models.mnist.table1 import VARIANTS
-from pixelvae.models.registry import FAMILIES, HIERARCHICAL, MNIST, parse_header
+from pixelvae.models.registry import FAMILIES, parse_header
 from pixelvae.models.weights import PRETRAINED, Weights, load
 
 HUGE = [10**4, 10**9, 10**30, math.inf]
@@ -148,9 +151,16 @@ def test_headers_of_something_else(tmp_path, name, header):
         load(save(tmp_path / "other.npz", name, header))
 
 
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+ALL = {name: named(path) for name, path in FAMILIES.items()}
+
+
+def test_families_are_registered_by_their_names():
+    assert {name: family.name for name, family in ALL.items()} == {name: name for name in FAMILIES}
+
+
+@pytest.mark.parametrize("family", ALL.values(), ids=list(ALL))
 def test_no_two_families_have_the_settings_of_one(family):
-    others = [f for f in FAMILIES.values() if f is not family]
+    others = [f for f in ALL.values() if f is not family]
     assert not any(set(family.settings.names()) <= set(f.settings.names()) for f in others)
 
 

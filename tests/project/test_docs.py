@@ -19,7 +19,7 @@ PAGES = sorted(
 PAPER = ROOT / "docs/paper.md"
 TOP = (*PACKAGES, "docs", "docker", "notebooks", "pretrained", "results", "scripts", "tests")
 A_FILE = re.compile(rf"`((?:{'|'.join(TOP)})/[\w./-]+)(?::([\w.]+))?`")
-PLACEHOLDERS = ("NAME", "squared_relu")  # the latter is what docs/extending.md adds
+PLACEHOLDERS = ("NAME", "squared_relu", "models/linear/")  # what docs/extending.md adds
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

@@ -14,8 +14,9 @@ from pixelvae.datasets.memory import InMemory
 from pixelvae.lib.evaluation import Bound, ImportanceWeighted
 from pixelvae.machine.errors import UserError
 from pixelvae.models.hierarchical.model import HierarchicalModel
+from pixelvae.models.hierarchical.presets import HIERARCHICAL
 from pixelvae.models.mnist.model import MnistModel, Settings
-from pixelvae.models.registry import HIERARCHICAL, MNIST
+from pixelvae.models.mnist.presets import MNIST
 from pixelvae.models.weights import Weights
 
 pytestmark = pytest.mark.usefixtures("fast_compile")

@@ -17,7 +17,7 @@ import pytest
 from pixelvae.experiments import command_line
 from pixelvae.experiments.commands.arguments import picture_path
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
-from pixelvae.experiments.summaries import Stages
+from pixelvae.experiments.summaries import SampleSizes
 from pixelvae.lib.runs.metrics import read_metrics
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays
@@ -200,7 +200,7 @@ def test_what_is_no_run_is_not_shipped(tmp_path):
     with pytest.raises(UserError, match="holds no best.npz"):
         run_table("ship", tmp_path, "--into", tmp_path)
     with pytest.raises(UserError, match="no evaluation"):
-        shipping.describe_run(mnist_table1.shipped_rows(Stages()), "", {}, [])
+        shipping.describe_run(mnist_table1.shipped_rows(SampleSizes()), "", {}, [])
 
 
 @pytest.mark.parametrize("bound, gap, band", [(81.0, 0.36, 0.8), (80.0, -0.64, -0.2)])

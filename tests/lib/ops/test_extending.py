@@ -15,7 +15,8 @@ from theano.tensor import verify_grad
 from pixelvae.lib.ops import examples
 from pixelvae.lib.ops.conv import Correlate
 from pixelvae.lib.ops.native import NativeOp
-from pixelvae.lib.sampling import Sampler, bernoulli
+from pixelvae.lib.pixels import Bernoulli
+from pixelvae.lib.sampling import Sampler
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "extending.md"
 X = guarded(np.random.RandomState(0).standard_normal((2, 3, 4, 5)))
@@ -77,7 +78,9 @@ def test_cached_sampler(operation):
     logits = Correlate(3, 3, 5)(operation(Correlate(3, 3, 4)(x, w)), v)
     u = rng.random_sample((3, 1, 5, 6)).astype("float32")
     with fast_compile():
-        cached, naive = (Sampler(x, logits, [], bernoulli, method=m) for m in ("cached", "naive"))
+        cached, naive = (
+            Sampler(x, logits, [], Bernoulli().draw, method=m) for m in ("cached", "naive")
+        )
         images = cached(u)
         assert 0.1 < images.mean() < 0.9
         np.testing.assert_array_equal(images, naive(u))
@@ -97,4 +100,4 @@ def test_an_operation_whose_meaning_the_sampler_does_not_know_is_named():
 
     x = T.tensor4("x")
     with pytest.raises(NotImplementedError, match="softplus"):
-        Sampler(x, Softplus()(Correlate(3, 3, 4)(x, np.ones((1, 1, 4)))), [], bernoulli)
+        Sampler(x, Softplus()(Correlate(3, 3, 4)(x, np.ones((1, 1, 4)))), [], Bernoulli().draw)

@@ -20,7 +20,7 @@ from pixelvae.lib.ops.likelihood import (
     categorical_log_likelihood,
     discretised_gaussian_log_likelihood,
 )
-from pixelvae.lib.sampling.draws import discretised_gaussian
+from pixelvae.lib.pixels import DiscretisedGaussian
 
 RNG = np.random.RandomState(0)
 VALUES = RNG.randint(0, 5, (3, 2, 4, 7)).astype("float64")
@@ -113,9 +113,9 @@ def test_levels_share_out_the_gaussian(mean, sigma):
 def test_draws_from_the_levels_have_their_masses():
     uniform = (np.arange(20_000) + 0.5) / 20_000
     outputs = np.tile([[2.2, np.log(1.7)]], (len(uniform), 1))
-    drawn = discretised_gaussian(6)(outputs, uniform[:, None])[:, 0]
+    drawn = DiscretisedGaussian(6, 1).draw(outputs, uniform[:, None])[:, 0]
     log_mass, *_ = gaussian_log_mass(2.2, 1.7, np.arange(6), 6)
     frequencies = np.bincount(drawn.astype(int), minlength=6) / len(uniform)
     np.testing.assert_allclose(frequencies, np.exp(log_mass), atol=1e-4)
-    lowest = discretised_gaussian(6)(outputs[:1], np.zeros((1, 1)))
+    lowest = DiscretisedGaussian(6, 1).draw(outputs[:1], np.zeros((1, 1)))
     assert lowest == 0 and ndtri(0) == -np.inf

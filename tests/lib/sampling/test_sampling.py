@@ -15,20 +15,18 @@ from theano import gof
 from pixelvae.lib import noise
 from pixelvae.lib.ops.conv import Correlate
 from pixelvae.lib.ops.gate import gate
-from pixelvae.lib.sampling import (
-    ImageSampler,
-    Sampler,
-    bernoulli,
-    categorical,
-    gaussian,
-    plan,
-)
+from pixelvae.lib.ops.gaussian import draw as gaussian
+from pixelvae.lib.pixels import Bernoulli, Categorical
+from pixelvae.lib.sampling import ImageSampler, Sampler, plan
 from pixelvae.lib.sampling.rules import Pointwise, pointwise
 from pixelvae.machine.errors import UserError
 from pixelvae.models.mnist.model import MnistModel, Settings
 from pixelvae.models.mnist.table1 import VARIANTS
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
+
+LEVELS = 4
+bernoulli, categorical = Bernoulli().draw, Categorical(LEVELS, 3).draw
 
 
 def mnist_model(name, layers=1, filter_size=3, height=6, width=5):
@@ -70,7 +68,7 @@ def convolve(x, inputs, outputs, kh, kw, taps, seed=0, centre=None, acc=None):
 def test_cached_sampler_draws_what_full_passes_draw(name, layers, filter_size, height, width):
     model = mnist_model(name, layers, filter_size, height, width)
     x, z = T.tensor4("x"), T.matrix("z")
-    logits = model.decode(x, z)
+    logits = model.decode(x, {"z": z})
     cached, naive = (
         Sampler(x, logits, [z], bernoulli, method=method) for method in ("cached", "naive")
     )
@@ -92,7 +90,7 @@ def test_cached_sampler_draws_what_full_passes_draw(name, layers, filter_size, h
 def test_frequencies_of_samples_are_the_probabilities_of_the_model(name):
     model = mnist_model(name, height=2, width=2)
     x, z = T.tensor4("x"), T.matrix("z")
-    logits, count, latent = model.decode(x, z), 20_000, rand(1, 3)
+    logits, count, latent = model.decode(x, {"z": z}), 20_000, rand(1, 3)
     drawn = Sampler(x, logits, [z], bernoulli)(
         uniform(count, 1, 2, 2, seed=5), np.repeat(latent, count, 0)
     )
@@ -113,18 +111,20 @@ def test_samples_are_functions_of_the_seed_and_their_number():
     assert (three != ImageSampler(model).sample(3, seed=8)).any()
 
 
-def test_more_samples_than_one_batch(monkeypatch):
+def test_more_samples_than_one_batch():
     model = mnist_model("gated-pixelvae-noup")
-    at_once = ImageSampler(model).sample(5, seed=7)
-    monkeypatch.setattr("pixelvae.lib.sampling.images.BATCH", 2)
-    np.testing.assert_array_equal(at_once, ImageSampler(model).sample(5, seed=7))
+    at_once = ImageSampler(model)
+    assert at_once.batch == 100
+    in_parts = ImageSampler(model)
+    in_parts.batch = 2
+    np.testing.assert_array_equal(at_once.sample(5, seed=7), in_parts.sample(5, seed=7))
 
 
 def test_reconstructions_are_drawn_from_posterior_and_likelihood():
     model = mnist_model("conv-vae")
     images = (uniform(3, 1, 6, 5) < 0.5).astype("uint8")
     x, eps = T.tensor4("x"), T.matrix("eps")
-    logits = model.decode(x, model.encode(x).sample(eps))
+    logits = model.decode(x, {"z": model.posteriors(x)["z"].sample(eps)})
     each = [noise.standard_normal(4, "reconstruction latent", n, (3,)) for n in range(3)]
     u = np.stack([noise.uniform(4, "sample pixels", n, (1, 6, 5)) for n in range(3)])
     expected = u < expit(full_pass(x, logits, eps)(images.astype("float32"), np.stack(each)))
@@ -177,9 +177,6 @@ def _embed(node):
         return np.swapaxes(vectors, -1, -2).reshape(x.shape[:-1] + (-1,))
 
     return Pointwise(tuple(node.inputs), compute, lambda x, table: np.tile(x, table.shape[-1]))
-
-
-LEVELS = 4
 
 
 def colours(x, z, own_first=False):

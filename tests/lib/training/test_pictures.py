@@ -14,7 +14,7 @@ from pixelvae.lib.training.loop import Trainer
 from pixelvae.lib.training.pictures import SHARE, Pictures
 from pixelvae.machine.files.pictures import grid_png
 from pixelvae.models.mnist.model import MnistModel
-from pixelvae.models.registry import MNIST
+from pixelvae.models.mnist.presets import MNIST
 
 
 def test_drawing_takes_a_small_share_of_the_time():

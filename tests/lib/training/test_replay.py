@@ -15,7 +15,7 @@ from pixelvae.machine.console.command import main
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays, save_arrays
 from pixelvae.models.mnist.model import MnistModel
-from pixelvae.models.registry import MNIST
+from pixelvae.models.mnist.presets import MNIST
 
 pytestmark = pytest.mark.usefixtures("compile_once")
 
