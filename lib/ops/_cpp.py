@@ -57,29 +57,43 @@ def data(
     shapes: Shapes,
     variables: Mapping[str, str],
     outputs: Sequence[str],
-    in_place: Mapping[str, str],
+    over: Mapping[str, str],
+    in_place: bool,
     real: str,
     fail: str,
 ) -> list[str]:
-    """Lines that declare pointers to the inputs, and to outputs, made or reused, or make an input one."""
+    """Lines that declare pointers to the inputs and outputs; those named in ``over`` hold an input's values."""
     lines = [f"typedef {real} Real;"]
     for name, array in shapes.arrays.items():
         access = "optional_data" if array.optional else "data"
-        lines += [
-            f"const Dense {name}_dense({variables[name]}); if (!{name}_dense.array) {{ {fail} }}",
-            f"Real *{name} = (Real *){name}_dense.{access}();",
-        ]
-    kind = f"PyArray_TYPE({next(iter(variables.values()))})"
+        lines.append(dense(name, variables[name], fail))
+        lines.append(f"Real *{name} = (Real *){name}_dense.{access}();")
+    like = next(iter(variables.values()))
     for (name, result), variable in zip(shapes.results.items(), outputs):
-        if name in in_place:
-            lines.append(f"give(&{variable}, {in_place[name]}_dense.array);")
-            continue
-        lines += [
-            f"const npy_intp {name}_axes[] = {{{', '.join(result.axes)}}};",
-            f"if (reuse(&{variable}, {len(result.axes)}, {name}_axes, {kind})) {{ {fail} }}",
-            f"Real *{name} = (Real *)PyArray_DATA({variable});",
-        ]
+        old = over.get(name)
+        lines += output(name, variable, result.axes, like, old if in_place else None, fail)
+        if old and not in_place:
+            lines.append(f"memcpy({name}, {old}, PyArray_NBYTES({variable}));")
     return lines
+
+
+def dense(name: str, variable: str, fail: str) -> str:
+    """A line that declares an input as a dense array."""
+    return f"const Dense {name}_dense({variable}); if (!{name}_dense.array) {{ {fail} }}"
+
+
+def output(
+    name: str, variable: str, axes: Sequence[str], like: str, over: str | None, fail: str
+) -> list[str]:
+    """Lines that declare a pointer to an output of the type of ``like``: made, reused, or the input ``over``."""
+    if over:
+        lines = [f"give(&{variable}, {over}_dense.array);"]
+    else:
+        lines = [
+            f"const npy_intp {name}_axes[] = {{{', '.join(axes)}}};",
+            f"if (reuse(&{variable}, {len(axes)}, {name}_axes, PyArray_TYPE({like}))) {{ {fail} }}",
+        ]
+    return [*lines, f"Real *{name} = (Real *)PyArray_DATA({variable});"]
 
 
 def call(text: str, op: str, fail: str) -> list[str]:

@@ -74,6 +74,7 @@ class Shapes:
         }
         if self.shared_images() and all(patterns[name][0] for name in self.shared):
             known.add("N")
+        known.add("1")
         return [[axis in known for axis in result.axes] for result in self.results.values()]
 
     def find(

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import zlib
+from copy import copy
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Sequence
 
 import numpy as np
 import theano
 import theano.tensor as T
 from theano import gof
+from theano.compile import optdb
 from theano.gof import ParamsType
+from theano.gof.opt import TopoOptimizer
 from theano.gradient import DisconnectedType
 from theano.scalar import int64 as scalar_int64
 
@@ -51,9 +54,11 @@ class NativeOp(gof.Op):
         ``int`` instead of sizes: a whole number, which is itself a size.
     ``gives``
         Its outputs by name, likewise.
-    ``in_place``
-        The outputs that are written over an input of the same shape, with the input's name. The C++
-        finds them there. ``theano.function`` has to be told ``accept_inplace=True``.
+    ``over``
+        The outputs that are written over an input of the same shape, with the input's name: the
+        C++ finds the input's values there. It is a copy unless Theano's optimiser finds that
+        nobody else needs the input, which then stays in its place; ``"in_place"``, the flag for
+        this, has to stand in ``__props__``.
     ``sizes``
         Further sizes, each a function and its arguments. The function exists in the C++ header and,
         for whole numbers and symbolic variables, as a method of the same name.
@@ -75,13 +80,16 @@ class NativeOp(gof.Op):
     header: str
     takes: Declared
     gives: dict[str, str]
-    in_place: dict[str, str] = {}
+    over: dict[str, str] = {}
+    destroys: dict[int, list[int]] = {}  #: the same by numbers, as Theano has it
+    in_place = False
     sizes: dict[str, tuple[str, ...]] = {}
     call: str
     #: The function of lib/ops/_gpu.py that stands for the meaning on a GPU, if cuDNN has one.
     cudnn: Optional[str] = None
     at_positions: Optional[Callable[..., np.ndarray]] = None
     connect: Callable[..., np.ndarray]
+    _scalars: Sequence[str] = ()  # whole numbers that the C++ is passed
 
     def reference(self, *arrays: Any) -> Any:
         """The outputs in NumPy, for arrays whose shapes fit."""
@@ -112,14 +120,18 @@ class NativeOp(gof.Op):
         if not hasattr(cls, "takes"):
             return
         cls._shapes = Shapes(cls.takes, cls.gives, cls.sizes, cls.__props__)
-        cls._scalars = [*cls.__props__, *(f"{name}_is_one" for name in cls._shapes.shared)]
+        numbers = [name for name in cls.__props__ if name != "in_place"]
+        cls._scalars = [*numbers, *(f"{name}_is_one" for name in cls._shapes.shared)]
         if cls._scalars:
             cls.params_type = ParamsType(**{name: scalar_int64 for name in cls._scalars})
-        if cls.in_place:
-            takes, gives = list(cls.takes), list(cls.gives)
-            cls.destroy_map = {
-                gives.index(new): [takes.index(old)] for new, old in cls.in_place.items()
-            }
+        takes, gives = list(cls.takes), list(cls.gives)
+        cls.destroys = {gives.index(new): [takes.index(old)] for new, old in cls.over.items()}
+
+    def written_over(self) -> NativeOp:
+        """The same operation, working in place."""
+        op = copy(self)
+        op.in_place, op.destroy_map = True, self.destroys
+        return op
 
     # What Theano asks of an operation.
 
@@ -241,7 +253,7 @@ class NativeOp(gof.Op):
         return ["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
     def c_code_cache_version(self):
-        declared = repr((self.takes, self.gives, self.in_place, self.sizes, self.call))
+        declared = repr((self.takes, self.gives, self.over, self.sizes, self.call))
         return (2, _cpp.digest(HEADERS / self.header), zlib.crc32(declared.encode()))
 
     def c_support_code(self):
@@ -253,9 +265,30 @@ class NativeOp(gof.Op):
         real = node.outputs[0].type.dtype_specs()[1]
         lines = _cpp.sizes(self._shapes, variables, scalars)
         lines += _cpp.check(self._shapes, variables, type(self).__name__, sub["fail"])
-        lines += _cpp.data(self._shapes, variables, outputs, self.in_place, real, sub["fail"])
+        lines += _cpp.data(
+            self._shapes, variables, outputs, self.over, self.in_place, real, sub["fail"]
+        )
         lines += _cpp.call(self.call, type(self).__name__, sub["fail"])
         return "{\n" + "\n".join(lines) + "\n}"
+
+
+@gof.local_optimizer(None)
+def _write_over(node):
+    op = node.op
+    if isinstance(op, NativeOp) and op.destroys and not op.in_place:
+        return op.written_over()(*op.given(node.inputs), return_list=True)
+    return False
+
+
+# After all else: as long as nothing works in place, the optimiser need not look for cycles at each of its steps.
+_AFTER_ELEMENTWISE = 80
+optdb.register(
+    "native_in_place",
+    TopoOptimizer(_write_over, failure_callback=TopoOptimizer.warn_inplace),
+    _AFTER_ELEMENTWISE,
+    "fast_run",
+    "inplace",
+)
 
 
 def as_list(values) -> list:

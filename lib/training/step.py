@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import lasagne
 import numpy as np
 import theano
 import theano.tensor as T
 
 from pixelvae.lib.model import Model, noise_variables
-from pixelvae.lib.ops.native import native
-from pixelvae.lib.training.adam import Adam, AveragedAdam, Pack, SumOfSquares
+from pixelvae.lib.ops.adam import BETA_1, BETA_2, Adam, AveragedAdam, SumOfSquares
+from pixelvae.lib.ops.pack import Pack
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import world
 
-BETA_1, BETA_2 = 0.9, 0.999  # of Adam; lib/ops/c/adam.h has them too
 VOTES = 2  # numbers beside the gradient that ranks add up: who was told to stop (pixelvae.machine.console.stop)
 
 
@@ -46,15 +44,6 @@ class NotFinite(ArithmeticError):
     def bad_gradients(self) -> list[str]:
         """The parameters whose gradients hold NaN or infinity, in the model's order."""
         return [name for name, g in self.gradients.items() if not np.isfinite(g).all()]
-
-
-def average_weight(decay: float, t: Any) -> Any:
-    """What the newest weights count in the moving average at iteration t >= 1, a number or symbolic.
-
-    The average's horizon grows with t, to the last ninth of the training, until 1 / (1 - decay).
-    """
-    largest = T.maximum if isinstance(t, theano.Variable) else max
-    return largest(1 - decay, 9 / (10 + t))
 
 
 class TrainingStep:
@@ -86,18 +75,13 @@ class TrainingStep:
 
         inputs, outputs, gradients = self.losses()
         self.names = list(outputs)[1:]
-        # What ranks add up: the gradient, cost and terms, and room for their votes.
+        # What ranks add up: the gradient, cost and terms.
         means = [T.cast(mean, theano.config.floatX) for mean in outputs.values()]
-        first = np.zeros(self._size + len(outputs) + VOTES, theano.config.floatX)
+        first = np.zeros(self._size + len(outputs), theano.config.floatX)
         self._message = theano.shared(first, name="message", borrow=True)
-        if native():
-            message = Pack()(self._message, *gradients, T.stack(means))
-        else:  # without T.stack, for which a GPU's numbers would go to the host and back
-            parts = [part.flatten() for part in (*gradients, *means)]
-            message = T.concatenate([*parts, first[-VOTES:]])
         self._losses = theano.function(
             [*inputs, *self._scalars.values()],
-            updates=[(self._message, message)],
+            updates=[(self._message, Pack()(self._message, *gradients, *means))],
             givens=self._views(),
             on_unused_input="ignore",  # a model's objective need not use every scalar of the recipe
         )
@@ -106,9 +90,7 @@ class TrainingStep:
         self._sizes = theano.function([], [*means, SumOfSquares()(gradient)[0]])
         rate, factor = T.scalar("learning_rate"), T.scalar("factor")
         updates = self.updates(gradient, rate, factor)
-        self._update = theano.function(
-            [rate, factor], updates=list(updates.items()), accept_inplace=True
-        )
+        self._update = theano.function([rate, factor], updates=list(updates.items()))
         self.sync()
 
     @property
@@ -132,48 +114,25 @@ class TrainingStep:
         return [images, *noise.values()], means, gradients
 
     def updates(self, gradient, rate, factor) -> dict[Any, Any]:
-        """What a gradient, one symbolic vector, makes of parameters, moments and average.
+        """The updates of parameters, moments and average for a packed gradient, all symbolic.
 
-        It is multiplied by ``factor``, its entries are bounded as the recipe says, then comes Adam
-        (Kingma & Ba 2015) with this learning rate.
+        The gradient is multiplied by ``factor``, its entries are bounded as the recipe says, then
+        comes Adam (Kingma & Ba 2015) with learning rate ``rate``.
         """
-        adam = self._in_place if native() else self._by_lasagne
-        updates, moments = adam(gradient, rate, factor)
-        self._state = {"packed": self._packed}
-        self._state.update({f"adam.{i}": variable for i, variable in enumerate(moments)})
-        if self._evaluated is not self._packed:
-            self._state["averaged"] = self._evaluated
-        return updates
-
-    def _in_place(self, gradient, rate, factor) -> tuple[dict[Any, Any], list]:
-        """The updates in one pass over all vectors; and moments and count, in Lasagne's order."""
         zeros = [np.zeros(shape, theano.config.floatX) for shape in (self._size, self._size, ())]
         m, v, count = (theano.shared(zero, borrow=True) for zero in zeros)
-        t = count + 1
+        self._state = {"packed": self._packed, "adam.0": m, "adam.1": v, "adam.2": count}
+        t, bound, decay = count + 1, self._recipe.clip_entry, self._recipe.average_decay
+        vectors, adam, weight = [self._packed, m, v], Adam(), 0.0
+        if decay is not None:
+            self._state["averaged"] = self._evaluated
+            vectors, adam = [*vectors, self._evaluated], AveragedAdam()
+            # The average's horizon grows with t, to the last ninth of the training, until 1 / (1 - decay).
+            weight = T.maximum(1 - decay, 9 / (10 + t))
         size = rate * T.sqrt(1 - BETA_2**t) / (1 - BETA_1**t)
-        bound = np.inf if self._recipe.clip_entry is None else self._recipe.clip_entry
-        vectors, op, weight = [self._packed, m, v], Adam(), 0.0
-        if self._recipe.average_decay is not None:
-            vectors, op = [*vectors, self._evaluated], AveragedAdam()
-            weight = average_weight(self._recipe.average_decay, t)
-        numbers = T.cast(T.stack([size, factor, bound, weight]), theano.config.floatX)
-        updates = dict(zip(vectors, op(gradient, numbers, *vectors)))
-        return {**updates, count: t}, [m, v, count]
-
-    def _by_lasagne(self, gradient, rate, factor) -> tuple[dict[Any, Any], list]:
-        """The same in Theano's own operations."""
-        gradient, bound = gradient * factor, self._recipe.clip_entry
-        if bound is not None:
-            gradient = T.clip(gradient, -bound, bound)
-        updates = lasagne.updates.adam([gradient], [self._packed], rate, BETA_1, BETA_2, 1e-8)
-        moments = [v for v in updates if v is not self._packed]
-        if self._recipe.average_decay is not None:
-            weight = average_weight(self._recipe.average_decay, updates[moments[-1]])
-            newest = updates[self._packed] - self._evaluated
-            updates[self._evaluated] = (
-                self._evaluated + T.cast(weight, theano.config.floatX) * newest
-            )
-        return updates, moments
+        numbers = T.stack([size, factor, np.inf if bound is None else bound, weight])
+        new = adam(gradient, T.cast(numbers, theano.config.floatX), *vectors)
+        return {**dict(zip(vectors, new)), count: t}
 
     def _parts(self, vector) -> Iterator[tuple]:
         """Each of the model's variables with its part of a packed vector, in its shape."""
@@ -237,11 +196,11 @@ class TrainingStep:
             message *= weight
         else:
             message[...] = 0  # of an earlier batch
-        message[-VOTES:] = 0 if votes is None else votes
-        world().add(message)
+        voted = np.append(message, [0] * VOTES if votes is None else votes).astype(message.dtype)
+        world().add(voted)
         if votes is not None:
-            votes[...] = message[-VOTES:]
-        self._message.set_value(message, borrow=True)
+            votes[...] = voted[-VOTES:]
+        self._message.set_value(voted[:-VOTES], borrow=True)
 
     def _by_name(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         return {variable.name: np.array(part) for variable, part in self._parts(vector)}

@@ -6,11 +6,13 @@
 
 namespace pixelvae {
 
-// starts has one number more than there are arrays: where each begins in the vector, and where the last one ends.
 // Threads share the vector, not the arrays, of which some are far larger than others.
 template <class T>
-void pack(const std::vector<const T *> &arrays, const std::vector<long> &starts, T *vector) {
-    const long PIECE = 1 << 16, size = starts.back();
+const char *pack(const std::vector<const T *> &arrays, const std::vector<long> &sizes, T *vector, long size) {
+    std::vector<long> starts(1, 0);  // of each array in the vector, and the end of the last one
+    for (long n : sizes) starts.push_back(starts.back() + n);
+    if (starts.back() != size) return "the arrays do not fill the vector";
+    const long PIECE = 1 << 16;
     #pragma omp parallel for schedule(static)
     for (long begin = 0; begin < size; begin += PIECE) {
         const long end = std::min(begin + PIECE, size);
@@ -21,6 +23,7 @@ void pack(const std::vector<const T *> &arrays, const std::vector<long> &starts,
             at = std::max(at, until);
         }
     }
+    return 0;
 }
 
 }  // namespace pixelvae
