@@ -18,7 +18,7 @@ from fuel.datasets import IndexableDataset
 from pixelvae.datasets import mnist
 from pixelvae.datasets.base import LABELS
 from pixelvae.datasets.conversion import Recipe, open_recipe
-from pixelvae.datasets.hdf5 import hdf5_part
+from pixelvae.datasets.hdf5 import check_room, hdf5_part
 from pixelvae.datasets.sources import SourceFile, reading
 from pixelvae.machine.errors import UserError
 
@@ -55,6 +55,8 @@ def amat_problem(path: Path, lines: int | None = None) -> str | None:
 
 
 def _convert(folder: Path, path: Path) -> None:
+    characters = sum(file.stat().st_size for file in folder.iterdir())
+    check_room(path, characters // 2)  # a blank after each pixel
     convert_binarized_mnist(str(folder), str(path.parent), path.name)
 
 

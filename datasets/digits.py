@@ -17,6 +17,7 @@ from fuel.converters.base import fill_hdf5_file
 
 from pixelvae.datasets.base import IMAGES, LABELS
 from pixelvae.datasets.conversion import Recipe
+from pixelvae.datasets.hdf5 import check_room
 
 _SEED = 20161115
 _SIZES = {"train": 1397, "valid": 200, "test": 200}
@@ -50,6 +51,7 @@ def _convert(folder: Path, path: Path) -> None:
         data.append((split, IMAGES, images[start : start + size]))
         data.append((split, LABELS, labels[start : start + size]))
         start += size
+    check_room(path, images.nbytes + labels.nbytes)
     with h5py.File(path, "w") as file:
         fill_hdf5_file(file, data)
 

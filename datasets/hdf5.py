@@ -10,6 +10,10 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
+import resource
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +30,8 @@ from pixelvae.machine.files.atomic import open_ordinary, user_errors
 FORMAT = 1  # raised whenever the same sources would be converted to something else
 DROPPED = "duplicates_dropped"  # attribute of a file: how many training images
 _PREFIX = "pixelvae_"
+_BOOKKEEPING = 1 << 20  # bytes, at most, beside images and labels
+_MOST_OF_FAT32 = (1 << 32) - 1  # bytes of a file
 # What reading comes to if the content names places that no file has; the rest is the system's.
 _BY_CONTENT = {None, 0, errno.EINVAL, errno.EFBIG, errno.EOVERFLOW, errno.ERANGE}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -84,6 +90,22 @@ def open_hdf5(path: Path) -> h5py.File:
                 "has ended"
             ) from problem
         raise
+
+
+def check_room(path: Path, size: int) -> None:
+    """Raise OSError, as writing would later on, if a file of so many bytes of images finds no room at a path.
+
+    The HDF5 library ends the process when a file that it writes cannot grow.
+    """
+    size += _BOOKKEEPING
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY and size > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    if size > shutil.disk_usage(path.parent).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if size > _MOST_OF_FAT32:
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            file.truncate(size)
 
 
 class HDF5Part(H5PYDataset):

@@ -18,7 +18,7 @@ from pathlib import Path
 from fuel.converters.mnist import MNIST_IMAGE_MAGIC, MNIST_LABEL_MAGIC, convert_mnist
 
 from pixelvae.datasets.conversion import Recipe
-from pixelvae.datasets.hdf5 import HDF5Part, hdf5_part
+from pixelvae.datasets.hdf5 import HDF5Part, check_room, hdf5_part
 from pixelvae.datasets.sources import SourceFile, reading
 
 _URLS = (
@@ -57,6 +57,7 @@ def _file(name: str, shape: tuple[int, ...], size: int, md5: str) -> SourceFile:
 
 
 def _convert(folder: Path, path: Path) -> None:
+    check_room(path, sum(file.size or 0 for file in RECIPE.files))
     convert_mnist(str(folder), str(path.parent), path.name)
 
 

@@ -9,6 +9,7 @@ further.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from fuel.datasets import H5PYDataset
 
 from pixelvae.datasets.base import IMAGES, LABELS
 from pixelvae.datasets.decoding import DamagedPicture
-from pixelvae.datasets.hdf5 import hdf5_part
+from pixelvae.datasets.hdf5 import check_room, hdf5_part
 from pixelvae.machine.console.progress import Progress
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import write_json
@@ -170,6 +171,7 @@ def _create(path: Path, shape: tuple[int, int, int], splits: Mapping[str, Split]
     bounds = np.cumsum([0, *(split.size for split in splits.values())]).tolist()
     labels = [split.labels for split in splits.values() if split.labels is not None]
     sources = [IMAGES, LABELS] if labels else [IMAGES]
+    check_room(path, bounds[-1] * math.prod(shape) + sum(label.nbytes for label in labels))
     with h5py.File(path, "w", locking=False) as file:
         images = file.create_dataset(IMAGES, (bounds[-1], *shape), np.uint8)
         images[-1] = 0  # HDF5 allocates all of it with the first write, most of it as a hole

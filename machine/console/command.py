@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import math
 import os
 import signal
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 from pixelvae.machine.backend import device
 from pixelvae.machine.console.progress import print_anything, say
 from pixelvae.machine.errors import UserError, did_you_mean
+from pixelvae.machine.files.atomic import NO_ROOM
 from pixelvae.machine.parallel.world import world
 
 USAGE_STATUS = 2
@@ -66,10 +66,11 @@ def _outcome(function: Callable[..., int | None], arguments: tuple) -> tuple[int
     except BrokenPipeError:
         return 128 + signal.SIGPIPE, None
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+        advice = NO_ROOM.get(problem.errno or 0)
+        if advice is None:
             raise
         where = f" ({problem.filename})" if problem.filename else ""
-        return USAGE_STATUS, _error(f"{problem.strerror}{where}; free some space")
+        return USAGE_STATUS, _error(f"{problem.strerror}{where}; {advice}")
     return status, None
 
 

@@ -20,9 +20,14 @@ from pixelvae.machine.errors import UserError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
-_ADVICE = {
+#: What to do where a file finds no room.
+NO_ROOM = {
     errno.ENOSPC: "free some space and try again",
     errno.EDQUOT: "free some space and try again",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), or choose a disk that takes larger ones",
+}
+_ADVICE = {
+    **NO_ROOM,
     errno.EROFS: "choose another place",
     errno.EACCES: "change its permissions or choose another place",
     errno.EPERM: "change its permissions or choose another place",

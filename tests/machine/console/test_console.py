@@ -84,7 +84,7 @@ def test_a_full_standard_output_is_an_error_and_not_silence():
     with open("/dev/full", "w") as full:
         result = run_script("print('result')", stdout=full)
     assert result.returncode == 2
-    assert result.stderr == "error: No space left on device; free some space\n"
+    assert result.stderr == "error: No space left on device; free some space and try again\n"
 
 
 def test_a_reader_that_goes_away_ends_the_program_quietly():

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -90,3 +91,16 @@ def test_a_writer_that_waited_leaves_the_others_file_alone(tmp_path, monkeypatch
         assert (tmp_path / "x").read_bytes() == b"whole"
         file.write(b"ours")
     assert renamed and (tmp_path / "x").read_bytes() == b"ours"
+
+
+def test_a_limit_of_a_files_size_is_like_a_full_disk(tmp_path):
+    save_arrays(tmp_path / "x.npz", {}, {"kind": "weights"})
+    before = (tmp_path / "x.npz").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*: File too large; .*ulimit -f"):
+            save_arrays(tmp_path / "x.npz", {"a": np.zeros(100_000)}, {"kind": "weights"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "x.npz").read_bytes() == before and os.listdir(tmp_path) == ["x.npz"]
