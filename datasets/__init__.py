@@ -60,7 +60,7 @@ def open_dataset(
     image_size: int | None = None,
     skip_damaged: bool = False,
 ) -> Dataset:
-    """Open a data set, after downloading and converting it on first use, which one rank does for all.
+    """Open a data set; on first use one rank downloads and converts it for all.
 
     Prints its `remarks`, which belong beside every number measured on it, a line each.
 

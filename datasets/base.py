@@ -36,7 +36,7 @@ class FuelDataset:
     part
         Called once for each split and source that is asked for.
     remarks
-        What has to be said beside every number measured on it, one line each.
+        Remarks that belong beside every number measured on it, one line each.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ class FuelDataset:
         Parameters
         ----------
         start
-            Number of batches that were taken before: the stream goes on with the next one, without
-            reading those.
+            Number of batches that were taken before: the stream continues with the next one,
+            without reading those.
         """
         if not 0 <= seed < 2**32:
             raise UserError(f"the seed is {seed}: choose one from 0 to {2**32 - 1}")
@@ -146,7 +146,7 @@ class FuelDataset:
 
 @contextlib.contextmanager
 def brief_errors() -> Iterator[None]:
-    """What the system says of an error; HDF5 adds its buffers and offsets."""
+    """The system's own message of an error; HDF5 adds its buffers and offsets."""
     try:
         yield
     except OSError as problem:

@@ -1,8 +1,8 @@
 """CIFAR-10 (Krizhevsky 2009): 32×32 photographs of ten classes, with labels.
 
-Source: the archive of the binary version as published, read as a stream and never unpacked. Its five
-training batches of 10,000 images make the training split, but for the last 5,000 images, which are
-the validation split. A record is a byte of label and 3,072 bytes of red, green and blue planes.
+Source: the archive of the binary version as published, read as a stream and never unpacked. Its
+five training batches of 10,000 images make the training split, but for the last 5,000 images, which
+are the validation split. A record is a byte of label and 3,072 bytes of red, green and blue planes.
 """
 
 from __future__ import annotations

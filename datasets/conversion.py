@@ -65,7 +65,7 @@ class Recipe:
     published
         How many images the splits of the published set have, if sources with others are taken too.
     remark
-        What has to be said beside every number measured on it.
+        A remark that belongs beside every number measured on it.
     pictures
         Its source holds each image as a picture's file, of which single ones may be damaged;
         `convert` takes `skip_damaged` then.
@@ -94,7 +94,7 @@ class Recipe:
 
     @property
     def resumable(self) -> bool:
-        """Whether a conversion goes on where it was interrupted: those of large sources do."""
+        """Whether an interrupted conversion resumes: those of large sources do."""
         return any(file.large for file in self.files)
 
     @property

@@ -1,4 +1,4 @@
-"""Downloads that go on where they broke off, and are checked when they are whole."""
+"""Downloads that resume where they broke off, and are checked when they are whole."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Unavailable(UserError):
 def download(file: SourceFile, folder: Path, source: Path, hint: str = "") -> Path:
     """Fetch a source file into `folder`, check it, and return its path.
 
-    What has arrived is kept in `folder/partial` until the file is whole, and a later call goes on
+    What has arrived is kept in `folder/partial` until the file is whole, and a later call resumes
     from there. `source` is the folder to name to those who want to put the file there by hand, and
     `hint` what else to say to them.
 
@@ -76,7 +76,7 @@ def _receive(url: str, out: BinaryIO) -> None:
     if answer.status_code == requests.codes.requested_range_not_satisfiable:
         out.truncate(0)
         answer = _ask(url, 0)
-    if answer.status_code == requests.codes.ok:  # the whole of it: this server cannot go on
+    if answer.status_code == requests.codes.ok:  # the whole of it: this server cannot resume
         out.truncate(0)
     elif answer.status_code != requests.codes.partial_content:
         raise Unavailable(f"{url} answers {answer.status_code} {answer.reason}")

@@ -20,7 +20,7 @@ def hashes(images: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def overlap(dataset: Dataset, splits: Sequence[str]) -> str | None:
-    """A line that says how many images of a split are in another one too, or None.
+    """A line with how many images of a split are in another one too, or None.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class UnusableFile(UserError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a converted file says about itself.
+    """The header of a converted file.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Header:
         How many damaged pictures were left out, by split; and how many training images as
         near duplicates, under "duplicates".
     overlap
-        What is to be said of images that are in several splits; None if there are none.
+        The remark on images that are in several splits; None if there are none.
     """
 
     checksum: str
@@ -70,9 +70,9 @@ def open_hdf5(path: Path) -> h5py.File:
     Raises
     ------
     UserError
-        It cannot be read now: another program has locked it, or the system says so.
+        It cannot be read now: another program has locked it, or the system refuses.
     OSError
-        Without a number: its content is no HDF5.
+        Without a number: its content is not HDF5.
     """
     with user_errors(f"cannot read {path}"), open_ordinary(path):
         pass
@@ -134,7 +134,7 @@ def hdf5_part(
 
 
 def write_header(path: Path, header: Header) -> None:
-    """Store what a converted file says about itself."""
+    """Store the header of a converted file."""
     with h5py.File(path, "r+", locking=False) as file:
         file.attrs[_PREFIX + "format"] = FORMAT
         texts = {
@@ -222,7 +222,7 @@ def _damage(path: Path, name: str | None = None) -> Iterator[None]:
             with user_errors(f"cannot read {path}"), brief_errors():
                 raise
         raise UnusableFile(
-            f"{path} is damaged or no HDF5 file ({problem}): {_advice(path, name)}"
+            f"{path} is damaged or not an HDF5 file ({problem}): {_advice(path, name)}"
         ) from problem
 
 

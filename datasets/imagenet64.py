@@ -91,7 +91,7 @@ def _problem(member: tarfile.TarInfo) -> str | None:
     if name.is_absolute() or ".." in name.parts:
         return "points out of its folder"
     if not (member.isdir() or member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)):
-        return "is no ordinary file (but a link, a device or the like)"
+        return "is not an ordinary file (but a link, a device or the like)"
     if member.size > _LARGEST:
         return f"has {member.size} bytes, too many for an image of 64×64"
     return None

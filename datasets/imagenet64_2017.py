@@ -1,7 +1,7 @@
 """ImageNet at 64×64 in its second edition (Chrabaszcz et al. 2017): 1,281,167 and 50,000 images.
 
-Source: the NumPy batches `train_data_batch_1.npz` to `_10.npz` and `val_data.npz`, as they are or in
-the zips around them. A row of `data` is an image: uint8, 12,288 values, its red, green and blue
+Source: the NumPy batches `train_data_batch_1.npz` to `_10.npz` and `val_data.npz`, as they are or
+in the zips around them. A row of `data` is an image: uint8, 12,288 values, its red, green and blue
 planes; `labels` are 1 to 1,000, and become 0 to 999. The batches are read as a stream, never
 unpacked. There is no test split: "test" is the validation split.
 
@@ -53,7 +53,7 @@ class _Batch:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[zipfile.ZipFile]:
-        """The batch as the zip that an .npz file is; whatever is wrong with it is one clear line."""
+        """The batch, an .npz file, as a zip; whatever is wrong with it is one clear line."""
         with user_errors(f"cannot read {self}"), contextlib.ExitStack() as stack:
             file: Any = stack.enter_context(open_ordinary(self.file))
             try:

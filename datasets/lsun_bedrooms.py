@@ -3,8 +3,8 @@
 Source: the published LMDB folders `bedroom_train_lmdb` and `bedroom_val_lmdb`, whose values are
 JPEG or WebP files. Each photograph is cropped to the square in its centre, which becomes 64×64
 pixels by the mean over areas (Pillow's BOX filter). Then duplicates are dropped from the training
-images: see :mod:`pixelvae.datasets.deduplicate`. `lsun_bedrooms_32` is the 2×2 mean of that, taken while
-reading. There is no test split: "test" is the validation split.
+images: see :mod:`pixelvae.datasets.deduplicate`. `lsun_bedrooms_32` is the 2×2 mean of that, taken
+while reading. There is no test split: "test" is the validation split.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _FOLDERS = {"train": "bedroom_train_lmdb", "valid": "bedroom_val_lmdb"}
 
 
 def _convert(folder: Path, path: Path, skip_damaged: bool = False) -> dict[str, int]:
-    """Decode everything, find the duplicates, write the rest: each done once, interrupted or not."""
+    """Decode everything, find duplicates, write the rest: each once, interrupted or not."""
     decoded, kept = path.with_name("decoded.hdf5"), path.with_name("distinct.npy")
     lmdbs = {split: (folder / name).resolve() for split, name in _FOLDERS.items()}
     sizes = {split: _size(source) for split, source in lmdbs.items()}

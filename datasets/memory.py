@@ -28,7 +28,7 @@ class InMemory(FuelDataset):
     checksum
         SHA-256 of the content; computed by default.
     remarks
-        What has to be said beside every number measured on it, one line each.
+        Remarks that belong beside every number measured on it, one line each.
     """
 
     def __init__(

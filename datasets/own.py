@@ -60,7 +60,7 @@ def open_npz(path: Path) -> InMemory:
 
 
 def _two_values(images: dict[str, np.ndarray]) -> str | None:
-    """What is to be said of binary images that are not stored as zeros and ones, or None."""
+    """The remark on binary images that are not stored as zeros and ones, or None."""
     values: set[int] = set()
     for array in images.values():
         for image in array:

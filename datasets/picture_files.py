@@ -1,10 +1,10 @@
 """Pictures of one's own in a folder or a zip: which files count, and how they are split.
 
 A picture is a file whose name ends as those of JPEG, PNG and WebP do. Hidden files, thumbnails and
-what else other systems leave behind is none, nor is a link or a name in a zip that points out of it.
-In a folder links are followed: tools that keep data elsewhere (DVC, git-annex) fill it with them.
-Pictures have the same names, and so the same order and the same splits, in a folder and in a zip of
-it.
+what else other systems leave behind are not pictures, nor is a link or a name in a zip that leads
+out of it. In a folder links are followed: tools that keep data elsewhere (DVC, git-annex) fill it
+with them. Pictures have the same names, and so the same order and the same splits, in a folder and
+in a zip of it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Listing:
 
 
 def listed(place: Path) -> Listing:
-    """The pictures in a folder or a zip, without reading any. Raises UserError if it cannot be read."""
+    """The pictures in a folder or a zip, unread. Raises UserError if they cannot be listed."""
     found = _in_folder(place) if is_directory(place) else _in_zip(place)
     names, others, astray, digest = [], 0, 0, hashlib.md5()
     for name, inside, mark in sorted(found):
@@ -242,7 +242,7 @@ def split(names: list[str]) -> Splits:
     used = {name: {_class(inner) for _, inner in some} for name, some in by_split.items()}
     classes = sorted(used["train"])
     labels = None
-    # Folders that are no classes: one alone, or others for training than for testing.
+    # Folders that are not classes: one alone, or others for training than for testing.
     if (
         1 < len(classes) <= 1 << 16
         and "" not in classes

@@ -1,9 +1,9 @@
 """Pictures of one's own: a folder or a zip of JPEG, PNG or WebP files.
 
 Each is cropped to the square in its centre, which becomes `image_size` pixels wide and high by the
-mean over areas (Pillow's BOX filter), the right way up as the camera says. Grey and palette pictures
-become colour, 16 bits 8, and transparent pixels white. They are converted once, and then streamed
-from the disk. Which files count and how they are split: :mod:`pixelvae.datasets.picture_files`.
+mean over areas (Pillow's BOX filter), turned as the camera noted. Grey and palette pictures become
+colour, 16 bits 8, and transparent pixels white. They are converted once, and then streamed from the
+disk. Which files count and how they are split: :mod:`pixelvae.datasets.picture_files`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pixelvae.lib.data import SPLITS
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 
-IMAGE_SIZE = 64  # if nothing says which
+IMAGE_SIZE = 64  # by default
 _MULTIPLE, _MOST = 16, 1024
 
 
@@ -50,7 +50,7 @@ def recipe_of(name: str, image_size: int = IMAGE_SIZE) -> Recipe:
     Raises
     ------
     UserError
-        It is not there, has no pictures, or the size is no multiple of 16.
+        It is not there, has no pictures, or the size is not a multiple of 16.
     """
     if image_size % _MULTIPLE or not 0 < image_size <= _MOST:
         raise UserError(
@@ -139,7 +139,7 @@ def square(content: bytes, size: int) -> Image.Image:
     """A picture's file as size×size pixels, upright. Raises `UnusablePicture`."""
     image = centre_square(decode(content, "JPEG", "PNG", "WEBP", least=size), size)
     if "exif" in image.info:
-        # A camera's notes that make no sense are no reason to refuse its picture.
+        # Nonsense in a camera's notes is not a reason to refuse its picture.
         with contextlib.suppress(Exception):
             ImageOps.exif_transpose(image, in_place=True)
     return image

@@ -1,4 +1,4 @@
-"""Where data are looked for and kept, and what in those folders is nobody's data."""
+"""Where data are looked for and kept, and which files there are ignored."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def is_companion(name: str) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether something is at a path; UserError if that cannot be told, as on a broken mount."""
+    """Whether something is at a path; UserError if that is unknown, as on a broken mount."""
     return _mode(path) is not None
 
 
 def is_directory(path: Path) -> bool:
-    """Whether a directory is at a path; UserError if that cannot be told."""
+    """Whether a directory is at a path; UserError if that is unknown."""
     mode = _mode(path)
     return mode is not None and stat.S_ISDIR(mode)
 

@@ -30,25 +30,25 @@ class SourceFile:
     Parameters
     ----------
     name
-        What the converter calls it; with `.gz` at the end if the converter wants it gzipped.
+        Its name for the converter; with `.gz` at the end if the converter wants it gzipped.
     pattern
-        What the plain file is called where it is looked for, as in a shell. Of a whole source, what
-        is looked for, in words.
+        The plain file's name where it is looked for, as in a shell; for a whole source, its name
+        in words.
     problem
-        Says what is wrong with the file at a path ("has 783 values in line 7"), or None.
+        What is wrong with the file at a path ("has 783 values in line 7"), or None.
     size, md5
-        Of the published plain content; None for data of the user's own. Of a large file, of the
-        file as it lies there.
+        The published plain content's, for a large file those of the file as it lies there; None
+        for the user's own data.
     urls
         Where it is published: the first one that answers is taken.
     large
         It is read where it lies, never copied or gunzipped, and its content is known by a sample
-        of it; the converter says what is wrong with it. It may be the folder of an LMDB.
+        of it; the converter checks it. It may be the folder of an LMDB.
     fingerprint
-        Tells the content of a large source from another one, if a sample of its bytes does not.
+        Identifies the content of a large source, if a sample of its bytes does not.
     whole
-        The source is the place itself in which it is looked for, a folder or a file, if this says
-        that it is there.
+        The source is the place itself in which it is looked for, a folder or a file, if this finds
+        it there.
     """
 
     name: str
@@ -63,7 +63,7 @@ class SourceFile:
 
     @property
     def title(self) -> str:
-        """What the plain file is called, in words."""
+        """The plain file's name, in words."""
         return self.pattern.replace("[-.]", "-")
 
     @property
@@ -72,7 +72,7 @@ class SourceFile:
         return self.title if self.large else f"{self.title} (or .gz)"
 
     def identify(self, path: Path) -> str:
-        """What tells the content at a path from another one, in hexadecimal digits."""
+        """What identifies the content at a path, in hexadecimal digits."""
         if self.fingerprint:
             return self.fingerprint(path)
         return sampled_md5(path) if self.large else plain_md5(path)
@@ -102,7 +102,7 @@ def find(files: Sequence[SourceFile], folders: Sequence[Path]) -> dict[str, Path
 
 
 def nearly(file: SourceFile, folder: Path) -> str:
-    """A hint at a file in the folder whose name is nearly that of `file`; empty if there is none."""
+    """A hint at a file in the folder with nearly the name of `file`; empty if there is none."""
     if file.whole:
         return ""
     names = {name.lower(): name for name in entries(folder)}
@@ -158,7 +158,7 @@ def file_md5(path: Path) -> str:
 
 
 def sampled_md5(path: Path) -> str:
-    """MD5 of evenly spaced pieces of a large source: enough to tell another one, and soon read."""
+    """MD5 of evenly spaced pieces of a large source: enough to recognise it, and soon read."""
     content = _content(path)
     digest = hashlib.md5()
     with user_errors(f"cannot read {content}"), open_ordinary(content) as file:
@@ -184,8 +184,8 @@ def stage(file: SourceFile, path: Path, folder: Path) -> str:
     Raises
     ------
     UserError
-        The file is not the published one, or not of its format; the message names it and says where
-        it goes wrong, as far as that can be told.
+        The file is not the published one, or not of its format; the message names it and, if
+        possible, the place.
     """
     target = folder / file.name
     if file.large:
@@ -211,7 +211,7 @@ def stage(file: SourceFile, path: Path, folder: Path) -> str:
 
 
 def check(file: SourceFile, path: Path, md5: str) -> None:
-    """Raise UserError if a file with this plain MD5 is not what `file` says it has to be."""
+    """Raise UserError if a file with this plain MD5 is not what `file` requires."""
     if file.md5 == md5:
         return
     problem = file.problem(path)
@@ -239,7 +239,7 @@ def changed(
 
 
 def stamp(file: SourceFile, path: Path) -> dict[str, int]:
-    """Size and time of a source, which is not read again if it has kept both; empty for a folder."""
+    """Size and time of a source; unless they change, it is not read again. Empty for a folder."""
     if file.fingerprint and is_directory(path):
         return {}
     content = _content(path)

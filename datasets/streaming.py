@@ -53,7 +53,7 @@ def write_images(
     attributes: Mapping[str, int | str] | None = None,
     skip_damaged: bool = False,
 ) -> dict[str, int]:
-    """Write images (C, H, W) to a Fuel HDF5 file, or go on where an interrupted call left it.
+    """Write images (C, H, W) to a Fuel HDF5 file, or continue where an interrupted call left off.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Something the user can mend: a bad argument, file, data set or folder.
 
-    The message is one line that says what is wrong and what to do, in words that suit a notebook as
+    The message is one line with what is wrong and what to do, in words that suit a notebook as
     well as a command line. Command lines print it to standard error and exit with status 2 (see
     :func:`pixelvae.machine.console.command.main`); libraries let it pass.
 

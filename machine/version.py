@@ -1,3 +1,3 @@
-"""The version of this software; ``CHANGELOG.md`` says what each one brought, ``CITATION.cff`` repeats it."""
+"""The version of this software, repeated in ``CHANGELOG.md`` and ``CITATION.cff``."""
 
 VERSION = "0.4.0"

@@ -20,7 +20,8 @@ from pixelvae.machine.parallel.world import world
 USAGE_STATUS = 2
 
 
-#: By module, the packages that few commands import: plots, pages and classifiers, which the bundle leaves out.
+#: By module, the packages that few commands import: plots, pages and classifiers, which the bundle
+#: leaves out.
 _OPTIONAL = {
     "jinja2": "Jinja2",
     "markupsafe": "MarkupSafe",
@@ -75,7 +76,7 @@ def _outcome(function: Callable[..., int | None], arguments: tuple) -> tuple[int
 
 
 def missing_package(problem: ModuleNotFoundError) -> str | None:
-    """In one line, that a package which few commands import is not installed; None of any other module."""
+    """One line about a package that few commands import and that is not installed, else None."""
     package = _OPTIONAL.get((problem.name or "").partition(".")[0])
     return (
         package and f"this needs {package}, which is not installed: pip install -r requirements.txt"
@@ -103,9 +104,10 @@ def _error(message: str) -> str:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """`argparse.ArgumentParser` with errors in one line, which name what a misspelt word is near to.
+    """`argparse.ArgumentParser` with errors in one line.
 
-    Options are never abbreviated. What a subcommand does not know is an error of the subcommand.
+    An error names what a misspelt word is near to. Options are never abbreviated. What a subcommand
+    does not know is an error of the subcommand.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -161,7 +163,7 @@ def run(options: argparse.Namespace) -> int | None:
 
 
 def use_device(options: argparse.Namespace) -> None:
-    """Computes from now on where the options of :func:`add_device_options` say, and tells the user.
+    """Computes from now on on the device of :func:`add_device_options`, and prints it.
 
     Raises UserError where that cannot be used.
     """
@@ -213,7 +215,7 @@ def path(text: str) -> Path:
 
 
 def path_or_name(text: str) -> str:
-    """Argument type: the same where a name will do, which :class:`pathlib.Path` might spell differently."""
+    """Argument type: the same as text; a name will do, which a `Path` might respell."""
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     # The shell expands "~/x", but neither "--out=~/x" nor what stands in quotes.

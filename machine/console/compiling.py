@@ -15,8 +15,8 @@ from pixelvae.machine.console.progress import phase, say
 from pixelvae.machine.parallel.disks import network_disk
 from pixelvae.machine.parallel.world import world
 
-# Measured on two cores: what g++ needs for one model with an empty cache, and what every parameter array adds in
-# Theano's Python with a full one.
+# Measured on two cores: what g++ needs for one model with an empty cache, and what every parameter
+# array adds in Theano's Python with a full one.
 _EMPTY_CACHE_S = 45
 _PER_ARRAY_S = 0.06
 _MODULES_OF_A_MODEL = 60
@@ -65,7 +65,7 @@ def _remember(folder: Path, name: str, seconds: float) -> None:
         (folder / _TIMES).write_text(json.dumps({**_times(folder), name: round(seconds, 1)}))
 
 
-@lru_cache(maxsize=None)  # says it once
+@lru_cache(maxsize=None)  # announces it once
 def _warn_of_network_disk(folder: str) -> None:
     kind = network_disk(folder)
     if kind is not None:

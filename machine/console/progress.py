@@ -1,4 +1,4 @@
-"""What a program says on its standard error: lines, phases and progress bars, in any terminal's characters."""
+"""Lines, phases and progress bars on standard error, in any terminal's characters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from contextvars import ContextVar
 
 from tqdm import tqdm
 
-# tqdm's own lock is shared with forked processes: if one is killed while it prints, all others wait for ever.
+# tqdm's own lock is shared with forked processes: if one is killed while it prints, all others wait
+# for ever.
 tqdm.set_lock(threading.RLock())
 
 
@@ -44,9 +45,10 @@ codecs.register_error("pixelvae.spell", _spell)
 
 
 def print_anything() -> None:
-    """Let standard output and error spell what their encoding lacks; a number is not lost for a "±" before it.
+    """Let standard output and error spell what their encoding lacks: a "±" costs no number.
 
-    File names that are not text, in which Python keeps the odd bytes as surrogates, are printed as ``\\udcff``.
+    File names that are not text, in which Python keeps the odd bytes as surrogates, are printed as
+    ``\\udcff``.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where a notebook or a test has put its own
@@ -58,7 +60,7 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """No :class:`Progress` shows itself that is made in the body, which is a short part of longer work."""
+    """Hide each :class:`Progress` made in the body, which is a short part of longer work."""
     token = _quiet.set(True)
     try:
         yield

@@ -53,7 +53,7 @@ class GracefulStop:
         if self.signal is None and votes.any():
             self.signal = _SIGNALS[1 if votes[1] else 0]
             if self._caught is None:
-                say("stopping after this step, as another rank was told to")
+                say("stopping after this step, as another rank was asked to")
 
     def agree(self) -> None:
         """Count the votes of all ranks, which call this together."""

@@ -64,7 +64,7 @@ def save_arrays(
     for name, array in arrays.items():
         members[name] = np.asarray(array)
         if name == _HEADER or not _NAME.fullmatch(name):
-            raise ValueError(f"no name for an array: {name!r}")
+            raise ValueError(f"invalid array name: {name!r}")
         if members[name].dtype.kind not in _DTYPE_KINDS:
             raise ValueError(f"{name}: cannot save numbers of type {members[name].dtype}")
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -138,7 +138,7 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
     for member in members:
         name, suffix = os.path.splitext(member.filename)
         if suffix != ".npy" or not _NAME.fullmatch(name):
-            raise _Refused(f"it has a member that is no array: {member.filename[:80]!r}")
+            raise _Refused(f"it has a member that is not an array: {member.filename[:80]!r}")
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
             raise _Refused(
                 f"{name} is compressed or encrypted, which files of this program are not"
@@ -163,7 +163,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
         if dtype.hasobject:
             raise _Refused(f"{name} holds Python objects, which are never unpickled")
         if dtype.kind not in _DTYPE_KINDS or dtype.names or dtype.subdtype:
-            raise _Refused(f"{name} holds no plain numbers but {dtype}")
+            raise _Refused(f"{name} holds {dtype}, not plain numbers")
         data = stream.read()  # to the end, where the checksum is compared
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data):
         raise _Refused(f"{name} has {len(data)} bytes, which do not make an array {shape}")
@@ -175,7 +175,7 @@ def _parse_header(raw: np.ndarray | None) -> dict[str, Any]:
     if raw is None:
         raise _Refused("it has no header, so it was not written by this program")
     if raw.dtype != np.uint8 or raw.ndim != 1:
-        raise _Refused("its header is no text")
+        raise _Refused("its header is not text")
     header = json.loads(raw.tobytes().decode())
     if not isinstance(header, dict) or header.get("kind") not in KINDS:
         raise _Refused(f"its header names no kind among {', '.join(KINDS)}")

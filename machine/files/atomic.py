@@ -51,12 +51,12 @@ def user_errors(task: str) -> Iterator[None]:
 
 
 def open_ordinary(path: PathLike) -> io.BufferedReader:
-    """Open a file to read. Raises `UserError` for what might never end: a pipe, a device; `OSError`."""
+    """Open a file to read. Raises `UserError` for pipes and devices, which may never end; `OSError`."""
     # Else opening a pipe that nobody writes to would wait for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UserError(f"cannot read {path}: it is no ordinary file; choose another name")
+        raise UserError(f"cannot read {path}: it is not an ordinary file; choose another name")
     return os.fdopen(descriptor, "rb")
 
 
@@ -71,13 +71,13 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     Raises
     ------
     UserError
-        The file cannot be written (disk full, read-only, folder gone), or is no ordinary file.
+        The file cannot be written (disk full, read-only, folder gone), or is not an ordinary file.
     """
     target = Path(os.path.realpath(path))  # a symbolic link stays one
     temporary = target.with_name(f".{target.name}.tmp")
     with user_errors(f"cannot write {path}"):
         if target.exists() and not target.is_file():
-            raise UserError(f"cannot write {path}: it is no ordinary file; choose another name")
+            raise UserError(f"cannot write {path}: it is not an ordinary file; choose another name")
         file = _open_temporary(temporary)
         try:
             with file:

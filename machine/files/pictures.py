@@ -52,7 +52,7 @@ def grid_png(
     columns
         Images in a row; by default as many as make the grid square.
     text
-        What the file says about itself, by name.
+        The file's text fields, by name.
     scale
         Width and height of the square that one pixel becomes.
     pad

@@ -243,7 +243,7 @@ def test_npz_that_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.npz")
     (tmp_path / "folder.npz").mkdir()
     for name in ("pipe", "folder"):
-        with pytest.raises(UserError, match=f"{name}.npz: it is no ordinary file"):
+        with pytest.raises(UserError, match=f"{name}.npz: it is not an ordinary file"):
             open_dataset(str(tmp_path / f"{name}.npz"))
 
 

@@ -111,10 +111,13 @@ def test_grey_and_palette_images_become_colour(source):
 
 PNG = picture(noise(1)[0])
 BAD_MEMBER = {
-    "a link": (dict(name="a", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "no ordinary file"),
-    "a hard link": (dict(name="a", type=tarfile.LNKTYPE, linkname="b"), "no ordinary file"),
-    "a device": (dict(name="a", type=tarfile.CHRTYPE), "no ordinary file"),
-    "a fifo": (dict(name="a", type=tarfile.FIFOTYPE), "no ordinary file"),
+    "a link": (
+        dict(name="a", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+        "not an ordinary file",
+    ),
+    "a hard link": (dict(name="a", type=tarfile.LNKTYPE, linkname="b"), "not an ordinary file"),
+    "a device": (dict(name="a", type=tarfile.CHRTYPE), "not an ordinary file"),
+    "a fifo": (dict(name="a", type=tarfile.FIFOTYPE), "not an ordinary file"),
     "traversal": (dict(name="train/../../x.png", content=PNG), "points out of its folder"),
     "absolute": (dict(name="/tmp/x.png", content=PNG), "points out of its folder"),
     "a large file": (dict(name="x.png", content=bytes(2 << 20)), "2097152 bytes, too many"),

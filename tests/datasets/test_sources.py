@@ -185,7 +185,7 @@ def test_a_gzip_bomb_does_not_fill_the_disk(source, published, tmp_path):
 def test_what_is_no_file_is_refused_and_not_waited_for(source, published):
     (source / "own_train.amat").unlink()
     os.mkfifo(source / "own_train.amat")
-    with pytest.raises(UserError, match="own_train.amat: it is no ordinary file"):
+    with pytest.raises(UserError, match="own_train.amat: it is not an ordinary file"):
         prepare(published)
 
 

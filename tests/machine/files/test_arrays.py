@@ -142,7 +142,7 @@ def test_no_folder_no_ordinary_file_no_save(tmp_path):
         save_arrays(tmp_path / "file" / "a.npz", OLD, HEADER)
     os.mkfifo(tmp_path / "pipe.npz")
     for path in (tmp_path / "pipe.npz", tmp_path):
-        with pytest.raises(UserError, match="no ordinary file"):
+        with pytest.raises(UserError, match="not an ordinary file"):
             save_arrays(path, OLD, HEADER)
 
 
@@ -264,15 +264,15 @@ GOOD_HEADER = ("header.npy", header_npy({"format": 1, "kind": "weights", "arrays
         ([("header.npy", header_npy(b"{"))], "damaged"),
         ([("header.npy", header_npy(b"\xff"))], "damaged"),
         ([("header.npy", header_npy(b"[" * 100_000))], "damaged"),
-        ([("header.npy", npy(np.zeros(3)))], "header is no text"),
+        ([("header.npy", npy(np.zeros(3)))], "header is not text"),
         ([("header.npy", npy(np.zeros(MAX_HEADER_BYTES + 5000, np.uint8)))], "header is too large"),
         ([GOOD_HEADER], "arrays are not those"),
         ([GOOD_HEADER, ("v.npy", npy(0.0))], "arrays are not those"),
         ([("header.npy", header_npy({"format": 1, "kind": "weights"}))], "damaged"),
         ([GOOD_HEADER, ("w.npy", npy([None], allow_pickle=True))], "never unpickled"),
-        ([GOOD_HEADER, ("w.npy", npy(["text"]))], "no plain numbers"),
-        ([GOOD_HEADER, ("w.npy", npy(np.zeros(1, [("a", "f4")])))], "no plain numbers"),
-        ([GOOD_HEADER, ("w.npy", npy(np.zeros(1, complex)))], "no plain numbers"),
+        ([GOOD_HEADER, ("w.npy", npy(["text"]))], "not plain numbers"),
+        ([GOOD_HEADER, ("w.npy", npy(np.zeros(1, [("a", "f4")])))], "not plain numbers"),
+        ([GOOD_HEADER, ("w.npy", npy(np.zeros(1, complex)))], "not plain numbers"),
         ([GOOD_HEADER, ("w.npy", npy_claiming((10**12,)) + b"0000")], "do not make an array"),
         ([GOOD_HEADER, ("w.npy", npy_claiming((-1,)))], "do not make an array"),
         ([GOOD_HEADER, ("w.npy", npy_claiming((0, 10**30)))], "damaged"),
@@ -369,9 +369,9 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     for name, reason in [
         ("missing.npz", "No such file"),
-        ("pipe.npz", "no ordinary file"),
-        (".", "no ordinary file"),
-        ("/dev/zero", "no ordinary file"),
+        ("pipe.npz", "not an ordinary file"),
+        (".", "not an ordinary file"),
+        ("/dev/zero", "not an ordinary file"),
         ("empty.npz", "is empty"),
         ("text.npz", "not an .npz file"),
     ]:
