@@ -8,14 +8,10 @@ from itertools import product
 from typing import Any
 
 from pixelvae.experiments.experiment import Experiment
+from pixelvae.machine.console.command import flag
 from pixelvae.machine.errors import UserError
 from pixelvae.models.checked import Choice
 from pixelvae.models.family import Preset
-
-
-def flag(name: str) -> str:
-    """The option that sets a name."""
-    return "--" + name.replace("_", "-")
 
 
 def command(experiment: Experiment, *words: Any) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Callable
 
 from pixelvae.experiments.experiment import Experiment
-from pixelvae.experiments.invocations import flag
-from pixelvae.machine.console.command import non_negative_int, path, path_or_name
+from pixelvae.machine.console.command import flag, non_negative_int, path, path_or_name
 from pixelvae.models.checked import Kind
 
 TRAINED = "what the weights were trained on"

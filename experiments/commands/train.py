@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments.commands.arguments import argument_type
 from pixelvae.experiments.experiment import Experiment
-from pixelvae.experiments.invocations import flag
 from pixelvae.lib.runs.settings import differences
-from pixelvae.machine.console.command import missing_package, non_negative_int, path, path_or_name
+from pixelvae.machine.console.command import (
+    flag,
+    missing_package,
+    non_negative_int,
+    path,
+    path_or_name,
+)
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0, world

@@ -83,11 +83,16 @@ def missing_package(problem: ModuleNotFoundError) -> str | None:
     )
 
 
+def flag(name: str) -> str:
+    """The option that sets a name."""
+    return "--" + name.replace("_", "-")
+
+
 def _option_of(problem: UserError, arguments: tuple) -> str:
     """The option that the error is about, if the command line has it."""
     for options in arguments:
         if isinstance(options, argparse.Namespace) and hasattr(options, problem.setting or ""):
-            return f" (--{str(problem.setting).replace('_', '-')})"
+            return f" ({flag(str(problem.setting))})"
     return ""
 
 
