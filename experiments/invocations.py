@@ -10,7 +10,6 @@ from typing import Any
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.machine.console.command import flag
 from pixelvae.machine.errors import UserError
-from pixelvae.models.checked import Choice
 from pixelvae.models.family import Preset
 
 
@@ -43,7 +42,7 @@ def training_command(
     if words is None:
         raise UserError(f"the preset {preset} is no longer what this run began with")
     # Which kind of model it is goes first, and is always said.
-    kinds = [o for o in options if isinstance(o.kind, Choice)]
+    kinds = [o for o in options if o.kind.words]
     line = [word for o in kinds for word in (flag(o.name), chosen[o.field])]
     line += ["--preset", preset, *words, "--data", settings["data"]["name"]]
     if varied.settings.image_shape != model.image_shape:

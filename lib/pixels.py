@@ -18,15 +18,12 @@ from pixelvae.lib.ops.likelihood import (
 class Pixels:
     """What the values of a pixel are and how they are distributed.
 
-    Parameters
+    Attributes
     ----------
     levels
         How many values there are: whole numbers from 0 to ``levels`` − 1.
     channels
         How many colours a pixel has.
-
-    Attributes
-    ----------
     outputs
         How many maps the network has to give.
     reconstruction_noise
@@ -34,11 +31,10 @@ class Pixels:
         same number. Recorded pictures depend on it.
     """
 
+    levels: int
+    channels: int
     outputs: int
     reconstruction_noise = "reconstruction"
-
-    def __init__(self, levels: int, channels: int):
-        self.levels, self.channels = levels, channels
 
     def log_likelihood(self, outputs, x):
         """log p(x) of each image in nats, symbolic: outputs (N, ``outputs``, H, W) -> (N,).
@@ -62,8 +58,7 @@ class Bernoulli(Pixels):
     reconstruction_noise = "sample"
 
     def __init__(self, channels: int = 1):
-        super().__init__(2, channels)
-        self.outputs = channels
+        self.levels, self.channels, self.outputs = 2, channels, channels
 
     def log_likelihood(self, outputs, x):
         return bernoulli_log_likelihood(outputs, x)
@@ -76,8 +71,7 @@ class Categorical(Pixels):
     """A softmax over the levels; channel k·C + c of the outputs is the logit of level k of colour c."""
 
     def __init__(self, levels: int, channels: int):
-        super().__init__(levels, channels)
-        self.outputs = levels * channels
+        self.levels, self.channels, self.outputs = levels, channels, levels * channels
 
     def log_likelihood(self, outputs, x):
         return categorical_log_likelihood(outputs, repeated(x, outputs))
@@ -92,8 +86,7 @@ class DiscretisedGaussian(Pixels):
     """A Gaussian whose mass the levels share out; the outputs are C means, then C log sigmas, in levels."""
 
     def __init__(self, levels: int, channels: int):
-        super().__init__(levels, channels)
-        self.outputs = 2 * channels
+        self.levels, self.channels, self.outputs = levels, channels, 2 * channels
 
     def log_likelihood(self, outputs, x):
         p = Gaussian(outputs[:, : self.channels], outputs[:, self.channels :])

@@ -1,4 +1,4 @@
-"""Settings that cannot hold nonsense: each field of a dataclass says what its values may be.
+"""Settings that cannot hold nonsense: each field of a dataclass declares what its values may be.
 
 A :class:`Checked` object made of a file's header, a command line or a caller's arguments is checked
 when it is made, so whoever holds one need not ask again. Imports no Theano.
@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Callable, TypeVar
 
 from pixelvae.machine.errors import UserError
 
@@ -21,150 +21,102 @@ _SHOWN = 40  # characters of a value in a message
 C = TypeVar("C", bound="Checked")
 
 
+@dataclass(frozen=True)
 class Kind:
     """What the values of a setting may be.
 
-    ``wanted`` completes "must be …", ``metavar`` stands for a value in an option's help.
+    Parameters
+    ----------
+    wanted
+        Completes "must be …".
+    holds
+        Whether a value is one of them.
+    convert
+        Gives the value that a text stands for, not yet checked. Raises ValueError if it stands for
+        none.
+    words
+        All of them, if they are some words.
+    metavar
+        Stands for a value in an option's help.
     """
 
-    wanted = ""
-    metavar = "N"
-
-    def holds(self, value: Any) -> bool:
-        """Whether the value is one of them."""
-        raise NotImplementedError
+    wanted: str
+    holds: Callable[[Any], bool]
+    convert: Callable[[str], Any] = str
+    words: Collection[str] = ()
+    metavar: str = "N"
 
     def read(self, text: str) -> Any:
         """The value that a text stands for, checked. Raises ValueError if it stands for none."""
-        raise NotImplementedError
+        value = self.convert(text)
+        if not self.holds(value):
+            raise ValueError(value)
+        return value
 
 
-@dataclass(frozen=True)
-class Whole(Kind):
+def whole(least: int = 1, most: int = LARGEST, odd: bool = False) -> Kind:
     """Whole numbers."""
 
-    least: int = 1
-    most: int = LARGEST
-    odd: bool = False
+    def holds(value: Any) -> bool:
+        integer = isinstance(value, int) and not isinstance(value, bool)
+        return integer and least <= value <= most and (not odd or value % 2 == 1)
 
-    @property
-    def wanted(self) -> str:  # type: ignore[override]
-        return f"{'an odd' if self.odd else 'a whole'} number from {self.least} to {self.most}"
-
-    def holds(self, value: Any) -> bool:
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return whole and self.least <= value <= self.most and (not self.odd or value % 2 == 1)
-
-    def read(self, text: str) -> int:
-        return _held(self, int(text))
+    return Kind(f"{'an odd' if odd else 'a whole'} number from {least} to {most}", holds, int)
 
 
-@dataclass(frozen=True)
-class Number(Kind):
+def number(below: float = math.inf) -> Kind:
     """Finite numbers above 0 and below a limit."""
 
-    below: float = math.inf
+    def holds(value: Any) -> bool:
+        real = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return real and 0 < value < below
 
-    @property
-    def wanted(self) -> str:  # type: ignore[override]
-        return "a number above 0" + ("" if math.isinf(self.below) else f" and below {self.below:g}")
-
-    @property
-    def metavar(self) -> str:  # type: ignore[override]
-        return "FRACTION" if self.below == 1 else "X"
-
-    def holds(self, value: Any) -> bool:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return number and 0 < value < self.below
-
-    def read(self, text: str) -> float:
-        return _held(self, float(text))
+    limit = "" if math.isinf(below) else f" and below {below:g}"
+    metavar = "FRACTION" if below == 1 else "X"
+    return Kind(f"a number above 0{limit}", holds, float, metavar=metavar)
 
 
-@dataclass(frozen=True)
-class Choice(Kind):
+def choice(words: Collection[str]) -> Kind:
     """Some words."""
 
-    words: Collection[str]
+    def holds(value: Any) -> bool:
+        return isinstance(value, str) and value in words
 
-    @property
-    def wanted(self) -> str:  # type: ignore[override]
-        return f"one of {', '.join(self.words)}"
-
-    def holds(self, value: Any) -> bool:
-        return isinstance(value, str) and value in self.words
-
-    def read(self, text: str) -> str:
-        return _held(self, text)
+    return Kind(f"one of {', '.join(words)}", holds, words=words)
 
 
-class Text(Kind):
+def text() -> Kind:
     """One line of text."""
 
-    wanted = "a line of text"
-
-    def holds(self, value: Any) -> bool:
+    def holds(value: Any) -> bool:
         return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
 
-
-@dataclass(frozen=True)
-class Maybe(Kind):
-    """Nothing, or a value of another kind."""
-
-    kind: Kind
-
-    @property
-    def wanted(self) -> str:  # type: ignore[override]
-        return self.kind.wanted
-
-    @property
-    def metavar(self) -> str:  # type: ignore[override]
-        return self.kind.metavar
-
-    def holds(self, value: Any) -> bool:
-        return value is None or self.kind.holds(value)
-
-    def read(self, text: str) -> Any:
-        return self.kind.read(text)
+    return Kind("a line of text", holds)
 
 
-@dataclass(frozen=True)
-class Tuples(Kind):
+def maybe(kind: Kind) -> Kind:
+    """None, or a value of another kind."""
+    return dataclasses.replace(kind, holds=lambda value: value is None or kind.holds(value))
+
+
+def tuples(kind: Kind, least: int = 0, most: int = 100) -> Kind:
     """Tuples of so many values of one kind."""
 
-    kind: Kind
-    least: int = 0
-    most: int = 100
+    def holds(value: Any) -> bool:
+        many = isinstance(value, tuple) and least <= len(value) <= most
+        return many and all(map(kind.holds, value))
 
-    @property
-    def wanted(self) -> str:  # type: ignore[override]
-        return f"{self.least} to {self.most} times {self.kind.wanted}"
-
-    def holds(self, value: Any) -> bool:
-        number = self.least <= len(value) <= self.most if isinstance(value, tuple) else False
-        return number and all(map(self.kind.holds, value))
+    return Kind(f"{least} to {most} times {kind.wanted}", holds)
 
 
-@dataclass(frozen=True)
-class Pair(Kind):
+def pair(first: Kind, second: Kind) -> Kind:
     """Tuples of two values, each of a kind of its own."""
 
-    first: Kind
-    second: Kind
+    def holds(value: Any) -> bool:
+        two = isinstance(value, tuple) and len(value) == 2
+        return two and first.holds(value[0]) and second.holds(value[1])
 
-    @property
-    def wanted(self) -> str:  # type: ignore[override]
-        return f"a pair of {self.first.wanted} and {self.second.wanted}"
-
-    def holds(self, value: Any) -> bool:
-        pair = isinstance(value, tuple) and len(value) == 2
-        return pair and self.first.holds(value[0]) and self.second.holds(value[1])
-
-
-def _held(kind: Kind, value: Any) -> Any:
-    if not kind.holds(value):
-        raise ValueError(value)
-    return value
+    return Kind(f"a pair of {first.wanted} and {second.wanted}", holds)
 
 
 def setting(

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
-from pixelvae.models.checked import Checked, Whole
+from pixelvae.models.checked import Checked, maybe, number, whole
 
 if TYPE_CHECKING:
     from pixelvae.lib.model import Model
 
-_SEED = Whole(least=0)
+_SEED = whole(least=0)
 
 
 class ModelSettings(Protocol):
@@ -171,3 +171,19 @@ def named(path: str) -> Any:
     """What a dotted path names: imported only now, because its module needs Theano."""
     module, _, name = path.rpartition(".")
     return getattr(import_module(module), name)
+
+
+#: Declare the settings of :func:`falling` and of an average of the weights: ``setting(**DECAY_AFTER)``.
+DECAY_AFTER: dict[str, Any] = {
+    "kind": maybe(whole()),
+    "about": "from iteration N on, the learning rate falls as sqrt(N / t)",
+}
+AVERAGE_DECAY: dict[str, Any] = {
+    "kind": maybe(number(below=1)),
+    "about": "evaluate the exponential moving average of the weights with this decay",
+}
+
+
+def falling(decay_after: int | None, t: int) -> float:
+    """The factor √(decay_after / t) of a learning rate at iteration t >= 1, at most 1; 1 if that is None."""
+    return min(1.0, decay_after / t) ** 0.5 if decay_after else 1.0

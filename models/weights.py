@@ -19,7 +19,7 @@ from pixelvae.lib.runs.folder import best_weights, is_run
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays
 from pixelvae.machine.parallel.world import on_rank_0
-from pixelvae.models.checked import Whole
+from pixelvae.models.checked import whole
 from pixelvae.models.family import Family
 from pixelvae.models.registry import parse_header
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: The folder of the repository's trained weights, one ``NAME.npz`` a model.
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 
-_COUNT = Whole(least=0)
+_COUNT = whole(least=0)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from pixelvae.machine.console.command import (
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0, world
-from pixelvae.models.checked import Choice
 from pixelvae.models.family import Preset, header_of
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
         else:
             parser.add_argument(flag(variation.name), action="store_true", help=variation.about)
     for option in (*family.settings.options(), *family.training.options()):
-        if isinstance(option.kind, Choice):
+        if option.kind.words:
             how: dict[str, Any] = {"choices": list(option.kind.words)}
         else:
             how = {"type": argument_type(option.kind), "metavar": option.kind.metavar}

@@ -12,11 +12,18 @@ from typing import Any
 
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
-from pixelvae.models.checked import Checked, Maybe, Number, Pair, Tuples, Whole, setting
-from pixelvae.models.family import Family, Mode, Pictured, Preset
+from pixelvae.models.checked import Checked, maybe, number, pair, setting, tuples, whole
+from pixelvae.models.family import (
+    AVERAGE_DECAY,
+    DECAY_AFTER,
+    Family,
+    Mode,
+    Pictured,
+    Preset,
+    falling,
+)
 from pixelvae.models.hierarchical.ablations import ABLATIONS
 from pixelvae.models.hierarchical.settings import BATCH_NORMS, Settings
-from pixelvae.models.schedules import AVERAGE_DECAY, DECAY_AFTER, falling
 
 
 @dataclass(frozen=True)
@@ -33,21 +40,21 @@ class Training(Checked):
     paper's.
     """
 
-    batch: int = setting(Whole(), about="images in a training batch", option="batch_size")
-    iterations: int = setting(Whole(), about="iterations to train")
-    warmups: tuple[int, ...] = setting(Tuples(Whole(), least=1, most=2))
-    floor: int = setting(Whole(least=0), 0)
-    decay: tuple[float, int] = setting(Pair(Number(), Whole()), (1.0, 1))
-    learning_rate: float = setting(Number(), 1e-3, about="Adam's first step")
+    batch: int = setting(whole(), about="images in a training batch", option="batch_size")
+    iterations: int = setting(whole(), about="iterations to train")
+    warmups: tuple[int, ...] = setting(tuples(whole(), least=1, most=2))
+    floor: int = setting(whole(least=0), 0)
+    decay: tuple[float, int] = setting(pair(number(), whole()), (1.0, 1))
+    learning_rate: float = setting(number(), 1e-3, about="Adam's first step")
     statistics: int = setting(
-        Whole(), 1000, option="statistics_batches",
+        whole(), 1000, option="statistics_batches",
         about="training batches that moving statistics are averaged over before an evaluation",
     )  # fmt: skip
-    eval_every: int = setting(Whole(), 5000, about="iterations from one evaluation to the next")
+    eval_every: int = setting(whole(), 5000, about="iterations from one evaluation to the next")
     decay_after: int | None = setting(default=None, **DECAY_AFTER)
     average_decay: float | None = setting(default=None, **AVERAGE_DECAY)
     free_bits: float | None = setting(
-        Maybe(Number()), None, about="nats of an image's KL of the highest latent that cost nothing"
+        maybe(number()), None, about="nats of an image's KL of the highest latent that cost nothing"
     )
 
     def __post_init__(self) -> None:

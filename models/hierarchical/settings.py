@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from pixelvae.machine.errors import UserError
-from pixelvae.models.checked import Checked, Choice, Pair, Text, Tuples, Whole, setting
+from pixelvae.models.checked import Checked, choice, pair, setting, text, tuples, whole
 
 BATCH_NORMS = ("blend", "moving")
 DECODERS = ("pixelcnn", "gaussian")
 
 Stage = Tuple[int, int]  # (width, number of residual blocks)
 
-_SIDE = Whole(most=10_000)
-_STAGE = Pair(Whole(), Whole(least=0))
-_KERNELS = Tuples(Whole(odd=True))
+_SIDE = whole(most=10_000)
+_STAGE = pair(whole(), whole(least=0))
+_KERNELS = tuples(whole(odd=True))
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,23 @@ class Settings(Checked):
     batch: images a training batch, the N of batch norm's blend.
     """
 
-    name: str = setting(Text())
-    stages: tuple[Stage, ...] = setting(Tuples(_STAGE, least=1))
-    top_stages: tuple[Stage, ...] = setting(Tuples(_STAGE))
-    latents: tuple[int, ...] = setting(Tuples(Whole(), least=1, most=2))
-    pixel_width: int = setting(Whole())
+    name: str = setting(text())
+    stages: tuple[Stage, ...] = setting(tuples(_STAGE, least=1))
+    top_stages: tuple[Stage, ...] = setting(tuples(_STAGE))
+    latents: tuple[int, ...] = setting(tuples(whole(), least=1, most=2))
+    pixel_width: int = setting(whole())
     pixel_kernels: tuple[int, ...] = setting(_KERNELS)
-    latent_width: int = setting(Whole(least=0), 0)
+    latent_width: int = setting(whole(least=0), 0)
     latent_kernels: tuple[int, ...] = setting(_KERNELS, ())
-    embed: int = setting(Whole(least=0), 16)
-    code: str = setting(Choice(("flatten", "mean")), "flatten")
-    pixel_decoder: str = setting(Choice(DECODERS), "pixelcnn")
-    top_decoder: str = setting(Choice(DECODERS), "pixelcnn")
-    batch: int = setting(Whole(), 64)
-    channels: int = setting(Whole(most=1_000), 3)
+    embed: int = setting(whole(least=0), 16)
+    code: str = setting(choice(("flatten", "mean")), "flatten")
+    pixel_decoder: str = setting(choice(DECODERS), "pixelcnn")
+    top_decoder: str = setting(choice(DECODERS), "pixelcnn")
+    batch: int = setting(whole(), 64)
+    channels: int = setting(whole(most=1_000), 3)
     height: int = setting(_SIDE, 64)
     width: int = setting(_SIDE, 64)
-    levels: int = setting(Whole(least=2, most=256), 256)
+    levels: int = setting(whole(least=2, most=256), 256)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,7 +26,7 @@ from pixelvae.lib.model import Latent, Model
 from pixelvae.lib.ops.gaussian import Gaussian, StandardNormal
 from pixelvae.lib.pixels import Bernoulli
 from pixelvae.lib.units import NATS
-from pixelvae.models.family import header_of
+from pixelvae.models.family import header_of, named
 from pixelvae.models.mnist.presets import Settings
 
 __all__ = ["MnistModel", "Settings"]
@@ -125,7 +125,7 @@ class MnistModel(Model):
         self._decoder = Decoder(p, s.latent_dim, s.height, s.width) if variant.upsampling else None
         features = FEATURES if variant.upsampling else 0
         direct = s.latent_dim if variant.latent and not variant.upsampling else 0
-        self._network = variant.build(p, s, features, direct)
+        self._network = named(variant.network)(p, s, features, direct)
 
     def header(self) -> dict[str, Any]:
         return header_of("mnist", self.settings)

@@ -9,12 +9,18 @@ from dataclasses import dataclass
 
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
-from pixelvae.models.checked import Checked, Choice, Maybe, Number, Whole, setting
-from pixelvae.models.family import Family, Pictured, Preset
+from pixelvae.models.checked import Checked, choice, maybe, number, setting, whole
+from pixelvae.models.family import (
+    AVERAGE_DECAY,
+    DECAY_AFTER,
+    Family,
+    Pictured,
+    Preset,
+    falling,
+)
 from pixelvae.models.mnist.table1 import VARIANTS, Variant
-from pixelvae.models.schedules import AVERAGE_DECAY, DECAY_AFTER, falling
 
-_SIDE = Whole(most=10_000)
+_SIDE = whole(most=10_000)
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,11 @@ class Settings(Checked):
     filter_size (k): of those layers; height and width of the images.
     """
 
-    model: str = setting(Choice(VARIANTS), "gated-pixelvae-noup", about="a model of table 1")
-    layers: int = setting(Whole(least=0), 12, about="PixelCNN layers after the first (L)")
-    dim_pix: int = setting(Whole(), 32, about="their width (D)")
-    latent_dim: int = setting(Whole(), 64, about="dimensions of z (K)")
-    filter_size: int = setting(Whole(odd=True), 5, about="their filter size, odd (k)")
+    model: str = setting(choice(VARIANTS), "gated-pixelvae-noup", about="a model of table 1")
+    layers: int = setting(whole(least=0), 12, about="PixelCNN layers after the first (L)")
+    dim_pix: int = setting(whole(), 32, about="their width (D)")
+    latent_dim: int = setting(whole(), 64, about="dimensions of z (K)")
+    filter_size: int = setting(whole(odd=True), 5, about="their filter size, odd (k)")
     height: int = setting(_SIDE, 28)
     width: int = setting(_SIDE, 28)
 
@@ -65,15 +71,15 @@ class Training(Checked):
     which the learning rate falls to zero in a straight line.
     """
 
-    iterations: int = setting(Whole(), about="iterations to train")
-    batch_size: int = setting(Whole(), about="images in a training batch")
-    learning_rate: float = setting(Number(), about="Adam's step")
+    iterations: int = setting(whole(), about="iterations to train")
+    batch_size: int = setting(whole(), about="images in a training batch")
+    learning_rate: float = setting(number(), about="Adam's step")
     decay_after: int | None = setting(**DECAY_AFTER)
     average_decay: float | None = setting(**AVERAGE_DECAY)
-    kl_warmup: int = setting(Whole(), about="iterations until the KL counts in full")
-    eval_every: int = setting(Whole(), about="iterations from one evaluation to the next")
+    kl_warmup: int = setting(whole(), about="iterations until the KL counts in full")
+    eval_every: int = setting(whole(), about="iterations from one evaluation to the next")
     cool_down: int | None = setting(
-        Maybe(Whole()), None, about="over the last N iterations, the learning rate falls to zero"
+        maybe(whole()), None, about="over the last N iterations, the learning rate falls to zero"
     )
 
     def schedule(self, t: int) -> dict[str, float]:

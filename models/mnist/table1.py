@@ -7,9 +7,6 @@ shipping and the pages of results. Imports no Theano.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from pixelvae.models.family import named
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,6 @@ class Variant:
     upsampling: bool = True
     autoregressive: bool = True
     paper: Row | None = None
-
-    def build(self, *arguments: Any) -> Any:
-        """The network of (parameters, settings, features, latent)."""
-        return named(self.network)(*arguments)
 
 
 _NETWORKS = "pixelvae.models.mnist.pixels"

@@ -10,27 +10,27 @@ import pytest
 from pixelvae.machine.errors import UserError
 from pixelvae.models.checked import (
     Checked,
-    Choice,
-    Maybe,
-    Number,
-    Pair,
-    Text,
-    Tuples,
-    Whole,
+    choice,
+    maybe,
+    number,
+    pair,
     setting,
+    text,
+    tuples,
+    whole,
 )
 from pixelvae.models.mnist.presets import PRESETS, Settings, Training
 
 KINDS = [
-    (Whole(least=0, most=9), [0, 9], [-1, 10, 1.0, True, "1", None, math.nan]),
-    (Whole(odd=True), [1, 3], [2, 0, -1]),
-    (Number(below=1), [0.5], [0, 1, -0.5, math.nan, math.inf, "0.5", True, None]),
-    (Number(), [2, 0.1], [math.inf]),
-    (Choice(("a", "b")), ["a"], ["c", "", None, 1, ["a"], {}]),
-    (Text(), ["a name, with more"], ["", "two\nlines", "x" * 300, 1, None]),
-    (Maybe(Whole()), [None, 1], [0, "x"]),
-    (Tuples(Whole(), least=1, most=2), [(1,), (1, 2)], [(), (1, 2, 3), [1], (0,), 1, "1"]),
-    (Pair(Number(), Whole()), [(0.5, 1)], [(0.5,), (0.5, 1, 2), (1, 0.5), [0.5, 1], 1]),
+    (whole(least=0, most=9), [0, 9], [-1, 10, 1.0, True, "1", None, math.nan]),
+    (whole(odd=True), [1, 3], [2, 0, -1]),
+    (number(below=1), [0.5], [0, 1, -0.5, math.nan, math.inf, "0.5", True, None]),
+    (number(), [2, 0.1], [math.inf]),
+    (choice(("a", "b")), ["a"], ["c", "", None, 1, ["a"], {}]),
+    (text(), ["a name, with more"], ["", "two\nlines", "x" * 300, 1, None]),
+    (maybe(whole()), [None, 1], [0, "x"]),
+    (tuples(whole(), least=1, most=2), [(1,), (1, 2)], [(), (1, 2, 3), [1], (0,), 1, "1"]),
+    (pair(number(), whole()), [(0.5, 1)], [(0.5,), (0.5, 1, 2), (1, 0.5), [0.5, 1], 1]),
 ]
 
 
@@ -43,7 +43,7 @@ def test_what_a_kind_holds(kind, good, bad):
 
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
-    [(Whole(), "12", 12), (Number(), "1e-3", 1e-3), (Choice(("a",)), "a", "a"), (Maybe(Whole()), "3", 3)],
+    [(whole(), "12", 12), (number(), "1e-3", 1e-3), (choice(("a",)), "a", "a"), (maybe(whole()), "3", 3)],
 )  # fmt: skip
 def test_what_a_text_stands_for(kind, text, value):
     assert kind.read(text) == value
@@ -54,9 +54,9 @@ def test_what_a_text_stands_for(kind, text, value):
 
 @dataclass(frozen=True)
 class Some(Checked):
-    name: str = setting(Text())
-    pairs: tuple = setting(Tuples(Pair(Whole(), Whole())), ())
-    size: int = setting(Whole(odd=True), 3, about="how large", option="edge")
+    name: str = setting(text())
+    pairs: tuple = setting(tuples(pair(whole(), whole())), ())
+    size: int = setting(whole(odd=True), 3, about="how large", option="edge")
 
 
 def test_a_wrong_value_names_the_option():
