@@ -19,7 +19,6 @@ from pixelvae.datasets.sources import find
 from pixelvae.lib.data import SPLITS, Dataset
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError, did_you_mean
-from pixelvae.machine.parallel.world import in_turn
 
 __all__ = [
     "RECIPES",
@@ -53,14 +52,13 @@ def named_recipe(name: str) -> Recipe:
     return getattr(import_module(f"pixelvae.datasets.{module}"), recipe)
 
 
-@in_turn
 def open_dataset(
     name: str,
     source: Path | None = None,
     image_size: int | None = None,
     skip_damaged: bool = False,
 ) -> Dataset:
-    """Open a data set; on first use one rank downloads and converts it for all.
+    """Open a data set, after downloading and converting it on first use.
 
     Prints its `remarks`, which belong beside every number measured on it, a line each.
 

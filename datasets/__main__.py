@@ -28,6 +28,7 @@ from pixelvae.datasets.places import (
 from pixelvae.datasets.sources import find
 from pixelvae.machine.console.command import ArgumentParser, main, path, path_or_name, positive_int
 from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import on_rank_0
 
 _NAME = "a data set's name, or a folder or zip of pictures"
 
@@ -108,7 +109,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def command(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; the exit status, 2 if it cannot be done."""
     arguments = parse(argv)
-    return main(arguments.run, arguments)
+    return main(on_rank_0(arguments.run), arguments)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pixelvae.experiments import together
 from pixelvae.machine.console.command import path, path_or_name
 from pixelvae.machine.errors import UserError
 from pixelvae.models.family import Family, Preset
@@ -69,9 +70,7 @@ class Experiment:
 
         A folder or zip of pictures is converted to images (C, H, W) of ``image_shape``.
         """
-        from pixelvae.datasets import open_dataset
-
-        return open_dataset(
+        return together.open_data(
             options.data or name,
             options.source,
             image_size=image_shape[1],
@@ -97,9 +96,7 @@ class Experiment:
 
     def load(self, options: argparse.Namespace) -> Weights:
         """The weights that the options name. Raises UserError if they are of another family."""
-        from pixelvae.models.weights import load
-
-        return load(options.weights, self.family, **self.modes(options))
+        return together.load(options.weights, self.family, **self.modes(options))
 
     def modes(self, options: argparse.Namespace) -> dict[str, str]:
         """How models are to be evaluated, from the options."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixelvae.machine.errors import UserError
+from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.family import Family, Pictured
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Picture:
         """Write that file, which says of which weights it is; gives the path. Raises UserError."""
         from pixelvae.machine.files.pictures import save_png
 
-        save_png(path, self.png(weights.model.levels, iteration=str(weights.iteration)))
+        on_rank_0(save_png)(path, self.png(weights.model.levels, iteration=str(weights.iteration)))
         return path
 
 

@@ -3,8 +3,8 @@
 All numbers are nats an image, accumulated in float64. The noise of an image is a function of the
 seed, the purpose and the image's number within its split, so that the same call gives the same
 numbers, neither the batches nor the other images that are evaluated change them beyond rounding,
-and two models are compared on the same noise. Ranks share the images, and their number changes
-nothing at all.
+and two models are compared on the same noise. The images are cut into units of work, which
+processes may share (:func:`pixelvae.machine.parallel.world.share`): that changes nothing at all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pixelvae.lib.units import Unit
 from pixelvae.machine.console.compiling import compiling
 from pixelvae.machine.console.progress import Progress
 from pixelvae.machine.errors import NotFiniteError, UserError
-from pixelvae.machine.parallel.world import world
+from pixelvae.machine.parallel.world import share
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Bound:
         if not self._model.noise_shapes:
             samples = 1
         parts = units(evenly_spaced(dataset, split, images), self._batch_size)
-        results = world().units(
+        results = share(
             lambda part: self._evaluate(dataset, split, parts[part], samples), len(parts)
         )
         values = dict(zip(self._names, np.concatenate(results, axis=1)))
@@ -250,7 +250,7 @@ class ImportanceWeighted:
     ) -> list[Evaluation]:
         """One evaluation for each number of samples; the larger ones begin with the smaller ones'."""
         numbers = evenly_spaced(dataset, split, images)
-        mine: list[float] = []  # of this rank
+        mine: list[float] = []  # of those that this process estimates
 
         def estimate(image: int) -> list[float]:
             estimates = self._evaluate(dataset, split, int(numbers[image]), samples)
@@ -258,7 +258,7 @@ class ImportanceWeighted:
             return estimates
 
         with Progress(len(numbers), 0, unit="image") as bar:
-            estimates = world().units(
+            estimates = share(
                 estimate, len(numbers), lambda count: bar.update(count, nll=float(np.mean(mine)))
             )
         return [Evaluation({"importance_weighted": v}) for v in np.array(estimates).T]

@@ -18,7 +18,6 @@ import numpy as np
 from pixelvae.lib.runs.folder import best_weights, is_run
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays
-from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.checked import whole
 from pixelvae.models.family import Family
 from pixelvae.models.registry import parse_header
@@ -92,7 +91,17 @@ def load(path: str, family: Family | None = None, **modes: str) -> Weights:
         There are none, or the file is damaged, or its header and its arrays are not those of one
         model, or of another family.
     """
-    arrays, header = read(path)
+    return assemble(path, read(path), family, **modes)
+
+
+def assemble(
+    path: str,
+    contents: tuple[Mapping[str, np.ndarray], Mapping[str, Any]],
+    family: Family | None = None,
+    **modes: str,
+) -> Weights:
+    """The model of arrays and header that :func:`read` has read from ``path``; else as :func:`load`."""
+    arrays, header = contents
     size = sum(array.nbytes for array in arrays.values())
     with _refused(f"{path} holds the weights of another kind of model"):
         family, model = _model(header, size, family, modes)
@@ -102,7 +111,6 @@ def load(path: str, family: Family | None = None, **modes: str) -> Weights:
     return Weights(model, family, header)
 
 
-@on_rank_0
 def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and header of what :func:`load` loads, as they are. Raises UserError."""
     file = Path(path)

@@ -36,7 +36,10 @@ def environment(**variables: str) -> dict[str, str]:
 
 def run(ranks: int, program: str, *words, **variables: str) -> subprocess.CompletedProcess:
     """Runs a program's text on several ranks, with the world as ``w``."""
-    text = "import os, sys, time\nfrom pixelvae.machine.parallel.world import world\nw = world()\n"
+    text = (
+        "import os, sys, time\nfrom pixelvae.machine.parallel.world import join, world\n"
+        "join()\nw = world()\n"
+    )
     return subprocess.run(
         command(ranks, "-c", text + textwrap.dedent(program), *words),
         cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=300,

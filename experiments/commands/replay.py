@@ -6,6 +6,7 @@ import argparse
 
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.machine.console.command import path_or_name
+from pixelvae.machine.parallel.world import on_rank_0
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
@@ -18,6 +19,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     )
 
 
+@on_rank_0
 def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Take the step again and print what is not finite."""
     from pixelvae.models.weights import replay

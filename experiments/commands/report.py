@@ -6,6 +6,7 @@ import argparse
 
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.machine.console.command import path
+from pixelvae.machine.parallel.world import on_rank_0
 
 
 def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
@@ -17,4 +18,4 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Write report.html into the run's folder and print its path."""
     from pixelvae.experiments.pages.run_report import write_report
 
-    print(write_report(experiment, options.run))
+    print(on_rank_0(write_report)(experiment, options.run))

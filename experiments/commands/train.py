@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixelvae.experiments import together
 from pixelvae.experiments.commands.arguments import argument_type
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.lib.runs.settings import differences
@@ -18,7 +19,7 @@ from pixelvae.machine.console.command import (
 )
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.parallel.world import on_rank_0, world
+from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.family import Preset, header_of
 
 if TYPE_CHECKING:
@@ -120,7 +121,6 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     from pixelvae.lib.runs.folder import Run, is_begun
     from pixelvae.lib.training.loop import Trainer
     from pixelvae.machine.backend.device import summary
-    from pixelvae.models.weights import load
 
     family, preset = experiment.family, options.chosen
     name = "" if options.data else experiment.data_for(preset)
@@ -136,13 +136,15 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
         "environment": {**environment_record(), "backend": summary(), "preset": options.preset},
     }
     start, first = None, 0
-    if options.start is not None and not world().on_first(is_begun, options.out):
-        start = load(options.start, family)
+    if options.start is not None and not on_rank_0(is_begun)(options.out):
+        start = together.load(options.start, family)
         if start.iteration is None:
             raise UserError(f"{options.start} does not say its iteration, to go on from")
         first = start.iteration
         config["settings"]["from"] = {"weights": options.start, "iteration": first}
-    with Run.open(options.out, config, options.resume, family.columns, options.tensorboard) as run:
+    run = Run(Path(options.out), config, family.columns)
+    on_rank_0(run.take)(options.resume, options.tensorboard)
+    with run:
         say(summary())
         if start is None:
             model = family.build(settings, seed=options.seed)
@@ -196,16 +198,15 @@ def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
     from pixelvae.experiments import figures
     from pixelvae.experiments.summaries import describe, summarise
     from pixelvae.lib.evaluation import Bound
-    from pixelvae.models.weights import load
 
-    weights = load(str(run.folder), experiment.family)
+    weights = together.load(str(run.folder), experiment.family)
     batch = preset.training.recipe(0).evaluation_batch
     bound = Bound(weights.model, seed=0, batch_size=batch)
     results: dict[str, Any] = {"iteration": weights.iteration}
     for split in experiment.splits:
         results[split] = summarise(weights, split, bound(dataset, split), remarks=dataset.remarks)
         say(describe(results[split]))
-    run.write_json("results.json", results)
+    on_rank_0(run.write_json)("results.json", results)
     figures.draw_all(weights, dataset, run.folder)
     say(f"results and pictures are in {run.folder}")
     write_page(experiment, run.folder, weights)

@@ -13,7 +13,6 @@ from pixelvae.experiments.invocations import command, training_command
 from pixelvae.experiments.summaries import duration, with_error
 from pixelvae.lib.units import NATS, Unit
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.parallel.world import on_rank_0
 
 if TYPE_CHECKING:
     from pixelvae.models.weights import Weights
@@ -29,7 +28,6 @@ _QUANTITIES = {
 }
 
 
-@on_rank_0
 def write_report(experiment: Experiment, folder: Path, weights: Weights | None = None) -> Path:
     """Write the page of a run, finished or not, into its folder; gives the path.
 

@@ -18,7 +18,6 @@ from pixelvae.lib.runs.tensorboard import EventWriter
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays, save_arrays
 from pixelvae.machine.files.atomic import PathLike, to_json, user_errors, write_json
-from pixelvae.machine.parallel.world import world
 
 BEST = "best.npz"
 REPORT = "trouble.npz"  # the step that was not finite
@@ -27,7 +26,7 @@ REPORT = "trouble.npz"  # the step that was not finite
 class Run:
     """One training's folder, locked while it is open; a context manager.
 
-    Every rank opens it; rank 0 alone reads and writes.
+    :meth:`open` makes one and takes the folder (:meth:`take`); before, nothing is read or written.
 
     A training saves in this order, so that being killed between two steps loses nothing: the rows
     of an iteration (:meth:`log`), the best weights (:meth:`save_best`), the checkpoint. Resuming
@@ -44,7 +43,7 @@ class Run:
         self.folder = folder
         self.config = config
         self._columns = columns
-        self._lock: int | None = None  # on rank 0
+        self._lock: int | None = None
         self._events: EventWriter | None = None
 
     @classmethod
@@ -65,10 +64,22 @@ class Run:
             checkpoint, but for what :func:`pixelvae.lib.runs.settings.differences` lets change. Where the run
             began, `from`, is the checkpoint's. The environment (:func:`environment_record`) is only
             written down.
-        resume
-            False refuses a folder that holds a checkpoint.
         columns
             What this model logs beside :data:`pixelvae.lib.runs.metrics.COLUMNS`.
+        resume, tensorboard
+            As in :meth:`take`, which tells what is raised.
+        """
+        run = cls(Path(folder), config, columns)
+        run.take(resume, tensorboard)
+        return run
+
+    def take(self, resume: bool = True, tensorboard: bool = False) -> None:
+        """Lock the folder, and prepare it for going on from its checkpoint or for a new training.
+
+        Parameters
+        ----------
+        resume
+            False refuses a folder that holds a checkpoint.
         tensorboard
             Whether :meth:`scalars` and :meth:`pictures` write event files, which begin with the settings.
 
@@ -77,11 +88,6 @@ class Run:
         UserError
             The folder cannot be written, is in use, holds something else or other settings.
         """
-        run = cls(Path(folder), config, columns)
-        world().on_first(run._open, resume, tensorboard)
-        return run
-
-    def _open(self, resume: bool, tensorboard: bool) -> None:
         folder = self.folder
         with user_errors(f"cannot write to the folder {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +192,7 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of this run, such as `results.json`."""
-        world().on_first(write_json, self.path(name), value)
+        write_json(self.path(name), value)
 
     def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
         """Write values for TensorBoard, when the run was opened with `tensorboard=True`."""

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 
 from pixelvae.lib.runs.folder import Run
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.parallel.world import world
 
 _NO_SCALARS = ("iteration", "split", "seconds")
 Arrays = Mapping[str, np.ndarray]
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def _by_rank_0(method: Method) -> Method:
-    """The method, which does nothing on other ranks and waits for none."""
-
-    @functools.wraps(method)
-    def called(*arguments: Any) -> Any:
-        return method(*arguments) if world().first else None
-
-    return cast(Method, called)
 
 
 class Saver:
     """All that a training reads from its run's folder and writes to it, in the right order.
-
-    Every rank has one. Rank 0's reads and writes; the others' do nothing, and are told what it read.
 
     A full disk or a folder that is gone does not end a training: one line says so, everything stays
     in memory, and the next save writes it all. A checkpoint is written only after the rows and the
@@ -42,9 +27,10 @@ class Saver:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        # All of them: a folder that was deleted is made again.
-        self._rows = world().on_first(run.read_metrics)
-        self._written = len(self._rows)
+        self._rows: list[
+            dict[str, Any]
+        ] = []  # all of them: a folder that was deleted is made again
+        self._written = 0
         self._best: tuple[Arrays, Mapping[str, Any]] | None = None
         self._problem: UserError | None = None
 
@@ -54,24 +40,23 @@ class Saver:
         return self._run.folder
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Arrays and header of the checkpoint to go on from; None in a new folder."""
-        return world().on_first(self._run.load_checkpoint)
+        """Arrays and header of the checkpoint to go on from; None in a new folder. Called first."""
+        self._rows = self._run.read_metrics()
+        self._written = len(self._rows)
+        return self._run.load_checkpoint()
 
     def start(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
         """The checkpoint before the first iteration. Raises UserError if it cannot be written."""
-        world().on_first(self._run.save_checkpoint, arrays, header)
+        self._run.save_checkpoint(arrays, header)
 
-    @_by_rank_0
     def log(self, row: Mapping[str, Any]) -> None:
         """A row for `metrics.csv` and TensorBoard, with the next :meth:`checkpoint`."""
         self._rows.append(dict(row))
 
-    @_by_rank_0
     def best(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
         """Weights for `best.npz`, with the next :meth:`checkpoint`."""
         self._best = arrays, header
 
-    @_by_rank_0
     def checkpoint(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
         """Write all that waits, then the checkpoint; if that fails, say so."""
         try:
@@ -95,7 +80,6 @@ class Saver:
         self._run.scalars(row["iteration"], finite)
         self._run.log(row)
 
-    @_by_rank_0
     def pictures(self, iteration: int, pictures: Mapping[str, bytes]) -> None:
         """Write PNG files by name for TensorBoard; if that fails, say so."""
         try:
@@ -103,7 +87,6 @@ class Saver:
         except UserError as problem:
             say(f"no pictures of iteration {iteration}: {problem}")
 
-    @_by_rank_0
     def report(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
         """Write the report of a step that was not finite; if that fails, say so."""
         try:
@@ -111,8 +94,7 @@ class Saver:
         except UserError as problem:
             say(f"no report of the trouble at iteration {header['iteration']}: {problem}")
 
-    @_by_rank_0
-    def folder_made_again(self, arrays: Arrays, header: Mapping[str, Any]) -> bool | None:
+    def folder_made_again(self, arrays: Arrays, header: Mapping[str, Any]) -> bool:
         """Make the folder again if it was deleted, with a checkpoint and all rows.
 
         True if it did; the best weights are gone with the old folder then.

@@ -16,7 +16,7 @@ from pixelvae.lib.sampling.samplers import Sampler
 from pixelvae.machine.console.compiling import compiling
 from pixelvae.machine.console.progress import Progress
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.parallel.world import world
+from pixelvae.machine.parallel.world import share
 
 PIXELS = "pixels"
 LARGEST_BATCH, SMALLEST_BATCH = 100, 32  # images that are drawn together
@@ -150,10 +150,10 @@ class ImageSampler:
 def drawn_in_turn(
     draw: Callable[[slice, Progress], np.ndarray], batches: Sequence[slice], rows: int
 ) -> list[np.ndarray]:
-    """What ``draw`` gives for each batch, which ranks share; it counts the rows of one image."""
+    """What ``draw`` gives for each batch, in units of work; it counts the rows of one image."""
     with Progress(total=len(batches) * rows, unit="row") as bar:
-        return world().units(
+        return share(
             lambda number: draw(batches[number], bar),
             len(batches),
-            lambda handed_out: bar.update((handed_out - 1) * rows),  # this rank has counted its own
+            lambda units: bar.update((units - 1) * rows),  # draw has counted its own
         )

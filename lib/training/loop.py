@@ -7,7 +7,9 @@ evaluation to go on bit for bit.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import numpy as np
 
@@ -25,9 +27,9 @@ from pixelvae.lib.training.statistics import MovingStatistics, batches_after
 from pixelvae.lib.training.step import NotFinite, TrainingStep
 from pixelvae.machine.console.compiling import compiling
 from pixelvae.machine.console.progress import Progress, say
-from pixelvae.machine.console.stop import GracefulStop
+from pixelvae.machine.console.stop import GracefulStop, exit_status
 from pixelvae.machine.errors import NotFiniteError, UserError
-from pixelvae.machine.parallel.world import world
+from pixelvae.machine.parallel.world import OnRank0, on_rank_0, world
 
 CHECKPOINT_SECONDS = 300  # beside the checkpoint at every evaluation
 MAX_SKIPS = 100  # in a row: more are no accident
@@ -68,7 +70,7 @@ class Trainer:
         first: int = 0,
     ) -> None:
         self._model, self._dataset, self._recipe = model, dataset, recipe
-        self._pictures = Pictures(draw) if draw else None
+        self._pictures = Pictures(draw, on_rank_0(time.monotonic)) if draw else None
         self._bound = Bound(model, recipe.seed, recipe.evaluation_batch)
         self._statistics: MovingStatistics | None = None
         if recipe.statistics_batches:
@@ -77,7 +79,8 @@ class Trainer:
             self._statistics = MovingStatistics(model)
         with compiling("the training step", len(model.parameters)):
             self._step = TrainingStep(model, recipe)
-        self._saver = Saver(run)
+        self._saver = cast(Saver, OnRank0(Saver(run)))
+        self._folder = run.folder
         self._state = self._begin(first)
         self._clock = Clock(self._state)
         self._skips = 0  # in a row
@@ -113,35 +116,35 @@ class Trainer:
         following = batches(self._model, recipe, stream, state.iteration)
         self._clock.restart()
         with Progress(recipe.iterations, state.iteration) as bar, GracefulStop() as stop:
-            while state.iteration < recipe.iterations and not stop.requested:
+            while True:
+                # All ranks stop after the same step, and save after the same.
+                signal, since = world().largest(stop.signal, self._clock.since_checkpoint())
+                if signal or state.iteration >= recipe.iterations:
+                    break
+                if since > CHECKPOINT_SECONDS:
+                    self._save(False, bar)
                 t = state.iteration + 1
-                votes = stop.votes()
-                self._take_step(t, next(following), bar, votes)
-                stop.count(votes)
+                self._take_step(t, next(following), bar)
                 state.iteration = t
-                evaluate = t % recipe.eval_every == 0 or t == recipe.iterations
-                if evaluate or self._clock.since_checkpoint() > CHECKPOINT_SECONDS:
-                    self._save(evaluate, bar)
-            stop.agree()
-            if stop.requested:
+                if t % recipe.eval_every == 0 or t == recipe.iterations:
+                    self._save(True, bar)
+            if signal:
+                if not stop.signal:
+                    say("stopping after this step, as another rank was asked to")
                 self._clock.stamp()
                 self._saver.checkpoint(self._step.state(), state.header())
         self._step.sync()
-        world().on_first(self._finish, stop.exit_status)
-        return stop.exit_status
-
-    def _finish(self, status: int) -> None:
         self._saver.finish()
-        if not status and self._state.best is None:
+        if not signal and state.best is None:
             raise NotFiniteError(
-                f"no evaluation of {self._saver.folder} was finite, so there are no best weights: "
+                f"no evaluation of {self._folder} was finite, so there are no best weights: "
                 "train anew with a lower learning rate"
             )
+        return exit_status(int(signal))
 
-    def _take_step(self, t: int, batch: Batch, bar: Progress, votes: np.ndarray) -> None:
-        """One step; the votes are replaced by their sums over all ranks."""
+    def _take_step(self, t: int, batch: Batch, bar: Progress) -> None:
         try:
-            values = self._step(*batch, votes)
+            values = self._step(*batch)
         except NotFinite as trouble:
             self._skips += 1
             if self._skips == 1:
@@ -174,7 +177,7 @@ class Trainer:
             way_on = "so many are no accident: train anew with a lower learning rate"
         return NotFiniteError(
             f"{which} not finite: {trouble}; the last checkpoint is kept. "
-            f'"replay {self._saver.folder}" looks at the first such step, {way_on}',
+            f'"replay {self._folder}" looks at the first such step, {way_on}',
             setting="on_nan" if self._recipe.on_nan == "stop" else None,
         )
 
@@ -183,7 +186,10 @@ class Trainer:
         if self._saver.folder_made_again(self._step.state(), self._state.header()):
             self._state.best = None
         if evaluate:
-            world().check_same("the weights", self._step.state())
+            world().check_same(
+                {"weights of checksum": self._step.checksum()},
+                "a machine or its libraries compute something else; the last checkpoint is kept",
+            )
             self._step.sync()
             self._evaluate(bar)
             self._clock.restart()

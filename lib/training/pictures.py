@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 
 from pixelvae.machine.console.progress import quietly
-from pixelvae.machine.parallel.world import world
 
 SHARE = 0.05  # of the time since the training began
 
@@ -14,14 +13,12 @@ SHARE = 0.05  # of the time since the training began
 class Pictures:
     """Draws pictures, unless drawing has taken more than :data:`SHARE` of all time so far.
 
-    All ranks call it together.
-
     Parameters
     ----------
     draw
         Gives PNG files by name; called with the weights that were just evaluated.
     clock
-        Seconds.
+        Seconds, the same wherever the pictures are drawn together.
     """
 
     def __init__(
@@ -34,11 +31,10 @@ class Pictures:
 
     def __call__(self) -> Mapping[str, bytes]:
         """The pictures, or none if they would cost too much."""
-        # Rank 0's clock decides for all.
-        start = world().on_first(self._clock)
+        start = self._clock()
         if self._spent > SHARE * (start - self._begin):
             return {}
         with quietly():
             pictures = self._draw()
-        self._spent += world().on_first(self._clock) - start
+        self._spent += self._clock() - start
         return pictures

@@ -15,7 +15,7 @@ from pixelvae.lib.model import Model, MovingModel, draw_noise, noise_variables
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.console.compiling import compiling
 from pixelvae.machine.errors import NotFiniteError
-from pixelvae.machine.parallel.world import world
+from pixelvae.machine.parallel.world import share
 
 
 class MovingStatistics:
@@ -54,7 +54,7 @@ class MovingStatistics:
             images, noise = next(batch for n, batch in numbered if n == number)
             return len(images) * np.asarray(self._function(images, *noise), "float64"), len(images)
 
-        sums, sizes = zip(*world().units(of_batch, count))
+        sums, sizes = zip(*share(of_batch, count))
         lengths = [target.get_value(borrow=True).size for target in self._targets]
         averages = np.split(sum(sums) / sum(sizes), np.cumsum(lengths)[:-1])
         for target, average in zip(self._targets, averages):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,6 @@ from pixelvae.lib.ops.pack import Pack
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import world
-
-VOTES = 2  # numbers beside the gradient that ranks add up: who was told to stop (pixelvae.machine.console.stop)
 
 
 class NotFinite(ArithmeticError):
@@ -147,16 +146,11 @@ class TrainingStep:
         return {v: T.patternbroadcast(p, v.broadcastable) for v, p in self._parts(self._packed)}
 
     def __call__(
-        self,
-        images: np.ndarray,
-        noise,
-        scalars: Mapping[str, float],
-        votes: np.ndarray | None = None,
+        self, images: np.ndarray, noise: Sequence[np.ndarray], scalars: Mapping[str, float]
     ) -> np.ndarray:
         """One update. Returns the cost, then batch means in nats in the order of ``names``.
 
-        Every rank is given the whole batch and takes its slice. ``votes``, :data:`VOTES` numbers,
-        are replaced by their sums over all ranks.
+        Every rank is given the whole batch and takes its slice.
 
         Raises
         ------
@@ -169,7 +163,7 @@ class TrainingStep:
         if mine.start < mine.stop:
             self._losses(images[mine], *(n[mine] for n in noise), *given)
         if world().size > 1:
-            self._add((mine.stop - mine.start) / len(images), votes)
+            self._add((mine.stop - mine.start) / len(images))
         *values, gradient = np.array(self._sizes(), "float64")
         rate = float(scalars["learning_rate"])
         if not np.isfinite([*values, gradient]).all() or not self._stays_finite(rate):
@@ -189,18 +183,15 @@ class TrainingStep:
             self._norm = float(np.linalg.norm(self._packed.get_value(borrow=True))) + move
         return self._norm < limit
 
-    def _add(self, weight: float, votes: np.ndarray | None) -> None:
+    def _add(self, weight: float) -> None:
         """Sum the ranks' messages, each weighted by its part of the batch."""
         message = self._message.get_value(borrow=True)  # a GPU's is a copy
         if weight:
             message *= weight
         else:
             message[...] = 0  # of an earlier batch
-        voted = np.append(message, [0] * VOTES if votes is None else votes).astype(message.dtype)
-        world().add(voted)
-        if votes is not None:
-            votes[...] = voted[-VOTES:]
-        self._message.set_value(voted[:-VOTES], borrow=True)
+        world().add(message)
+        self._message.set_value(message, borrow=True)
 
     def _by_name(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         return {variable.name: np.array(part) for variable, part in self._parts(vector)}
@@ -225,6 +216,13 @@ class TrainingStep:
     def state(self) -> dict[str, np.ndarray]:
         """All arrays a checkpoint needs."""
         return {name: np.asarray(v.get_value()) for name, v in self._state.items()}
+
+    def checksum(self) -> str:
+        """Of all arrays of :meth:`state`, some hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=8)
+        for array in self.state().values():
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set what :meth:`state` gave; raises UserError if sizes differ or it is not finite."""

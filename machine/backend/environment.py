@@ -25,6 +25,11 @@ def change(name: str, value: Optional[str]) -> None:
     os.environ[NOTE] = json.dumps(changes)
 
 
+def given(name: str) -> Optional[str]:
+    """What the user gave a variable, whatever stands there now."""
+    return _changes().get(name, [os.environ.get(name)])[0]
+
+
 def add_to_path(name: str, *folders: object) -> None:
     """Puts folders in front of those that a variable names."""
     before = [f for f in os.environ.get(name, "").split(os.pathsep) if f]

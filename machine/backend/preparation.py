@@ -10,20 +10,23 @@ import sys
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Mapping, NamedTuple, Optional
+from typing import AbstractSet, Callable, Mapping, NamedTuple, Optional
 
 from pixelvae.machine.backend import blas, compat, compiler, environment, flags, gpu
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.parallel.world import world
 
 
 class Backend(NamedTuple):
     """What :func:`prepare` settled on."""
 
-    threads: int  #: OpenMP threads of the compiled operations
     openblas: Optional[blas.OpenBLAS]  #: None where none was found, or Theano's flags name another
     compiler: compiler.Compiler
     given: Mapping[str, str]  #: the user's own settings of Theano, which stand
+
+    @property
+    def threads(self) -> int:
+        """OpenMP threads of the compiled operations."""
+        return int(os.environ["OMP_NUM_THREADS"])
 
 
 @lru_cache(maxsize=None)
@@ -49,11 +52,10 @@ def prepare() -> Backend:
     environment.take_back()  # what a parent process put there for itself
     given = flags.given()
     _check(given)
-    cores = _cores()  # which all ranks ask for together, whatever each one's variables say
-    threads = _threads("PIXELVAE_THREADS") or _threads("OMP_NUM_THREADS") or cores
+    threads = _threads("PIXELVAE_THREADS") or _threads("OMP_NUM_THREADS")
+    environment.change("OMP_NUM_THREADS", str(threads or _cores(_all)))
     # The operations run one image a thread, so BLAS must not start threads of its own inside them.
     blas_threads = _threads("OPENBLAS_NUM_THREADS") or 1
-    environment.change("OMP_NUM_THREADS", str(threads))
     # A thread that waits for the others sleeps. Spinning is hardly faster on an idle machine, and on a
     # busy one it takes the processor from whoever is waited for: training ran twice as slow.
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -80,7 +82,7 @@ def prepare() -> Backend:
     )
     if given.get("device", "").startswith("cuda"):
         gpu.ready(given, given["device"])
-    return Backend(threads, openblas, cxx, given)
+    return Backend(openblas, cxx, given)
 
 
 def _check(given: Mapping[str, str]) -> None:
@@ -146,17 +148,35 @@ def _is_count(text: str) -> bool:
     return text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= _MOST_THREADS
 
 
-def _cores() -> int:
-    """Cores that this process may use: its affinity, cut by its control group's quota and what its job was granted.
+#: From numbers of cores and a quota, how many are for this process.
+Share = Callable[[AbstractSet[int], float], int]
 
-    Ranks share those of their machine.
+
+def share_cores(share: Share) -> None:
+    """Take a share of the cores instead of all of them, unless the user says how many threads there are to be.
+
+    Before OpenMP is loaded, which reads it then. ``share`` is called in any case: others may wait for that.
     """
+    cores = _cores(share)
+    user_set = os.environ.get("PIXELVAE_THREADS", "").strip() or environment.given(
+        "OMP_NUM_THREADS"
+    )
+    if not user_set:
+        environment.change("OMP_NUM_THREADS", str(cores))
+
+
+def _all(cores: AbstractSet[int], quota: float) -> int:
+    return int(min(len(cores), quota))
+
+
+def _cores(share: Share) -> int:
+    """Cores that this process may use: its affinity, cut by its control group's quota and what its job was granted."""
     try:
         cores = os.sched_getaffinity(0)
     except AttributeError:  # not on Linux
         cores = set(range(os.cpu_count() or 1))
     granted = [int(v) for v in map(os.environ.get, _GRANTED) if v and _is_count(v)]
-    return min(world().cores(cores, _quota()), _MOST_THREADS, *granted)
+    return min(share(cores, _quota()), _MOST_THREADS, *granted)
 
 
 def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:

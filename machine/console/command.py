@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pixelvae.machine.backend import device
+from pixelvae.machine.backend.preparation import prepare
 from pixelvae.machine.console.progress import print_anything, say
 from pixelvae.machine.errors import UserError, did_you_mean
 from pixelvae.machine.files.atomic import NO_ROOM
-from pixelvae.machine.parallel.world import world
+from pixelvae.machine.parallel.world import join, world
 
 USAGE_STATUS = 2
 
@@ -36,19 +37,31 @@ _LARGEST_INT = 2**31 - 1  # what NumPy's seeds and Theano's sizes take everywher
 def main(function: Callable[..., int | None], *arguments: Any) -> int:
     """Call a command's function and return the exit status for `sys.exit`.
 
+    All ranks that were started together call it with the same options, and work as one.
+
     A `UserError`, a package that the bundle leaves out, a full disk or memory that runs out become
     one line on standard error and status 2, Ctrl-C 130, and a reader that went away (`| head`) 141,
     as the shell counts it. What is left, errors of the program's own, keeps its traceback.
     """
     print_anything()
+    work_together()
     status, message = _outcome(function, arguments)
     _discard_unwritable_output()
     return world().end(status, message)
 
 
+def work_together() -> None:
+    """Make one world of the ranks that were started together, or exit with a line that says why it cannot be."""
+    try:
+        join()
+    except UserError as problem:
+        sys.exit(world().end(USAGE_STATUS, _error(str(problem))))
+
+
 def _outcome(function: Callable[..., int | None], arguments: tuple) -> tuple[int, str | None]:
     """The exit status, and the line to print if it is an error's."""
     try:
+        _compare_options(arguments)
         status = function(*arguments) or 0
         sys.stdout.flush()  # here and not at exit, where its error could not be caught
     except UserError as problem:
@@ -73,6 +86,31 @@ def _outcome(function: Callable[..., int | None], arguments: tuple) -> tuple[int
         where = f" ({problem.filename})" if problem.filename else ""
         return USAGE_STATUS, _error(f"{problem.strerror}{where}; {advice}")
     return status, None
+
+
+_SEPARATE = (
+    "all ranks train or evaluate one model together; for separate ones start each by itself, as in an array of jobs "
+    "(docs/cluster.md)"
+)
+
+
+def _compare_options(arguments: tuple) -> None:
+    """Raises UserError on all ranks unless they were started with the same options."""
+    options = [vars(given) for given in arguments if isinstance(given, argparse.Namespace)]
+    plain = (str, int, float, list, Path, type(None))  # as typed; what was made of it follows
+    facts = {flag(n): v for each in options for n, v in each.items() if isinstance(v, plain)}
+    world().check_same(facts, _SEPARATE)
+
+
+def _compare_devices() -> None:
+    """Raises UserError on all ranks unless they compute on the same kind of device, in the same precision."""
+    facts = {
+        "the device": device.record()["device"],
+        "TF32": device.record()["tf32"],
+        "Theano's floatX": prepare().given.get("floatx", "float32"),
+        "PIXELVAE_NATIVE": os.environ.get("PIXELVAE_NATIVE") or "1",
+    }
+    world().check_same(facts, "all ranks must compute alike; --device names one that all have")
 
 
 def missing_package(problem: ModuleNotFoundError) -> str | None:
@@ -117,13 +155,14 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         print_anything()  # as --help does
+        work_together()  # with one to print errors and help
         options.setdefault("allow_abbrev", False)
         super().__init__(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
         """Print the error and where to find help, and exit with status 2."""
         line = _error(f"{message} ({self.prog} --help lists all options)")
-        self.exit(USAGE_STATUS, line + "\n")
+        sys.exit(world().end(USAGE_STATUS, line))
 
     def refuse(self, problem: UserError, options: argparse.Namespace) -> NoReturn:
         """Print why these options do not go together, and exit with status 2."""
@@ -173,6 +212,7 @@ def use_device(options: argparse.Namespace) -> None:
     Raises UserError where that cannot be used.
     """
     line = device.use(options.device, options.tf32)
+    _compare_devices()
     if line:
         say(line)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import re
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -12,8 +14,7 @@ from pathlib import Path
 import theano
 
 from pixelvae.machine.console.progress import phase, say
-from pixelvae.machine.parallel.disks import network_disk
-from pixelvae.machine.parallel.world import world
+from pixelvae.machine.files.disks import network_disk
 
 # Measured on two cores: what g++ needs for one model with an empty cache, and what every parameter
 # array adds in Theano's Python with a full one.
@@ -29,7 +30,7 @@ _TIMES = "seconds.json"  # in Theano's compile folder: what each took the last t
 def compiling(what: str, arrays: int) -> Iterator[None]:
     """Around compiling a function of a model with that many parameter arrays.
 
-    One rank of each machine compiles, and the others then find what it compiled; all must enter.
+    Of several processes that come to it at the same time one compiles, and the others then find what it has compiled.
     """
     folder = Path(theano.config.compiledir)
     _warn_of_network_disk(str(folder))
@@ -38,13 +39,31 @@ def compiling(what: str, arrays: int) -> Iterator[None]:
     missing = max(0.0, 1 - modules / _MODULES_OF_A_MODEL)
     estimate = _EMPTY_CACHE_S * missing + 1 + _PER_ARRAY_S * arrays
     estimate = _times(folder).get(name, estimate)
-    with phase(f"compiling {what}", estimate), world().one_of_each_machine_first():
+    with phase(f"compiling {what}", estimate), _first(folder, name) as first:
         start = time.monotonic()
         yield
-        seconds = time.monotonic() - start
-    # The next time all modules will be there, so one with g++ at work tells nothing of it.
-    if world().first and _modules(folder) == modules:
-        _remember(folder, name, seconds)
+        # The next time all modules will be there, so one with g++ at work tells nothing of it.
+        if first and _modules(folder) == modules:
+            _remember(folder, name, time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _first(folder: Path, name: str) -> Iterator[bool]:
+    """Waits while another process is in the body, unless it has waited itself; gives whether this one has not."""
+    try:
+        lock = open(folder / f"{re.sub('[^A-Za-z0-9]+', '-', name)}.lock", "w")
+    except OSError:  # not writable: then there is nothing to be found either
+        yield True
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            first = True
+        except OSError:
+            with contextlib.suppress(OSError):  # of a disk without locks
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            first = False
+        yield first
 
 
 def _modules(folder: Path) -> int:

@@ -13,12 +13,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import PathLike, atomic_write
-from pixelvae.machine.parallel.world import on_rank_0
 
 PAD_VALUE = 128  # grey, so that neither black nor white images run into each other
 
 
-@on_rank_0
 def save_png(path: PathLike, data: bytes) -> None:
     """Write the content of a PNG file, such as :func:`grid_png` gives, whole or not at all.
 

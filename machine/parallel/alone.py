@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Optional
 
 from pixelvae.machine.errors import UserError
 
-if (
-    TYPE_CHECKING
-):  # not before pixelvae.machine.backend has told NumPy's BLAS how many threads to start
+if TYPE_CHECKING:
     import numpy as np
 
 
 class World:
-    """A world of one rank, which everything is trivial for, and what all worlds can do.
+    """A world of one rank, and what all worlds can do.
 
-    Every method is collective unless it says otherwise: all ranks call it, in the same order.
+    Every method is collective unless its description says otherwise: all ranks call it, in the same order.
 
     Attributes
     ----------
@@ -29,11 +25,11 @@ class World:
         This process's number, from 0, and how many there are. Rank 0 alone prints and writes.
     local_rank, local_size
         The same among the ranks of this machine.
-    machines
-        How many machines there are.
+    machine, machines
+        This machine's name, and how many machines there are.
     """
 
-    rank, size, local_rank, local_size, machines = 0, 1, 0, 1, 1
+    rank, size, local_rank, local_size, machine, machines = 0, 1, 0, 1, "this machine", 1
 
     @property
     def first(self) -> bool:
@@ -43,12 +39,16 @@ class World:
     def add(self, vector: np.ndarray) -> None:
         """Replace a vector, in place, by the sum of all ranks' vectors; every rank gets the same bits."""
 
+    def largest(self, *numbers: float) -> tuple[float, ...]:
+        """Of each number the largest that a rank gives."""
+        return numbers
+
     def gather(self, value: Any) -> list:
         """Every rank's value, by rank, on every rank."""
         return [value]
 
     def on_first(self, function: Callable, *arguments: Any) -> Any:
-        """What a function gives on rank 0, which alone calls it. A UserError of it is raised on every rank.
+        """The result of a function that rank 0 alone calls, on every rank, as is a UserError that it raises.
 
         In the function that rank is a world of its own.
         """
@@ -66,53 +66,76 @@ class World:
     def _from_first(self, value: Any) -> Any:
         return value
 
-    @contextlib.contextmanager
-    def one_of_each_machine_first(self) -> Iterator[None]:
-        """Runs the body on one rank of each machine, then on its others, which find what that one left on the disk."""
-        yield
-
     def in_turn(self, function: Callable, *arguments: Any) -> Any:
-        """What a function gives on each rank: on rank 0, then on one of each machine, then on the others.
+        """The result of a function that rank 0 calls first, and then all others, which find what it left on a disk.
 
-        For what the first to come prepares on a disk: each finds what those before it have left.
+        In the function each rank is a world of its own.
         """
         results = []
         self.on_first(lambda: results.append(function(*arguments)))
-        with self.one_of_each_machine_first():
-            return results[0] if results else alone_in(function, *arguments)
+        return results[0] if results else alone_in(function, *arguments)
 
-    def check_same(self, what: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Raise UserError, on every rank, unless all ranks hold arrays of the same bits."""
-        import numpy as np
+    def check_same(self, facts: Mapping[str, Any], otherwise: str) -> None:
+        """Raise UserError, on every rank, unless all ranks bring the same facts.
 
-        digest = hashlib.blake2b()
-        for name in sorted(arrays):
-            digest.update(np.ascontiguousarray(arrays[name]).data)
-        sums = self.gather(digest.hexdigest())
-        different = [str(rank) for rank, checksum in enumerate(sums) if checksum != sums[0]]
-        if different:
-            raise UserError(
-                f"{what} of rank {', '.join(different)} of {self.size} are no longer those of rank 0: a machine or its "
-                "libraries compute something else; the last checkpoint is kept"
-            )
+        Parameters
+        ----------
+        facts
+            Values by name, the same names on every rank; they are compared by their text.
+        otherwise
+            What follows from a difference, or what to do about it.
+        """
+        everywhere = self.gather(
+            (self.machine, [f"{name} {value}" for name, value in facts.items()])
+        )
+        machine, expected = everywhere[0]
+        for rank, (its_machine, found) in enumerate(everywhere):
+            pairs = [pair for pair in zip(found, expected) if len(set(pair)) > 1]
+            if pairs:
+                its, other = map(", ".join, zip(*pairs))
+                raise UserError(
+                    f"rank {rank} ({its_machine}) has {its}, and rank 0 ({machine}) {other}: {otherwise}"
+                )
 
-    def units(self, work: Callable[[int], Any], count: int, done=lambda number: None) -> list:
-        """``[work(0), …, work(count - 1)]``, the calls shared among the ranks; the same list on every rank.
+    def share(
+        self,
+        work: Callable[[int], Any],
+        count: int,
+        done: Callable[[int], None] = lambda units: None,
+    ) -> list:
+        """``[work(0), …, work(count - 1)]``, each computed by one rank; the same list on every rank.
 
-        Each rank takes the next unit when it has finished its last, so that a slow one holds nobody up. ``work``
-        must be a function of the unit's number alone; in it, a rank is a world of its own. ``done(n)`` is told how
-        many more units were handed out.
+        Rank n mod size computes unit n, in which it is a world of its own. ``work`` is a function of the unit's number
+        alone.
+
+        Parameters
+        ----------
+        done
+            Called on rank 0 after each of its units, with the number of units that all ranks have finished by then if
+            they are equally fast.
 
         Raises
         ------
         UserError
             Of the first unit that raised it.
         """
-        results = []
-        for unit in range(count):
-            results.append(alone_in(work, unit))
-            done(1)
-        return results
+        mine: dict[int, Any] = {}
+        for unit in range(self.rank, count, self.size):
+            try:
+                mine[unit] = alone_in(work, unit)
+            except UserError as problem:
+                mine[unit] = problem
+                break
+            if self.first:
+                done(min(self.size, count - unit))
+        results: dict[int, Any] = {}
+        for part in self.gather(mine):
+            results.update(part)
+        ordered = [results[unit] for unit in sorted(results)]
+        for result in ordered:
+            if isinstance(result, UserError):
+                raise result
+        return ordered
 
     def slice_of(self, count: int) -> slice:
         """This rank's part of ``count`` things, in order and as even as can be, or nothing. Not collective."""

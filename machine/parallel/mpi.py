@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import math
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
 import numpy as np
 from mpi4py import MPI
 
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.parallel.alone import World, alone_in
+from pixelvae.machine.parallel.alone import World
 from pixelvae.machine.parallel.attendant import Attendant
 from pixelvae.machine.parallel.launch import forget
 
@@ -47,8 +45,8 @@ class Ranks(World):
         self._machine = everybody.Split_type(MPI.COMM_TYPE_SHARED, everybody.rank)
         self.rank, self.size = everybody.rank, everybody.size
         self.local_rank, self.local_size = self._machine.rank, self._machine.size
+        self.machine = MPI.Get_processor_name()
         self.machines = self._all.allreduce(int(self.local_rank == 0))
-        self._shares = 0
         self._attendant = Attendant(everybody.Dup(), self._give_up)
         self._attendant.start()
         sys.excepthook = self._crash
@@ -58,6 +56,12 @@ class Ranks(World):
     def add(self, vector: np.ndarray) -> None:
         _meet(self._all)
         self._all.Allreduce(MPI.IN_PLACE, vector)
+
+    def largest(self, *numbers: float) -> tuple[float, ...]:
+        _meet(self._all)
+        values = np.array(numbers, "float64")
+        self._all.Allreduce(MPI.IN_PLACE, values, MPI.MAX)
+        return tuple(values.tolist())
 
     def gather(self, value: Any) -> list:
         _meet(self._all)
@@ -70,47 +74,6 @@ class Ranks(World):
     def _gather_on_machine(self, value: Any) -> list:
         _meet(self._machine)
         return self._machine.allgather(value)
-
-    @contextlib.contextmanager
-    def one_of_each_machine_first(self) -> Iterator[None]:
-        if self.local_rank:
-            _meet(self._machine)
-        yield
-        if not self.local_rank:
-            _meet(self._machine)
-
-    def units(self, work: Callable[[int], Any], count: int, done=lambda number: None) -> list:
-        self._shares += 1
-        told, mine = 0, {}
-        ticket = self._attendant.ask(self._shares)
-        while (unit := _wait(ticket)) < count:
-            # Rank 0's thread may be kept from answering; near the end, though, no unit should wait for a busy rank.
-            ahead = not self.first and unit < count - 2 * self.size
-            if ahead:
-                ticket = self._attendant.ask(self._shares)
-            try:
-                mine[unit] = alone_in(work, unit)
-            except UserError as problem:
-                mine[unit] = problem
-                if ahead:
-                    _wait(ticket)
-                _wait(self._attendant.ask(self._shares, skip=count))  # nobody gets another
-                break
-            if not ahead:
-                ticket = self._attendant.ask(self._shares)
-            if self.first:
-                handed_out = min(self._attendant.handed_out(self._shares), count)
-                done(handed_out - told)
-                told = handed_out
-        results: dict[int, Any] = {}
-        for part in self.gather(mine):
-            results.update(part)
-        ordered = [results[unit] for unit in sorted(results)]
-        for result in ordered:
-            if isinstance(result, UserError):
-                raise result
-        done(count - told)
-        return ordered
 
     def end(self, status: int, message: Optional[str] = None) -> int:
         together, _ = _complete(self._ends.Ibarrier(), GRACE_S if status else math.inf)

@@ -1,4 +1,4 @@
-"""The world of this process: itself alone, or all ranks that were started with it."""
+"""The world of this process: itself alone, or in a command all ranks that were started with it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,54 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, MutableMapping
-from functools import lru_cache, partial, wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from pixelvae.machine.backend import preparation
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.alone import World, is_alone
 from pixelvae.machine.parallel.launch import launch
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_world = World()
+
+
+def world() -> World:
+    """The world that this process works in: itself alone, until :func:`join`."""
+    return World() if is_alone.get() else _world
+
+
+def join() -> None:
+    """Make the ranks that were started together one world, as commands do; a process that is alone stays so.
+
+    From then on only rank 0 has a standard output and error, and the ranks of a machine share its cores and its GPUs.
+    Called before Theano is imported. A second call changes nothing.
+
+    Raises
+    ------
+    UserError
+        Several processes were started together, and mpi4py is missing or belongs to another MPI.
+    """
+    global _world
+    started = launch()  # None from the second call on: Ranks removes what the launcher said
+    if started is None:
+        return
+    if started.rank:
+        _silence()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a launcher that is not MPI's own; Ranks raises it
+            from pixelvae.machine.parallel.mpi import Ranks
+    except (ImportError, RuntimeError) as problem:  # the second where there is no MPI library
+        raise UserError(
+            f"{started.size} processes were started together, and mpi4py cannot be imported ({problem}): "
+            "make mpi installs it (docs/cluster.md)"
+        ) from None
+    _world = Ranks(started.size)
+    own_card(_world.local_rank)
+    preparation.share_cores(_world.cores)
 
 
 def on_rank_0(function: Function) -> Function:
@@ -27,48 +66,21 @@ def on_rank_0(function: Function) -> Function:
     return cast(Function, call)
 
 
-def in_turn(function: Function) -> Function:
-    """A function that ranks carry out one after another when all call it together; see :meth:`World.in_turn`."""
+class OnRank0:
+    """Stands for an object of which each rank has one: its methods are called together, and carried out by rank 0."""
 
-    @wraps(function)
-    def call(*arguments: Any, **named: Any) -> Any:
-        return world().in_turn(partial(function, *arguments, **named))
+    def __init__(self, one: Any) -> None:
+        self._one = one
 
-    return cast(Function, call)
-
-
-def world() -> World:
-    """The world of this process. The first call joins the ranks that were started with it.
-
-    From then on only rank 0 has a standard output and error.
-
-    Raises
-    ------
-    UserError
-        Several processes were started together, and mpi4py is missing or belongs to another MPI.
-    """
-    return World() if is_alone.get() else _joined()
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return on_rank_0(getattr(self._one, name))
 
 
-@lru_cache(maxsize=None)
-def _joined() -> World:
-    started = launch()
-    if started is None:
-        return World()
-    if started.rank:
-        _silence()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a launcher that is not MPI's own; Ranks raises it
-            from pixelvae.machine.parallel.mpi import Ranks
-    except (ImportError, RuntimeError) as problem:  # the second where there is no MPI library
-        raise UserError(
-            f"{started.size} processes were started together, and mpi4py cannot be imported ({problem}): "
-            "make mpi installs it (docs/cluster.md)"
-        ) from None
-    joined = Ranks(started.size)
-    own_card(joined.local_rank)
-    return joined
+def share(
+    work: Callable[[int], Any], count: int, done: Callable[[int], None] = lambda units: None
+) -> list:
+    """``[work(0), …, work(count - 1)]``, computed by all who work together; see :meth:`World.share`."""
+    return world().share(work, count, done)
 
 
 def own_card(

@@ -18,7 +18,7 @@ from pixelvae.experiments.commands.train import fitted
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.machine.console.command import ArgumentParser, path, path_or_name, positive_int
 from pixelvae.machine.console.progress import say
-from pixelvae.machine.parallel.world import on_rank_0, world
+from pixelvae.machine.parallel.world import on_rank_0
 from studies.comparisons.finished import finished_run
 from studies.comparisons.jobs import add_seeds_option, run_all
 from studies.publishing.pages import write_pages
@@ -171,7 +171,7 @@ class EqualCost:
 
         Costs are measured before the first training and kept, so that a training that goes on has the same end.
         """
-        costs = world().on_first(self._costs)
+        costs = on_rank_0(self._costs)()
         for name, seconds in costs["seconds_a_step"].items():
             say(f"{name}: {seconds:.3f} s of processor time a step")
         script = str(ROOT / "experiments" / self.experiment.prog)

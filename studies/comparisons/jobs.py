@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pixelvae.machine.backend.preparation import prepare
 from pixelvae.machine.console.command import non_negative_int
 from pixelvae.machine.console.progress import say
-from pixelvae.machine.console.stop import GracefulStop
+from pixelvae.machine.console.stop import GracefulStop, exit_status
 from pixelvae.machine.parallel.world import world
 
 
@@ -35,9 +35,14 @@ def run_all(commands: Sequence[Sequence[str]], jobs: int) -> int:
     with GracefulStop() as stop:
         while True:
             # What all know, so that all come to the same decisions.
-            known = ranks.gather((len(running), status))
-            status = next((failed for _, failed in known if failed), 0)
-            busy = [count for count, _ in known]
+            known = ranks.gather((len(running), status, stop.signal))
+            status = next((failed for _, failed, _ in known if failed), 0)
+            signal = max(number for _, _, number in known)
+            if signal and not status:
+                status = exit_status(signal)
+                for process in running:
+                    process.terminate()
+            busy = [count for count, _, _ in known]
             while waiting and min(busy) < jobs and not status:
                 command, rank = waiting.pop(0), busy.index(min(busy))
                 busy[rank] += 1
@@ -47,10 +52,5 @@ def run_all(commands: Sequence[Sequence[str]], jobs: int) -> int:
             if not any(busy):
                 return status
             time.sleep(0.2)
-            stop.agree()
-            if stop.requested and not status:
-                status = stop.exit_status
-                for process in running:
-                    process.terminate()
             status = status or next((p.returncode for p in running if p.poll()), 0)
             running = [p for p in running if p.poll() is None]

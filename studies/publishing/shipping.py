@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixelvae.experiments import figures
+from pixelvae.experiments import figures, together
 from pixelvae.experiments.experiment import Experiment, check_fits, trained_on
 from pixelvae.experiments.invocations import training_command
 from pixelvae.experiments.summaries import describe, is_known, summarise
 from pixelvae.machine.console.command import ArgumentParser, path
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.parallel.world import on_rank_0, world
+from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.mnist.table1 import Row
 from studies.publishing.records import ROOT, read_json
 
@@ -100,24 +100,24 @@ def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
     Ranks share the evaluation.
     """
     from pixelvae.lib.runs.metrics import read_metrics
-    from pixelvae.models.weights import load, read
+    from pixelvae.models.weights import read
 
     if not (run / "best.npz").exists():
         raise UserError(f"{run} holds no best.npz: name the folder of a training")
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:  # a training may go on meanwhile
         copy = shutil.copy(run / "best.npz", folder)
-        rows = world().on_first(read_metrics, run / "metrics.csv")
+        rows = on_rank_0(read_metrics)(run / "metrics.csv")
         rows = [row for row in rows if row["split"] == "valid"]
-        weights = load(copy, shipped.experiment.family)
-        arrays, header = read(copy)
+        weights = together.load(copy, shipped.experiment.family)
+        arrays, header = on_rank_0(read)(copy)
     name = shipped.name(weights)
     say(f"{run}: {name}, weights of iteration {header['iteration']:,}")
     dataset = _data_of(weights)
     described = describe_run(shipped, name, header, rows)
     begun = header["config"]["settings"].get("from")
     if begun is not None:
-        earlier = world().on_first(read_json, into / "results" / shipped.folder / f"{name}.json")
+        earlier = on_rank_0(read_json)(into / "results" / shipped.folder / f"{name}.json")
         described["training"] = joined(begun, earlier, described["training"])
     record = {
         "model": name,
@@ -138,28 +138,25 @@ def measure_again(name: str, into: Path, shipped: Shipped) -> dict[str, Any]:
     Weights and pictures stay. Raises UserError if there is no record, or it is of other weights.
     """
     from pixelvae.machine.files.atomic import write_json
-    from pixelvae.models.weights import load
 
     start = time.monotonic()
     path = into / "results" / shipped.folder / f"{name}.json"
-    record = world().on_first(read_json, path)
+    record = on_rank_0(read_json)(path)
     if record is None:
         raise UserError(f"there is no {path}: ship the weights first")
     file = into / record["weights"]["file"]
-    weights = load(str(file), shipped.experiment.family)
+    weights = together.load(str(file), shipped.experiment.family)
     if hashlib.sha256(file.read_bytes()).hexdigest() != record["weights"]["sha256"]:
         raise UserError(f"{file} holds other weights than those of {path}: ship them")
     record.update(shipped.record(weights, _data_of(weights)))
     record["evaluation_seconds"] = round(time.monotonic() - start)
-    world().on_first(write_json, path, record)
+    on_rank_0(write_json)(path, record)
     return record
 
 
 def _data_of(weights):
     """What weights were trained on."""
-    from pixelvae.datasets import open_dataset
-
-    dataset = open_dataset(trained_on(weights), image_size=weights.model.image_shape[1])
+    dataset = together.open_data(trained_on(weights), image_size=weights.model.image_shape[1])
     check_fits(dataset, weights)
     return dataset
 

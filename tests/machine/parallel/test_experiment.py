@@ -137,7 +137,9 @@ def _output(ranks, *words) -> str:
 def test_a_signal_to_one_rank_stops_all_at_the_same_step(tmp_path, data, number, status):
     out = tmp_path / "stopped"
     process = train(3, data, out, 100_000)
-    os.kill(pid_of(1, out), number)
+    pid = pid_of(1, out)
+    wait_for(out, 10)
+    os.kill(pid, number)
     errors = finished(process, status)
     assert errors.count("stopping after this step") == 1
     _, iteration = checkpoint(out)

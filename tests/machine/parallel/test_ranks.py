@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
 import pytest
-from ranks import needs_mpi, run
+from ranks import ROOT, command, environment, needs_mpi, run
 
 pytestmark = needs_mpi
 
@@ -38,18 +39,21 @@ def test_what_ranks_say_to_each_other(ranks):
             assert str(problem) == "of rank 0"
         else:
             assert False
-        w.check_same("arrays", {"vector": vector})
+        assert w.largest(w.rank, -w.rank) == (w.size - 1, 0)
+        w.check_same({"seed": 3, "data": "digits"}, "unlike")
         try:
-            w.check_same("arrays", {"vector": vector + (w.rank == 1)})
+            w.check_same({"seed": 3, "data": w.rank == 1, "bits": w.rank}, "do something")
         except UserError as problem:
-            print(problem)
+            print(str(problem).replace(w.machine, "HOST"))
         assert (w.local_rank, w.local_size, w.machines) == (w.rank, w.size, 1)
         print(w, vector[1], vector[999])
         sys.exit(w.end(0))
     """
     lines = output(run(ranks, program)).splitlines()
     total = ranks * (ranks + 1) / 2
-    assert lines[0].startswith(f"arrays of rank 1 of {ranks} are no longer those of rank 0")
+    assert lines[0] == (
+        "rank 1 (HOST) has data True, bits 1, and rank 0 (HOST) data False, bits 0: do something"
+    )
     assert lines[1:] == [
         f"{ranks} ranks on 1 machine {total} {total * 999}"
     ]  # rank 0's words alone
@@ -58,43 +62,24 @@ def test_what_ranks_say_to_each_other(ranks):
 def test_a_program_that_a_rank_starts_is_alone():
     program = """
         import subprocess
-        text = "from pixelvae.machine.parallel.world import world; print(world())"
+        text = "from pixelvae.machine.parallel.world import join, world; join(); print(world())"
         print(subprocess.check_output([sys.executable, "-c", text], text=True).strip())
         sys.exit(w.end(0))
     """
     assert output(run(2, program)) == "1 process\n"
 
 
-@pytest.mark.parametrize("slow", [0, 1])
-def test_a_slow_rank_holds_nobody_up(slow):
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_units_are_shared_in_a_fixed_way_and_counted(ranks):
     program = """
-        def work(unit):
-            time.sleep(0.5 if w.rank == int(sys.argv[1]) else 0.01)
-            return unit**2, w.rank
-
         counts = []
-        results = w.units(work, 60, counts.append)
-        assert [r for r, _ in results] == [unit**2 for unit in range(60)]
-        assert not w.first or sum(counts) == 60
-        by = [rank for _, rank in results]
-        again = w.units(lambda unit: w.rank, 2)
-        assert len(again) == 2 and w.units(work, 0) == []
-        print(by.count(int(sys.argv[1])))
+        results = w.share(lambda unit: (unit**2, w.rank, world().size), 7, counts.append)
+        assert results == [(unit**2, unit % w.size, 1) for unit in range(7)]
+        assert sum(counts) == (7 if w.first else 0)
+        assert len(w.share(lambda unit: w.rank, 1)) == 1 and w.share(lambda unit: unit, 0) == []
         sys.exit(w.end(0))
     """
-    assert int(output(run(3, program, slow))) <= 4  # of 60
-
-
-def test_no_unit_waits_for_a_busy_rank_near_the_end():
-    program = """
-        def work(unit):
-            time.sleep(1)
-            return w.rank
-
-        print(sorted(w.units(work, 3)))
-        sys.exit(w.end(0))
-    """
-    assert output(run(3, program)) == "[0, 1, 2]\n"
+    output(run(ranks, program))
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
@@ -108,7 +93,7 @@ def test_the_error_of_a_unit_is_raised_everywhere(ranks):
             time.sleep(0.01)
 
         try:
-            w.units(work, 10_000)
+            w.share(work, 1_000)
         except UserError as problem:
             sys.exit(w.end(2, f"error: {problem}"))
     """
@@ -116,14 +101,16 @@ def test_the_error_of_a_unit_is_raised_everywhere(ranks):
     assert (result.returncode, result.stderr) == (2, "error: unit 3\n")
 
 
-def test_one_rank_of_a_machine_goes_first(tmp_path):
+def test_rank_0_goes_first(tmp_path):
     program = """
-        with w.one_of_each_machine_first():
+        def make():
             there = os.path.exists(sys.argv[1])
             if not there:
                 time.sleep(0.5)
                 open(sys.argv[1], "w").close()
-        print(w.gather(there))
+            return there
+
+        print(w.gather(w.in_turn(make)))
         sys.exit(w.end(0))
     """
     assert output(run(3, program, tmp_path / "made")) == "[False, True, True]\n"
@@ -174,7 +161,12 @@ def test_a_rank_that_dies_ends_the_others(signal):
 
 
 def test_a_launcher_of_another_mpi_is_refused():
-    result = run(1, "", OMPI_COMM_WORLD_SIZE="4", OMPI_COMM_WORLD_RANK="0")
+    program = "from pixelvae.machine.console.command import main; main(print)"
+    variables = environment(OMPI_COMM_WORLD_SIZE="4", OMPI_COMM_WORLD_RANK="0")
+    result = subprocess.run(
+        command(1, "-c", program), cwd=ROOT, env=variables, capture_output=True, text=True
+    )
     assert result.returncode == 2
-    assert result.stderr.startswith("4 processes were started together, and mpi4py's MPI (MPICH")
+    line = "error: 4 processes were started together, and mpi4py's MPI (MPICH"
+    assert result.stderr.startswith(line)
     assert result.stderr.count("\n") == 1

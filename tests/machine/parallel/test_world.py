@@ -9,10 +9,10 @@ import pytest
 from ranks import ROOT, environment
 
 from pixelvae.machine.errors import UserError
+from pixelvae.machine.files.disks import network_disk
 from pixelvae.machine.parallel.alone import World
-from pixelvae.machine.parallel.disks import network_disk
 from pixelvae.machine.parallel.launch import forget, launch
-from pixelvae.machine.parallel.world import own_card, world
+from pixelvae.machine.parallel.world import own_card, share, world
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,13 @@ def start_alone(program, rank):
 
 
 def test_several_processes_without_mpi4py_are_refused_in_one_line():
-    program = "import sys; sys.modules['mpi4py'] = None; import pixelvae.lib"
+    program = (
+        "import sys; sys.modules['mpi4py'] = None\n"
+        "from pixelvae.machine.console.command import main; main(print)"
+    )
     first, other = start_alone(program, 0), start_alone(program, 1)
     assert (first.returncode, other.returncode) == (2, 2)
-    assert first.stderr.startswith("4 processes were started together, and mpi4py cannot be")
+    assert first.stderr.startswith("error: 4 processes were started together, and mpi4py cannot")
     assert first.stderr.count("\n") == 1
     assert other.stderr == ""
 
@@ -102,7 +105,7 @@ def test_ranks_of_a_machine_share_its_cores(cores, quota, expected):
 
 def test_a_world_of_one():
     one = World()
-    assert one.units(lambda unit: unit * unit, 4) == [0, 1, 4, 9]
+    assert one.share(lambda unit: unit * unit, 4) == [0, 1, 4, 9]
     assert one.gather("a") == ["a"]
     assert one.on_first(max, 1, 2) == 2
     with pytest.raises(UserError):
@@ -139,7 +142,7 @@ def test_in_a_function_of_rank_0_or_a_unit_a_rank_is_a_world_of_its_own():
     one.size, one.rank = 2, 0
     assert one.on_first(lambda: world().size) == 1
     assert one.in_turn(lambda: world().size) == 1
-    assert one.units(lambda unit: world().size, 2) == [1, 1]
+    assert share(lambda unit: world().size, 2) == [1, 1]
 
 
 def test_network_disks(tmp_path):
