@@ -29,7 +29,7 @@ def operations() -> dict[str, Any]:
     """Functions of variables with the shapes of their arguments, by name: what they return first is differentiated."""
     import theano.tensor as T
 
-    from pixelvae.lib.ops.examples import examples
+    from pixelvae.lib.ops.native import examples
 
     return {**examples(), "matrix product": (T.dot, ((6, 4), (4, 5)))}
 

@@ -20,28 +20,28 @@ from functools import partial
 
 import numpy as np
 import theano.tensor as T
+from theano import gof
 from theano.tensor.nnet import abstract_conv
+from theano.tensor.opt import register_specialize
 
-from pixelvae.lib.ops.channel_sums import channel_sums
-from pixelvae.lib.ops.examples import MAPS, example
-from pixelvae.lib.ops.native import NativeOp
-from pixelvae.lib.ops.relu import relu_gradient
+from pixelvae.lib.ops.bias import channel_sums, relu_gradient
+from pixelvae.lib.ops.native import MAPS, NativeOp, example, native
 
 _einsum = partial(np.einsum, optimize=True)  # by matrix products
 
 
 class _Correlation(NativeOp):
-    """The geometry that the three operations share; not an operation itself."""
+    """What the three operations share; not an operation itself."""
 
-    __props__: tuple[str, ...] = ("kh", "kw", "taps", "stride")
+    __props__ = ("kh", "kw", "taps", "stride", "relu")
     header = "correlate.h"
 
-    def __init__(self, kh: int, kw: int, taps: int, stride: int = 1):
+    def __init__(self, kh: int, kw: int, taps: int, stride: int = 1, relu: bool = False):
         if kh % 2 == 0 or kw % 2 == 0:
             raise ValueError(f"kernels have odd sizes, not {kh}x{kw}")
         if not 0 < taps <= kh * kw:
             raise ValueError(f"a {kh}x{kw} kernel has 1 to {kh * kw} taps, not {taps}")
-        self.kh, self.kw, self.taps, self.stride = kh, kw, taps, stride
+        self.kh, self.kw, self.taps, self.stride, self.relu = kh, kw, taps, stride, relu
 
     @property
     def geometry(self) -> tuple[int, int, int, int]:
@@ -81,16 +81,6 @@ class _Correlation(NativeOp):
             filter_flip=False,
         )
 
-
-class _WithTerms(_Correlation):
-    """What the two have in common that add a bias and a map, and may have rectified linear units behind them."""
-
-    __props__ = (*_Correlation.__props__, "relu")
-
-    def __init__(self, kh: int, kw: int, taps: int, stride: int = 1, relu: bool = False):
-        super().__init__(kh, kw, taps, stride)
-        self.relu = relu
-
     def _plus(self, y: np.ndarray, bias, acc) -> np.ndarray:
         if bias is not None:
             y = y + bias[:, None, None]
@@ -118,7 +108,7 @@ class _WithTerms(_Correlation):
         return g, [none() if bias is None else sums, none() if acc is None else g]
 
 
-class Correlate(_WithTerms):
+class Correlate(_Correlation):
     """``y = acc + bias + sum over taps of w x``; see the module's docstring.
 
     Inputs: x (N, C, H, W), w (O, C, taps), bias (O,) or None, acc (N, O, Ho, Wo) or None.
@@ -153,7 +143,7 @@ class Correlate(_WithTerms):
         return [gx, gw, *of_terms]
 
 
-class CorrelateInputs(_WithTerms):
+class CorrelateInputs(_Correlation):
     """The adjoint of :class:`Correlate` in x; forward, it is the transposed convolution.
 
     Inputs: gy (N, O, Ho, Wo), w (O, C, taps), the height and width of the result, bias (C,) or
@@ -221,6 +211,38 @@ class CorrelateWeights(_Correlation):
         (gw,) = output_gradients
         gx = CorrelateInputs(*self.geometry)(gy, gw, x.shape[2], x.shape[3])
         return [gx, Correlate(*self.geometry)(x, gw)]
+
+
+@register_specialize
+@gof.local_optimizer([T.add])
+def add_into_convolution(node):
+    """``add(convolution(..., acc=None), rest...)`` -> ``convolution(..., acc=rest)``.
+
+    The gradient of a map that flows into several layers is a sum of convolutions, and residual sums look alike.
+    Computed separately, such a sum reads and writes whole maps once more.
+    """
+    if node.op != T.add or not native():
+        return False
+    for term in node.inputs:
+        convolution = term.owner
+        if convolution is None or not isinstance(convolution.op, (Correlate, CorrelateInputs)):
+            continue
+        *inputs, acc = convolution.op.given(convolution.inputs)
+        if (
+            convolution.op.relu
+            or acc is not None
+            or len(term.clients) > 1
+            or term.type != node.outputs[0].type
+        ):
+            continue
+        rest = [v for v in node.inputs if v is not term]
+        # acc is as large as the result, which a bias that spreads over the maps is not. A map added to itself stays.
+        if len(rest) < len(node.inputs) - 1 or any(v.type != term.type for v in rest):
+            continue
+        fused = convolution.op(*inputs, rest[0] if len(rest) == 1 else T.add(*rest))
+        gof.opt.copy_stack_trace([term, node.outputs[0]], fused)
+        return [fused]
+    return False
 
 
 example("masked convolution", Correlate(5, 5, 15), MAPS, (6, 3, 15), (6,), (4, 6, 9, 8))

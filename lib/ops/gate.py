@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import theano.tensor as T
 
-from pixelvae.lib.ops.examples import example
-from pixelvae.lib.ops.native import NativeOp, as_float
+from pixelvae.lib.ops.native import NativeOp, as_float, example
 
 
 class Gate(NativeOp):

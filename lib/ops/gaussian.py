@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import theano.tensor as T
 
-from pixelvae.lib.ops.examples import example
+from pixelvae.lib.ops.native import example
 
 LOG_2PI = float(np.log(2 * np.pi))
 

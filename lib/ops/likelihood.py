@@ -6,9 +6,8 @@ import numpy as np
 import theano.tensor as T
 from scipy.special import logsumexp
 
-from pixelvae.lib.ops.examples import MAPS, example, pixels
 from pixelvae.lib.ops.gaussian import LOG_2PI, Gaussian
-from pixelvae.lib.ops.native import NativeOp
+from pixelvae.lib.ops.native import MAPS, NativeOp, example, pixels
 
 
 def bernoulli_log_likelihood(logits, x):

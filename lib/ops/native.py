@@ -6,11 +6,13 @@ Theano's own operations stand side by side. ``docs/extending.md`` walks through 
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import zlib
 from copy import copy
 from pathlib import Path
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 import numpy as np
 import theano
@@ -300,3 +302,38 @@ def as_float(x):
     """A symbolic variable of a float type; numbers and integer arrays become ``floatX``."""
     x = T.as_tensor_variable(x)
     return x if x.dtype in ("float32", "float64") else x.astype(theano.config.floatX)
+
+
+# Small examples of the operations, for what goes through all of them: tests, and comparisons of devices.
+
+MAPS = (4, 3, 9, 8)  # N, C, H, W of most examples
+
+
+class Example(NamedTuple):
+    """A function of variables, which gives one or a list, the first of them differentiable."""
+
+    function: Callable
+    shapes: tuple[tuple[int, ...], ...]  #: of the arguments
+
+
+_EXAMPLES: dict[str, Example] = {}
+
+
+def example(name: str, function: Callable, *shapes: tuple[int, ...]) -> None:
+    """Register an example."""
+    _EXAMPLES[name] = Example(function, shapes)
+
+
+def examples() -> dict[str, Example]:
+    """The examples of all modules in lib/ops, by name."""
+    package = importlib.import_module("pixelvae.lib.ops")
+    for module in pkgutil.iter_modules(package.__path__):
+        # What stands for operations on a GPU needs one to be imported.
+        if not module.name.startswith("_"):
+            importlib.import_module(f"pixelvae.lib.ops.{module.name}")
+    return dict(_EXAMPLES)
+
+
+def pixels(levels: int):
+    """Images (N, C, H, W) of whole numbers from 0 to levels − 1."""
+    return T.constant(np.random.RandomState(1).randint(0, levels, MAPS).astype("float32"))

@@ -7,8 +7,7 @@ import theano.tensor as T
 from theano import gof
 
 from pixelvae.lib.ops import _cpp
-from pixelvae.lib.ops.examples import example
-from pixelvae.lib.ops.native import HEADERS, NativeOp
+from pixelvae.lib.ops.native import HEADERS, NativeOp, example
 
 
 class Pack(NativeOp):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import theano.tensor as T
 
-from pixelvae.lib.ops.examples import example
-from pixelvae.lib.ops.native import NativeOp
+from pixelvae.lib.ops.native import NativeOp, example
 
 
 class WeightNorm(NativeOp):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from compiled import BOTH, apply, guarded, threads
 
-from pixelvae.lib.ops.channel_sums import channel_sums
+from pixelvae.lib.ops.bias import channel_sums
 
 SHAPES = [
     (3, 5, 3, 7),

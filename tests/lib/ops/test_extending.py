@@ -12,7 +12,7 @@ import theano.tensor as T
 from compiled import BOTH, PYTHON, apply, fast_compile, guarded
 from theano.tensor import verify_grad
 
-from pixelvae.lib.ops import examples
+from pixelvae.lib.ops import native
 from pixelvae.lib.ops.conv import Correlate
 from pixelvae.lib.ops.native import NativeOp
 from pixelvae.lib.pixels import Bernoulli
@@ -33,10 +33,10 @@ def operation(tmp_path_factory):
     header = tmp_path_factory.mktemp("c") / "squared_relu.h"
     header.write_text(listing("cpp"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examples, "_EXAMPLES", {})
+        patch.setattr(native, "_EXAMPLES", {})
         module: dict = {"__name__": "squared_relu"}
         exec(listing("python"), module)
-        assert list(examples._EXAMPLES) == ["squared relu"]
+        assert list(native._EXAMPLES) == ["squared relu"]
     module["SquaredReLU"].header = str(header)
     return module["squared_relu"]
 

@@ -13,14 +13,13 @@ from theano import gof
 from pixelvae.datasets.memory import InMemory
 from pixelvae.lib.evaluation import Bound, Evaluation, LogSumExp
 from pixelvae.lib.model import Terms
-from pixelvae.lib.ops.examples import examples
 from pixelvae.lib.ops.gaussian import Gaussian, StandardNormal, kl
 from pixelvae.lib.ops.likelihood import (
     Categorical,
     CategoricalGradient,
     discretised_gaussian_log_likelihood,
 )
-from pixelvae.lib.ops.native import NativeOp, as_list
+from pixelvae.lib.ops.native import NativeOp, as_list, examples
 from pixelvae.models.hierarchical.levels import split_gaussian
 from pixelvae.models.mnist.model import MnistModel, Settings
 

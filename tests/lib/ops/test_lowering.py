@@ -20,10 +20,9 @@ from pixelvae.lib.ops.batch_norm import BatchNorm, BatchNormGradient
 from pixelvae.lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
 from pixelvae.lib.ops.elu import Elu, EluGradient
 from pixelvae.lib.ops.embedding import Embed, EmbedGradient
-from pixelvae.lib.ops.examples import examples
 from pixelvae.lib.ops.gate import Gate, GateGradient
 from pixelvae.lib.ops.likelihood import Categorical, CategoricalGradient
-from pixelvae.lib.ops.native import NativeOp, as_list
+from pixelvae.lib.ops.native import NativeOp, as_list, examples
 from pixelvae.lib.ops.weight_norm import WeightNorm, WeightNormGradient
 from pixelvae.lib.training.step import TrainingStep
 from pixelvae.models.mnist.model import MnistModel, Settings

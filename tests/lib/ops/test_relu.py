@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from compiled import BOTH, apply, guarded, threads
 
-from pixelvae.lib.ops.relu import relu_gradient
+from pixelvae.lib.ops.bias import relu_gradient
 
 
 @pytest.mark.parametrize("mode", BOTH, ids=["C", "NumPy"])

@@ -1,12 +1,29 @@
-"""The gradient of the rectified linear units behind a convolution (``relu`` in :mod:`pixelvae.lib.ops.conv`)."""
+"""Gradients of what a convolution adds: its bias, with rectified linear units behind it or without."""
 
 from __future__ import annotations
 
 import numpy as np
 import theano.tensor as T
 
-from pixelvae.lib.ops.examples import MAPS, example
-from pixelvae.lib.ops.native import NativeOp
+from pixelvae.lib.ops.native import MAPS, NativeOp, example
+
+
+class ChannelSums(NativeOp):
+    """Maps x (N, C, H, W) -> the sum of each channel, (C,).
+
+    Theano's own sum of float32 adds one number after the other; this one is limited by memory alone.
+    """
+
+    header = "channel_sums.h"
+    takes = {"x": "N C H W"}
+    gives = {"sums": "C"}
+    call = "channel_sums(x, sums, N, C, H * W)"
+
+    def reference(self, x):
+        return x.sum(axis=(0, 2, 3), dtype="float64")
+
+    def meaning(self, x):
+        return x.sum(axis=(0, 2, 3))
 
 
 class ReluGradient(NativeOp):
@@ -28,5 +45,6 @@ class ReluGradient(NativeOp):
         return [ga, ga.sum(axis=(0, 2, 3))]
 
 
-relu_gradient = ReluGradient()
+channel_sums, relu_gradient = ChannelSums(), ReluGradient()
+example("sums of channels", channel_sums, MAPS)
 example("gradient of rectified linear units", relu_gradient, MAPS, MAPS)
