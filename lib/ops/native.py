@@ -24,8 +24,8 @@ from theano.gof.opt import TopoOptimizer
 from theano.gradient import DisconnectedType
 from theano.scalar import int64 as scalar_int64
 
-from pixelvae.lib.ops import _cpp
-from pixelvae.lib.ops._shapes import Declared, Shapes
+from pixelvae.lib.ops import _declared
+from pixelvae.lib.ops._declared import Declared, Shapes
 from pixelvae.machine.backend import device
 from pixelvae.machine.errors import UserError
 
@@ -141,7 +141,7 @@ class NativeOp(gof.Op):
         named = dict(zip(self.takes, inputs))
         arrays = self._shapes.arrays
         floats = {
-            name: self._as_tensor(value, len(arrays[name].axes))
+            name: self._as_tensor(value, len(arrays[name]))
             for name, value in named.items()
             if name in arrays and value is not None
         }
@@ -153,8 +153,8 @@ class NativeOp(gof.Op):
                 variables[name] = v if v.dtype == dtype else v.astype(dtype)
             elif name not in arrays:
                 variables[name] = T.as_tensor_variable(named[name]).astype("int64")
-            elif arrays[name].optional:
-                variables[name] = T.constant(np.empty((0,) * len(arrays[name].axes), dtype))
+            elif name in self._shapes.optional:
+                variables[name] = T.constant(np.empty((0,) * len(arrays[name]), dtype))
             else:
                 raise TypeError(f"{type(self).__name__}: {name} is missing")
         patterns = self._shapes.broadcastable({n: variables[n].broadcastable for n in arrays})
@@ -169,13 +169,11 @@ class NativeOp(gof.Op):
 
     def given(self, inputs) -> list:
         """A node's inputs, with None for those that were left out."""
+        optional = self._shapes.optional
         return [
-            None if self._optional(name) and isinstance(v, T.Constant) and not v.data.size else v
+            None if name in optional and isinstance(v, T.Constant) and not v.data.size else v
             for name, v in zip(self.takes, inputs)
         ]
-
-    def _optional(self, name: str) -> bool:
-        return name in self._shapes.arrays and self._shapes.arrays[name].optional
 
     def expressed(self, function, inputs) -> list:
         """The outputs by ``meaning`` or by a form for GPUs, as a list."""
@@ -203,7 +201,7 @@ class NativeOp(gof.Op):
 
     def perform(self, node, inputs, outputs, params=None):
         given: dict[str, Any] = {
-            name: None if self._optional(name) and not array.size else array
+            name: None if name in self._shapes.optional and not array.size else array
             for name, array in zip(self.takes, inputs)
         }
         numbers = [int(given[name]) for name in self._shapes.numbers]
@@ -256,21 +254,21 @@ class NativeOp(gof.Op):
 
     def c_code_cache_version(self):
         declared = repr((self.takes, self.gives, self.over, self.sizes, self.call))
-        return (2, _cpp.digest(HEADERS / self.header), zlib.crc32(declared.encode()))
+        return (2, _declared.digest(HEADERS / self.header), zlib.crc32(declared.encode()))
 
     def c_support_code(self):
-        return _cpp.SUPPORT
+        return _declared.SUPPORT
 
     def c_code(self, node, name, inputs, outputs, sub):
         scalars = {n: f"{sub['params']}->{n}" for n in self._scalars}
         variables = dict(zip(self.takes, inputs))
         real = node.outputs[0].type.dtype_specs()[1]
-        lines = _cpp.sizes(self._shapes, variables, scalars)
-        lines += _cpp.check(self._shapes, variables, type(self).__name__, sub["fail"])
-        lines += _cpp.data(
+        lines = _declared.sizes(self._shapes, variables, scalars)
+        lines += _declared.check(self._shapes, variables, type(self).__name__, sub["fail"])
+        lines += _declared.data(
             self._shapes, variables, outputs, self.over, self.in_place, real, sub["fail"]
         )
-        lines += _cpp.call(self.call, type(self).__name__, sub["fail"])
+        lines += _declared.call(self.call, type(self).__name__, sub["fail"])
         return "{\n" + "\n".join(lines) + "\n}"
 
 

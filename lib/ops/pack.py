@@ -6,7 +6,7 @@ import numpy as np
 import theano.tensor as T
 from theano import gof
 
-from pixelvae.lib.ops import _cpp
+from pixelvae.lib.ops import _declared
 from pixelvae.lib.ops.native import HEADERS, NativeOp, example
 
 
@@ -50,19 +50,19 @@ class Pack(NativeOp):
         outputs[0][0] = self.reference(*inputs)
 
     def c_code_cache_version(self):
-        return (2, _cpp.digest(HEADERS / self.header))
+        return (2, _declared.digest(HEADERS / self.header))
 
     def c_code(self, node, name, inputs, outputs, sub):
         (vector, *arrays), (out,), fail = inputs, outputs, sub["fail"]
         names = [f"array{i}" for i in range(len(arrays))]
         lines = [f"typedef {node.outputs[0].type.dtype_specs()[1]} Real;"]
-        lines += [_cpp.dense(*a, fail) for a in zip(["vector", *names], [vector, *arrays])]
+        lines += [_declared.dense(*a, fail) for a in zip(["vector", *names], [vector, *arrays])]
         over = "vector" if self.in_place else None
-        lines += _cpp.output("packed", out, [f"PyArray_SIZE({vector})"], vector, over, fail)
+        lines += _declared.output("packed", out, [f"PyArray_SIZE({vector})"], vector, over, fail)
         pointers = ", ".join(f"(const Real *){n}_dense.data()" for n in names)
         sizes = ", ".join(f"PyArray_SIZE({a})" for a in arrays)
         text = f"pack<Real>({{{pointers}}}, {{{sizes}}}, packed, PyArray_SIZE({out}))"
-        lines += _cpp.call(text, "Pack", fail)
+        lines += _declared.call(text, "Pack", fail)
         return "{\n" + "\n".join(lines) + "\n}"
 
 

@@ -27,8 +27,11 @@ X = theano.tensor.constant(RNG.randint(0, 2, (2, 2, 3, 2)).astype("float64"))
 LEVELS = theano.tensor.constant(RNG.randint(0, 8, (2, 2, 3, 2)).astype("float64"))
 
 CASES = {
-    "standard log-density": (StandardNormal().log_density, [MAPS[0]]),
-    "kl to the standard": (lambda m, s: kl(Gaussian(m, s), StandardNormal()), [MAPS[0], MAPS[1]]),
+    "StandardNormal": (StandardNormal().log_density, [MAPS[0]]),
+    "kl, of the standard normal": (
+        lambda m, s: kl(Gaussian(m, s), StandardNormal()),
+        [MAPS[0], MAPS[1]],
+    ),
     "kl": (
         lambda m, s, p: kl(Gaussian(m, s), Gaussian(p, 0.5 * p)),
         list(MAPS),
@@ -116,5 +119,6 @@ def test_every_public_operation_has_its_gradient_checked():
                 and value.__module__ == f"pixelvae.lib.ops.{module.name}"
                 and not name.startswith("_")
             }
-    functions = {"gate", "categorical_log_likelihood"}  # each a call of an operation
-    assert public == {*CASES, *functions, *(k.__name__ for k in operations())}
+    public -= {"gate", "categorical_log_likelihood"}  # each a call of an operation
+    public -= {"draw"}  # in NumPy
+    assert public == {c for c in CASES if c.isidentifier()} | {k.__name__ for k in operations()}
