@@ -15,7 +15,6 @@ import types
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any, NoReturn
 
@@ -78,23 +77,21 @@ def after(name: str, repair: Callable[[types.ModuleType], None]) -> None:
     wrap(name, run_and_repair)
 
 
-class _Finder(MetaPathFinder):
-    """Finds the modules that have a wrapper where they lie, and puts the wrapper around their loaders."""
+def _find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+    """Find a module that has a wrapper where it lies, and put the wrapper around its loader."""
+    wrapper = _wrappers.get(name)
+    spec = PathFinder.find_spec(name, path, target) if wrapper else None
+    if wrapper and spec and spec.loader:
+        execute = spec.loader.exec_module
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        wrapper = _wrappers.get(name)
-        spec = PathFinder.find_spec(name, path, target) if wrapper else None
-        if wrapper and spec and spec.loader:
-            execute = spec.loader.exec_module
+        def wrapped(module: types.ModuleType) -> None:
+            wrapper(module, lambda: execute(module))
 
-            def wrapped(module: types.ModuleType) -> None:
-                wrapper(module, lambda: execute(module))
-
-            spec.loader.exec_module = wrapped  # type: ignore[method-assign]
-        return spec
+        spec.loader.exec_module = wrapped  # type: ignore[method-assign]
+    return spec
 
 
-_finder = _Finder()
+_finder: Any = types.SimpleNamespace(find_spec=_find_spec)
 
 
 def end(error: Exception | str) -> NoReturn:
