@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Union
+from typing import Any, Callable, Union
 
 import numpy as np
 import theano.tensor as T
@@ -62,42 +62,27 @@ class VectorCode:
 
     def __init__(self, k: int, size: tuple[int, int], mean: bool, glorot: bool):
         self.k, self.shape = k, (k,)
-        self.size, self.mean, self.glorot = size, mean, glorot
+        self._size, self._mean, self._glorot = size, mean, glorot
 
-    def posterior(self, p: Parameters, name: str, width: int) -> MapsToVector:
+    def posterior(self, p: Parameters, name: str, width: int) -> Callable[[Any], Any]:
         """The encoder's last layer: maps (N, D, h, w) -> (N, 2K)."""
-        return MapsToVector(p, f"{name}.output", width, self)
+        numbers = self._numbers(width)
+        linear = Linear(p, f"{name}.output", numbers, 2 * self.k, glorot=self._glorot)
+        return lambda maps: linear(maps.mean(axis=(2, 3)) if self._mean else maps.flatten(2))
 
-    def start(self, p: Parameters, name: str, width: int) -> VectorToMaps:
+    def start(self, p: Parameters, name: str, width: int) -> Callable[[Any], Any]:
         """The decoder's first layer: (N, K) -> (N, D, h, w)."""
-        return VectorToMaps(p, f"{name}.input", width, self)
+        numbers = self._numbers(width)
+        linear = Linear(p, f"{name}.input", self.k, numbers, glorot=self._glorot)
 
-    def numbers(self, width: int) -> int:
-        """How many numbers stand for maps of that width."""
-        return width if self.mean else width * math.prod(self.size)
+        def maps(z):
+            y, shape = linear(z), (z.shape[0], width, *self._size)
+            return T.alloc(y.dimshuffle(0, 1, "x", "x"), *shape) if self._mean else y.reshape(shape)
 
+        return maps
 
-class MapsToVector:
-    """A linear layer of the maps (N, D, h, w), flattened or averaged."""
-
-    def __init__(self, p: Parameters, name: str, width: int, code: VectorCode):
-        self._mean = code.mean
-        self._linear = Linear(p, name, code.numbers(width), 2 * code.k, glorot=code.glorot)
-
-    def __call__(self, maps):
-        return self._linear(maps.mean(axis=(2, 3)) if self._mean else maps.flatten(2))
-
-
-class VectorToMaps:
-    """A linear layer to maps (N, D, h, w), or to one number for each of them."""
-
-    def __init__(self, p: Parameters, name: str, width: int, code: VectorCode):
-        self._mean, self._shape = code.mean, (width, *code.size)
-        self._linear = Linear(p, name, code.k, code.numbers(width), glorot=code.glorot)
-
-    def __call__(self, z):
-        y, shape = self._linear(z), (z.shape[0], *self._shape)
-        return T.alloc(y.dimshuffle(0, 1, "x", "x"), *shape) if self._mean else y.reshape(shape)
+    def _numbers(self, width: int) -> int:
+        return width if self._mean else width * math.prod(self._size)
 
 
 Code = Union[MapCode, VectorCode]
