@@ -1,4 +1,4 @@
-"""A network evaluated pixel by pixel: the steps of a plan, bound to weights and sizes."""
+"""A network evaluated pixel by pixel: the tasks of a plan, bound to weights and sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from pixelvae.lib.sampling.cache import Cache, Fixed
 from pixelvae.lib.sampling.convolve import RowConvolution, strips
-from pixelvae.lib.sampling.plan import Plan, Step, Window
+from pixelvae.lib.sampling.plan import Plan, Task, Window
 from pixelvae.lib.sampling.rules import HERE, Convolution
 
 
@@ -18,7 +18,7 @@ class Network:
     Parameters
     ----------
     plan, x, outputs
-        The steps, and the variables that they begin and end with.
+        The tasks, and the variables that they begin and end with.
     fixed
         Values of ``plan.fixed``.
     images
@@ -38,15 +38,15 @@ class Network:
         self._row_jobs: list = []
         self._pixel_jobs: list = [[] for _ in range(groups + 1)]
 
-        # The image is the first of the cached variables: its step copies the pixel.
+        # The image is the first of the cached variables: its task copies the pixel.
         own = np.arange(images.shape[1]) % groups == np.arange(groups)[:, None]
         self._declare(x, own)
         self._every_pixel(x, plan.image_due, lambda i, j: images[:, :, i, j])
-        for step in plan.steps:
-            if isinstance(step.rule, Convolution):
-                self._bind_convolution(step)
+        for task in plan.tasks:
+            if isinstance(task.rule, Convolution):
+                self._bind_convolution(task)
             else:
-                self._bind_pointwise(step)
+                self._bind_pointwise(task)
         self._check_order(outputs)
         self._read_outputs = self._pixel_reader(outputs)
 
@@ -105,8 +105,8 @@ class Network:
 
     # When each job runs.
 
-    def _every_row(self, step: Step, compute: Callable) -> None:
-        write, lag = self._caches[step.output].write_row, self._plan.lag[step.output]
+    def _every_row(self, task: Task, compute: Callable) -> None:
+        write, lag = self._caches[task.output].write_row, self._plan.lag[task.output]
 
         def job(i):
             if i >= lag:
@@ -128,23 +128,23 @@ class Network:
             if (last and not due) or (due and (known == 0 or changes[known - 1])):
                 self._pixel_jobs[known].append(job)
 
-    # The two kinds of steps.
+    # The two kinds of tasks.
 
-    def _bind_pointwise(self, step: Step) -> None:
-        rule: Any = step.rule
+    def _bind_pointwise(self, task: Task) -> None:
+        rule: Any = task.rule
         operands, compute = rule.operands, rule.compute
-        self._declare(step.output, rule.connect(*map(self._see, operands)))
-        if step.by_row:
+        self._declare(task.output, rule.connect(*map(self._see, operands)))
+        if task.by_row:
             rows = [self._store(v).row for v in operands]
-            self._every_row(step, lambda i: compute(*[read(i) for read in rows]))
+            self._every_row(task, lambda i: compute(*[read(i) for read in rows]))
         else:
             pixels = [self._pixel_reader(v) for v in operands]
             self._every_pixel(
-                step.output, step.due, lambda i, j: compute(*[read(i, j) for read in pixels])
+                task.output, task.due, lambda i, j: compute(*[read(i, j) for read in pixels])
             )
 
-    def _bind_convolution(self, step: Step) -> None:
-        rule: Any = step.rule
+    def _bind_convolution(self, task: Task) -> None:
+        rule: Any = task.rule
         x, w, bias, acc, offsets = rule
         weights = self._values[w]
         sees = np.zeros((self._groups, len(weights)), bool)
@@ -152,28 +152,28 @@ class Network:
             sees |= self._see(x) @ (weights[:, :, offsets.index(HERE)] != 0).T
         if acc is not None:
             sees |= self._see(acc)
-        self._declare(step.output, sees)
+        self._declare(task.output, sees)
 
         kernel = strips(self._caches[x], offsets, weights)
         bias = None if bias is None else self._values[bias]
-        if step.by_row:
+        if task.by_row:
             terms: list = [RowConvolution(kernel, bias)]
             terms += [] if acc is None else [self._store(acc).row]
-            self._every_row(step, lambda i: _sum(term(i) for term in terms))
+            self._every_row(task, lambda i: _sum(term(i) for term in terms))
             return
         terms = [] if acc is None else [self._pixel_reader(acc)]
         # Rows that are known when this one begins are summed for all its pixels at once.
         above = [strip for strip in kernel if strip.row <= -self._plan.lag[x]]
         if above:
             terms.append(
-                self._in_advance(RowConvolution(above, bias), len(weights), step.output.dtype)
+                self._in_advance(RowConvolution(above, bias), len(weights), task.output.dtype)
             )
         elif bias is not None:
             terms.append(lambda i, j: bias)
         for strip in kernel[len(above) :]:  # its own row, if any
             alone = strip.columns == [0]
             terms.append(strip.product(self._pixel_reader(x) if alone else strip.at_pixel))
-        self._every_pixel(step.output, step.due, lambda i, j: _sum(term(i, j) for term in terms))
+        self._every_pixel(task.output, task.due, lambda i, j: _sum(term(i, j) for term in terms))
 
     def _in_advance(self, convolve: RowConvolution, channels: int, dtype: str) -> Callable:
         row = Cache(Window(rows=1), *self._size, channels, dtype)

@@ -50,8 +50,8 @@ from theano.gof.graph import io_toposort
 from pixelvae.lib.sampling.rules import HERE, Convolution, Pointwise, meaning_of, rule_for
 
 
-class Step(NamedTuple):
-    """One operation that depends on the image."""
+class Task(NamedTuple):
+    """One operation that depends on the image, and when it is computed."""
 
     output: Any
     rule: Union[Pointwise, Convolution]
@@ -76,14 +76,14 @@ class Window:
 
 
 class Plan:
-    """The steps from an image to the outputs, in order.
+    """The tasks from an image to the outputs, in order.
 
     Raises NotImplementedError if an operation has no rule, ValueError if one would have to read a
     position that comes later in raster order.
 
     Attributes
     ----------
-    steps
+    tasks
         In the order of computation.
     image_due
         Whether the outputs at a pixel read that pixel itself (the colours drawn before).
@@ -100,13 +100,13 @@ class Plan:
         self.lag = {x: 1}
         self._by_row = {x: False}
         needed = [(output, rule) for output, rule in rules if output in demand]
-        self.steps = [self._schedule(output, rule, demand[output]) for output, rule in needed]
+        self.tasks = [self._schedule(output, rule, demand[output]) for output, rule in needed]
         self.windows = {v: Window() for v in self.lag}
-        for step in self.steps:
-            self._widen(step)
+        for task in self.tasks:
+            self._widen(task)
         if self._by_row.get(outputs):
             self.windows[outputs].cover(0, 0)
-        fixed = [v for s in self.steps for v in s.rule.operands if not self.depends(v)]
+        fixed = [v for s in self.tasks for v in s.rule.operands if not self.depends(v)]
         fixed += [] if self.depends(outputs) else [outputs]
         self.fixed = list(dict.fromkeys(fixed))
 
@@ -155,7 +155,7 @@ class Plan:
                 demand[v] = max(demand.get(v, last), last)
         return demand
 
-    def _schedule(self, output, rule, demand) -> Step:
+    def _schedule(self, output, rule, demand) -> Task:
         reads = [(v, at) for v, offsets in self._reads(rule) for at in offsets]
         lag = max([0] + [self.lag[v] + row for v, (row, _) in reads])
         by_row = demand[0] + lag <= 0
@@ -165,16 +165,16 @@ class Plan:
         if not by_row:
             lag = 1
         self.lag[output], self._by_row[output] = lag, by_row
-        return Step(output, rule, by_row, due=demand == HERE)
+        return Task(output, rule, by_row, due=demand == HERE)
 
     def _reads(self, rule) -> list:
         return [(v, offsets) for v, offsets in rule.reads() if self.depends(v)]
 
-    def _widen(self, step: Step) -> None:
-        for v, offsets in self._reads(step.rule):
+    def _widen(self, task: Task) -> None:
+        for v, offsets in self._reads(task.rule):
             for row, column in offsets:
-                if step.by_row or row < 0 or self._by_row[v]:
-                    base = -self.lag[step.output] if step.by_row else 0
+                if task.by_row or row < 0 or self._by_row[v]:
+                    base = -self.lag[task.output] if task.by_row else 0
                     self.windows[v].cover(-self.lag[v] - (base + row), column)
                 elif column:  # what is read at the pixel alone is not looked back at
                     self.windows[v].cover(0, column)
