@@ -10,6 +10,7 @@ import pytest
 import theano
 import theano.tensor as T
 from scipy.special import expit, log_softmax, softmax
+from small_models import small
 from theano import gof
 
 from pixelvae.lib import noise
@@ -129,6 +130,29 @@ def test_reconstructions_are_drawn_from_posterior_and_likelihood():
     u = np.stack([noise.uniform(4, "sample pixels", n, (1, 6, 5)) for n in range(3)])
     expected = u < expit(full_pass(x, logits, eps)(images.astype("float32"), np.stack(each)))
     np.testing.assert_array_equal(ImageSampler(model).reconstruct(images, seed=4), expected)
+
+
+@pytest.mark.parametrize("kept", ["z2", "z1"])
+def test_reconstructions_of_two_levels_draw_what_lies_below_again(kept):
+    model = small("hierarchical")
+    sampler, numbers = ImageSampler(model), range(2)
+    images = np.random.RandomState(0).randint(0, 4, (2, 3, 4, 4)).astype("uint8")
+    shapes = {"z2": (3,), "z1": (2, 4, 4)}
+    own = {
+        n: noise.standard_normals(4, f"reconstruction {n}", numbers, s) for n, s in shapes.items()
+    }
+    x, eps = T.tensor4("x"), T.TensorType("float32", (False,) * own[kept].ndim)()
+    z = full_pass(x, model.posteriors(x)[kept].sample(eps), eps)(
+        images.astype("float32"), own[kept]
+    )
+    pixels = noise.uniforms(4, "reconstruction pixels", numbers, model.image_shape)
+    drawn = sampler.reconstruct(images, 4, kept)
+    if kept == "z2":  # the highest latent is its noise
+        np.testing.assert_array_equal(drawn, sampler({**own, "z2": z, "pixels": pixels}))
+    else:  # only what should be drawn agrees with its noise in every colour
+        logits = full_pass(x, model.decode(x, {"z1": eps}), eps)(drawn.astype("float32"), z)
+        cdf = softmax(logits.reshape(2, 4, 3, 4, 4), axis=1).cumsum(axis=1)
+        np.testing.assert_array_equal(drawn, (cdf[:, :-1] <= pixels[:, None]).sum(axis=1))
 
 
 def test_bad_requests_are_refused():
