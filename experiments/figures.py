@@ -93,7 +93,7 @@ class Figures:
         yield "samples.png", self.samples(self._usual.samples, seed=0)
         if self._model.latents:
             count = min(self._usual.originals, dataset.size("test"))
-            originals = some(dataset, "test", count)
+            originals = chosen_images(dataset, "test", count)
             yield "reconstructions.png", self.reconstructions(originals, seed=0)
             yield "vary.png", self.variations("all", 8, 1, seed=0)
 
@@ -102,7 +102,7 @@ class Figures:
         pictures = {"samples": self.samples(self._usual.few, seed=0)}
         if self._model.latents:
             count = min(self._usual.few // 2, dataset.size("valid"))
-            originals = some(dataset, "valid", count)
+            originals = chosen_images(dataset, "valid", count)
             pictures["reconstructions"] = self.reconstructions(originals, seed=0, draws=1)
         return pictures
 
@@ -124,7 +124,7 @@ def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> None:
         picture.save(folder / f"{prefix}{name}", weights)
 
 
-def some(dataset, split: str, count: int) -> np.ndarray:
+def chosen_images(dataset, split: str, count: int) -> np.ndarray:
     """So many images of a split, evenly spaced: uint8 (count, C, H, W). Raises UserError if it has fewer."""
     from pixelvae.lib import evaluation
 

@@ -77,7 +77,7 @@ def _draw(weights, dataset, folder: Path, prefix: str) -> None:
     """The pictures of a finished run, and reconstructions from z₁ beside those from z₂."""
     figures.draw_all(weights, dataset, folder, prefix)
     drawer = figures.of(weights)
-    originals = figures.some(dataset, "test", min(6, dataset.size("test")))
+    originals = figures.chosen_images(dataset, "test", min(6, dataset.size("test")))
     again = drawer.reconstructions(originals, seed=0, level="bottom")
     again.save(folder / f"{prefix}reconstructions-z1.png", weights)
 

@@ -35,6 +35,6 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     weights = experiment.load(options)
     drawer = figures.of(weights, options.sampler)
     dataset = experiment.open_data_of(options, weights)
-    originals = figures.some(dataset, options.split, options.count)
+    originals = figures.chosen_images(dataset, options.split, options.count)
     drawn = drawer.reconstructions(originals, options.seed, options.draws, options.level)
     print(drawn.save(picture_path(options, "reconstructions.png"), weights))

@@ -143,6 +143,6 @@ class MnistModel(Model):
         return self._network(x, z=z)
 
     def objective(self, x, noise: Mapping[str, Any], schedule: Mapping[str, Any]) -> tuple:
-        """Mean over the batch of −log p(x|z) + α·KL (section 4.1, with the released code's warm-up α)."""
+        """Mean over the batch of −log p(x|z) + α·KL: equation 2 with the released code's warm-up α."""
         terms = self.terms(x, noise)
         return (terms.reconstruction + schedule["alpha"] * terms.kl).mean(), terms
