@@ -70,6 +70,14 @@ def test_levels(layered):
     np.testing.assert_array_equal(ends[0], layered.decode(top[:1])[0])
 
 
+def test_one_latent_is_one_pair_whatever_the_family():
+    m = pixelvae.PixelVAE(Weights(HierarchicalModel(SMALL.one_level(), seed=1), HIERARCHICAL, {}))
+    mean, log_sigma = m.encode(COLOURS)
+    assert mean.shape == log_sigma.shape == (2, 3)
+    ends = m.interpolate(COLOURS[0], mean[1], steps=2)
+    np.testing.assert_array_equal(ends[0], m.decode(mean[:1])[0])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
