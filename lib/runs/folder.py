@@ -225,9 +225,9 @@ def best_weights(folder: PathLike) -> Path:
     if not any(bound is not None and math.isfinite(bound) for bound in bounds):
         raise UserError(
             f"{folder} holds no {BEST}, since no evaluation was finite: "
-            "train anew with a lower learning rate"
+            "restart with a lower learning rate"
         )
-    raise UserError(f"{folder} holds no {BEST} any more: go on with its training, or train anew")
+    raise UserError(f"{folder} holds no {BEST} any more: resume its training, or start again")
 
 
 def is_begun(folder: PathLike) -> bool:

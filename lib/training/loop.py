@@ -22,7 +22,7 @@ from pixelvae.lib.training.batches import Batch, batches
 from pixelvae.lib.training.pictures import Pictures
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.lib.training.replay import report_arrays
-from pixelvae.lib.training.state import Clock, State
+from pixelvae.lib.training.state import State
 from pixelvae.lib.training.statistics import MovingStatistics, batches_after
 from pixelvae.lib.training.step import NotFinite, TrainingStep
 from pixelvae.machine.console.compiling import compiling
@@ -32,7 +32,7 @@ from pixelvae.machine.errors import NotFiniteError, UserError
 from pixelvae.machine.parallel.world import OnRank0, on_rank_0, world
 
 CHECKPOINT_SECONDS = 300  # beside the checkpoint at every evaluation
-MAX_SKIPS = 100  # in a row: more are no accident
+MAX_SKIPS = 100  # in a row: more are no coincidence
 
 
 class Trainer:
@@ -82,7 +82,6 @@ class Trainer:
         self._saver = cast(Saver, OnRank0(Saver(run)))
         self._folder = run.folder
         self._state = self._begin(first)
-        self._clock = Clock(self._state)
         self._skips = 0  # in a row
 
     def _begin(self, first: int) -> State:
@@ -114,11 +113,11 @@ class Trainer:
         recipe, state = self._recipe, self._state
         stream = self._dataset.training_stream(recipe.batch_size, recipe.seed, state.iteration)
         following = batches(self._model, recipe, stream, state.iteration)
-        self._clock.restart()
+        self._stamped = time.monotonic()
         with Progress(recipe.iterations, state.iteration) as bar, GracefulStop() as stop:
             while True:
                 # All ranks stop after the same step, and save after the same.
-                signal, since = world().largest(stop.signal, self._clock.since_checkpoint())
+                signal, since = world().largest(stop.signal, time.monotonic() - self._stamped)
                 if signal or state.iteration >= recipe.iterations:
                     break
                 if since > CHECKPOINT_SECONDS:
@@ -131,14 +130,14 @@ class Trainer:
             if signal:
                 if not stop.signal:
                     say("stopping after this step, as another rank was asked to")
-                self._clock.stamp()
+                self._stamp()
                 self._saver.checkpoint(self._step.state(), state.header())
         self._step.sync()
         self._saver.finish()
         if not signal and state.best is None:
             raise NotFiniteError(
                 f"no evaluation of {self._folder} was finite, so there are no best weights: "
-                "train anew with a lower learning rate"
+                "restart with a lower learning rate"
             )
         return exit_status(int(signal))
 
@@ -174,15 +173,21 @@ class Trainer:
             which, way_on = f"iteration {t} is", 'on_nan "skip" leaves such steps out'
         else:
             which = f"the last {self._skips} iterations are"
-            way_on = "so many are no accident: train anew with a lower learning rate"
+            way_on = "that many in a row are no coincidence: restart with a lower learning rate"
         return NotFiniteError(
             f"{which} not finite: {trouble}; the last checkpoint is kept. "
             f'"replay {self._folder}" looks at the first such step, {way_on}',
             setting="on_nan" if self._recipe.on_nan == "stop" else None,
         )
 
+    def _stamp(self) -> None:
+        """Add the time since the last stamp, which came before the last checkpoint, to that of training."""
+        now = time.monotonic()
+        self._state.seconds += now - self._stamped
+        self._stamped = now
+
     def _save(self, evaluate: bool, bar: Progress) -> None:
-        self._clock.stamp()
+        self._stamp()
         if self._saver.folder_made_again(self._step.state(), self._state.header()):
             self._state.best = None
         if evaluate:
@@ -192,7 +197,7 @@ class Trainer:
             )
             self._step.sync()
             self._evaluate(bar)
-            self._clock.restart()
+            self._stamped = time.monotonic()  # evaluations are not training
         self._saver.checkpoint(self._step.state(), self._state.header())
 
     def _evaluate(self, bar: Progress) -> None:

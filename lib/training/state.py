@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,27 +58,5 @@ class State:
         return [s / self.count if self.count else float("nan") for s in self.sums]
 
     def evaluated(self) -> None:
-        """Begin to count anew."""
+        """Begin to count again."""
         self.count, self.sums, self.skipped = 0, [0.0] * len(self.sums), 0
-
-
-class Clock:
-    """Adds up training time in the state, and tells when a checkpoint is due."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self.restart()
-
-    def restart(self) -> None:
-        """What has passed since the last stamp was no training."""
-        self._last = time.monotonic()
-
-    def since_checkpoint(self) -> float:
-        """Seconds since the last stamp."""
-        return time.monotonic() - self._last
-
-    def stamp(self) -> None:
-        """Add what has passed since the last stamp to the state."""
-        now = time.monotonic()
-        self._state.seconds += now - self._last
-        self._last = now
