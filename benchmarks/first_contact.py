@@ -1,6 +1,6 @@
 """This project on a GPU, in one call of under ten minutes: ``python -m benchmarks.first_contact``.
 
-Prints, and writes to ``--out`` as report.md and report.json, after each part anew: the environment; whether all
+Prints, and after each part writes to ``--out`` as report.md and report.json: the environment; whether all
 operations, and loss and gradients of all models, agree with the CPU; the speed of training steps beside PyTorch, where
 one of the machine's Pythons has it; a step's time by operation; and how far a training of the paper's size gets in the
 time that is left. A part that fails leaves the others alone.
@@ -262,7 +262,7 @@ def contact(arguments) -> int:
     if arguments.device != "cpu":
         from pixelvae.machine.backend import cuda
 
-        cuda.find()  # says at once what is missing
+        cuda.find()  # fails at once where something is missing
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     well = FirstContact(arguments.device, arguments.minutes, out, arguments.tiny).run(

@@ -129,7 +129,7 @@ def alternate(
 
     A turn lasts about ``turn_seconds``, one repetition at least; two before the first do not count.
     Idle CPU is the share of a core that a worker used while it was not its turn: next to nothing,
-    or the numbers are worthless; of one worker alone it says nothing.
+    or the numbers are worthless; of one worker alone it means nothing.
     """
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(command, environment)) for command in commands]

@@ -1,4 +1,4 @@
-"""What a worker process says and is told: one JSON object a line, on its standard input and output.
+"""How a worker process is asked and answers: one JSON object a line, on its standard input and output.
 
 Told ``{"job": …, "weights": …, …}`` it gets ready, told ``{"repeat": k}`` it does its job k times;
 both may come in one message. It answers with the seconds of each repetition, and with its memory

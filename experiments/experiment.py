@@ -78,7 +78,7 @@ class Experiment:
         )
 
     def add_data_options(self, parser: argparse.ArgumentParser, default: str) -> None:
-        """Add what names the data; ``default`` tells what it is without."""
+        """Add what names the data; ``default`` is what help gives as the default."""
         kinds = "a data set's name, a .npz file"
         if self.picture_files:
             kinds += ", a folder or zip of pictures"

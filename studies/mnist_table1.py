@@ -101,7 +101,7 @@ def train(arguments) -> int:
 def ship(arguments) -> None:
     """Copies each run's best weights to ``pretrained/NAME.npz``, evaluates them, and writes record, pictures and pages.
 
-    Raises UserError where a folder is no run of a model of table 1.
+    Raises UserError if a folder is not a run of a model of table 1.
     """
     for run in arguments.runs:
         ship_run(run, arguments.into, shipped_rows(_stages(arguments)))
@@ -109,7 +109,7 @@ def ship(arguments) -> None:
 
 
 def measure(arguments) -> None:
-    """Evaluates shipped weights anew, and writes their records and pages."""
+    """Evaluates shipped weights again, and writes their records and pages."""
     for name in arguments.names:
         measure_again(name, arguments.into, shipped_rows(_stages(arguments)))
     write_pages(arguments.into)

@@ -3,7 +3,7 @@
 
 python studies/results.py
 
-Reads ``results/`` alone: no data set, no weights. What has no record is left out, and a line says so.
+Reads ``results/`` alone: no data set, no weights. What has no record is left out, and the page notes it.
 """
 
 from __future__ import annotations

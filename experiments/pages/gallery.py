@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Shown:
     """A picture on the page, or what is said in its place; and the command that draws it.
 
-    ``rows`` says what its rows are, if they have names.
+    ``rows`` are the names of its rows, if they have names.
     """
 
     title: str
@@ -53,7 +53,7 @@ def pictures(experiment: Experiment, folder: Path, weights: Weights) -> Iterator
 
 
 def _from_file(wanted: Shown, path: Path, iteration: int | None) -> Shown:
-    """With the picture in a file, if that can be read and says that it is of the weights of this iteration."""
+    """With the picture in a file, if that can be read and is of the weights of this iteration."""
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
@@ -61,7 +61,11 @@ def _from_file(wanted: Shown, path: Path, iteration: int | None) -> Shown:
             if image.info.get("iteration") == str(iteration):
                 rows = tuple(json.loads(image.info.get("rows", "[]")))
                 return replace(wanted, uri=png(data), size=image.size, rows=rows)
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises of a file that is no picture
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+    ):  # what Pillow raises for a file that is not a picture
         pass
     return replace(
         wanted, about=f"There is no picture of these weights ({path.name}); this draws it."

@@ -157,7 +157,7 @@ def _trouble(
 
     done = rows[-1]["iteration"] if rows else 0
     if done < asked:
-        more = "; this goes on with it" if train else ""
+        more = "; this resumes it" if train else ""
         yield (
             f"The training is not finished: {done:,} of {asked:,} iterations are evaluated{more}.",
             train,

@@ -1,4 +1,4 @@
-"""`metrics.csv`: one row an evaluation, each on the disk before the training goes on."""
+"""`metrics.csv`: one row an evaluation, each on the disk before the training continues."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def read_metrics(path: PathLike) -> list[dict[str, Any]]:
 def append_row(path: PathLike, row: Mapping[str, Any]) -> None:
     """Append one row; it is on the disk when this returns, and not in the file when this raises.
 
-    Columns that the row lacks stay empty; a name that is no column of the file is a `ValueError`.
+    Columns that the row lacks stay empty; a name that is not a column of the file is a `ValueError`.
 
     Raises
     ------
     UserError
         The file cannot be written, or is no longer there.
     """
-    # Opened anew for each row: a folder that was deleted or replaced under a training shows itself.
+    # Opened for each row: a folder that was deleted or replaced under a training shows itself.
     with user_errors(f"cannot write {path}"), open(path, "rb+", buffering=0) as file:
         line = _format(_parse_line(file.readline()), [row])
         end = file.seek(0, os.SEEK_END)
@@ -53,7 +53,7 @@ def append_row(path: PathLike, row: Mapping[str, Any]) -> None:
 
 
 def restore_metrics(path: PathLike, columns: Sequence[str], iteration: int | None) -> None:
-    """Take the file back to the checkpoint of `iteration`, or start it anew if that is None.
+    """Take the file back to the checkpoint of `iteration`, or start it again if that is None.
 
     Later rows and a torn last line go; extra `columns` that the file lacks are added.
     """

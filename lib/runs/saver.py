@@ -113,7 +113,7 @@ class Saver:
 
     def _failed(self, problem: UserError) -> None:
         self._problem = problem
-        say(f"{problem}; training goes on, and the next save tries again")
+        say(f"{problem}; training continues, and the next save tries again")
 
     def finish(self) -> None:
         """Raises UserError if the last save failed."""

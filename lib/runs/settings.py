@@ -1,4 +1,4 @@
-"""What may differ between a run and the one that goes on with it or is tested: settings and data."""
+"""What may differ between a run and the one that resumes it or is tested: settings and data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def differences(
     if saved.get("data.checksum", 0) == asked.get("data.checksum", 1):
         saved.pop("data.name", None)
         asked.pop("data.name", None)
-    # How a training ends tells on no step before it.
+    # How a training ends affects no step before it.
     steady = min(_steady_until(saved), _steady_until(asked))
     changeable = steady >= min(reached, saved.get("iterations", 0))
     found = []

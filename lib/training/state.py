@@ -1,4 +1,4 @@
-"""Where a training stands, beside the arrays: what a checkpoint's header says."""
+"""Where a training stands, beside the arrays: what a checkpoint's header contains."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class EqualCost:
     def train(self) -> int:
         """Trains one after another, each resumed where it stopped; gives the exit status.
 
-        Costs are measured before the first training and kept, so that a training that goes on has the same end.
+        Costs are measured before the first training and kept, so that a resumed training has the same end.
         """
         costs = on_rank_0(self._costs)()
         for name, seconds in costs["seconds_a_step"].items():

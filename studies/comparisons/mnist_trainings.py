@@ -17,7 +17,7 @@ Work = Callable[[argparse.Namespace], "int | None"]
 
 
 def add_options(parser: argparse.ArgumentParser, out: str, one_run: str) -> None:
-    """What all trainings have alike, and where they go; ``one_run`` says what each folder in ``out`` is of."""
+    """Add what all trainings share, and where they go; ``one_run`` is what each folder in ``out`` holds a run of."""
     parser.add_argument(
         "--preset",
         choices=list(MNIST.presets),
@@ -64,7 +64,7 @@ class PaperFigure:
     def add_commands(self, commands, out: str, one_run: str, train: Work):
         """Add the commands ``train``, ``record`` and ``plot``; returns the parser of the first, for more options.
 
-        ``one_run`` says what each folder in ``out`` is of.
+        ``one_run`` is what each folder in ``out`` holds a run of.
         """
         first = commands.add_parser(
             "train", help="train the models, resumed where they stopped; then record and plot"

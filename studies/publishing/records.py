@@ -44,7 +44,7 @@ def read_photographs(root: Path) -> dict[str, Record]:
 
 
 def read_json(file: Path) -> Any:
-    """A record's content; None where there is no such file."""
+    """A record's content; None if the file does not exist."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 

@@ -38,7 +38,7 @@ class Shipped:
     name
         What weights are called.
     size
-        The model's settings that a record tells.
+        The model's settings that a record contains.
     more
         What a record holds beside the bounds, made of weights, their data set and those bounds.
     subset
@@ -59,7 +59,7 @@ class Shipped:
         """The numbers of a record: bounds on all validation and test images, and on parts of the others.
 
         All in the model's unit. Of the training images there are as many as for validation, evenly spaced: their bound
-        tells how much better the model fits what it was trained on.
+        shows how much better the model fits what it was trained on.
         """
         from pixelvae.lib.evaluation import Bound
 
@@ -133,7 +133,7 @@ def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
 
 
 def measure_again(name: str, into: Path, shipped: Shipped) -> dict[str, Any]:
-    """The record of shipped weights with its numbers measured anew, after the evaluation has changed.
+    """The record of shipped weights with its numbers measured again, after the evaluation has changed.
 
     Weights and pictures stay. Raises UserError if there is no record, or it is of other weights.
     """

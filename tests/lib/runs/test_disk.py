@@ -62,7 +62,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(disk, whole, capsys):
     status, arrays, _, rows = run_for(disk / "run", 12, data)
     assert status == 0
     said = capsys.readouterr().err
-    assert "No space left on device" in said and "training goes on" in said
+    assert "No space left on device" in said and "training continues" in said
     same_as_undisturbed(whole, arrays, rows)
     assert load_arrays(disk / "run" / "best.npz", kind="weights")
 
