@@ -1,7 +1,8 @@
 """What operations and models compute on a device: ``python -m benchmarks.agreement FOLDER [CASE ...]``.
 
-Each case becomes a file of arrays in the folder, from the same random numbers wherever it runs: on a GPU if
-``PIXELVAE_DEVICE`` says so, else on the CPU. :func:`compare` holds two such folders against each other.
+Each case becomes a file of arrays in the folder, from the same random numbers wherever it runs: on
+a GPU if ``PIXELVAE_DEVICE`` names one, else on the CPU. :func:`compare` holds two such folders
+against each other.
 """
 
 from __future__ import annotations
@@ -97,10 +98,12 @@ def compare(
 ) -> list[dict[str, Any]]:
     """What each case differs by: the difference's norm over the truth's, of each output and of all gradients.
 
-    None where one of the two has not come to it. ``on_gpu``: what did not run on a GPU does not agree, and neither does
-    what was held against another GPU; ``nodes`` is how many nodes ran there.
+    None where one of the two has not come to it. ``on_gpu``: what did not run on a GPU does not
+    agree, and neither does what was held against another GPU; ``nodes`` is how many nodes ran
+    there.
 
-    Gradients count together, for some are zero but for rounding; ``worst`` is the array that differs most by itself.
+    Gradients count together, for some are zero but for rounding; ``worst`` is the array that
+    differs most by itself.
     """
     rows = []
     for case in cases:

@@ -3,9 +3,10 @@
     python -m benchmarks.convolutions 64px_small --batch-size 2    # a preset for larger images
     python -m benchmarks.convolutions conv-vae --batch-size 100    # a model for MNIST, as in the benchmark's row
 
-Each shape is timed by itself, on random numbers: the least of several calls, so its weights and maps lie in caches as
-far as they fit. A transposed convolution stands under the shapes of the convolution that it is the adjoint of. The last
-line sums over all layers: what the convolutions of a training step need at the least.
+Each shape is timed by itself, on random numbers: the least of several calls, so its weights and
+maps lie in caches as far as they fit. A transposed convolution stands under the shapes of the
+convolution that it is the adjoint of. The last line sums over all layers: what the convolutions of
+a training step need at the least.
 """
 
 from __future__ import annotations

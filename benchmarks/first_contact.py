@@ -1,9 +1,10 @@
 """This project on a GPU, in one call of under ten minutes: ``python -m benchmarks.first_contact``.
 
-Prints, and after each part writes to ``--out`` as report.md and report.json: the environment; whether all
-operations, and loss and gradients of all models, agree with the CPU; the speed of training steps beside PyTorch, where
-one of the machine's Pythons has it; a step's time by operation; and how far a training of the paper's size gets in the
-time that is left. A part that fails leaves the others alone.
+Prints, and after each part writes to ``--out`` as report.md and report.json: the environment;
+whether all operations, and loss and gradients of all models, agree with the CPU; the speed of
+training steps beside PyTorch, where one of the machine's Pythons has it; a step's time by
+operation; and how far a training of the paper's size gets in the time that is left. A part that
+fails leaves the others alone.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class FirstContact:
         return {"PIXELVAE_DEVICE": self._device, "PIXELVAE_TF32": str(int(tf32)), **more}
 
     def environment(self) -> dict[str, str]:
-        """The card, and what ``python -m pixelvae.machine`` says."""
+        """The card, and the output of ``python -m pixelvae.machine``."""
         said = {}
         for command in (
             ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"],

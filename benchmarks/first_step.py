@@ -4,9 +4,9 @@
     python -m benchmarks.first_step
     PIXELVAE_DEVICE=cuda python -m benchmarks.first_step
 
-The model is ``gated-pixelvae-noup`` at the paper's size. Seconds of processors stand beside those of the clock, since
-on a busy machine the clock includes the others' work: those of the process itself, and those of the compilers that it
-started.
+The model is ``gated-pixelvae-noup`` at the paper's size. Seconds of processors stand beside those
+of the clock, since on a busy machine the clock includes the others' work: those of the process
+itself, and those of the compilers that it started.
 """
 
 from __future__ import annotations

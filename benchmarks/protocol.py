@@ -1,6 +1,6 @@
 """How a worker process is asked and answers: one JSON object a line, on its standard input and output.
 
-Told ``{"job": …, "weights": …, …}`` it gets ready, told ``{"repeat": k}`` it does its job k times;
+On ``{"job": …, "weights": …, …}`` it gets ready, on ``{"repeat": k}`` it does its job k times;
 both may come in one message. It answers with the seconds of each repetition, and with its memory
 (MiB, now and at its peak). In between it is blocked, reading a pipe.
 """

@@ -45,7 +45,7 @@ QUICK = Effort(turns=2, turn_seconds=0.2, samples=100, naive_pixels=1, steps=100
 class Result:
     """One line: our value, the peer's, and how many times better ours is.
 
-    Wanted are a ratio of ``at_least``, or a value of ours of ``at_most``. ``details`` go into the
+    ``at_least`` is the target ratio, ``at_most`` the target for our value. ``details`` go into the
     JSON file alone.
     """
 
@@ -115,7 +115,7 @@ def side_by_side(
     """Two workers that take turns: medians of all repetitions."""
     names = [job, peer_job or job]
     commands = [ours(), pytorch() if peer == "PyTorch" else ours()]
-    # What a job is told besides the files, and how much of the whole it does then.
+    # What a job gets besides the files, and how much of the whole it then does.
     sizes = {
         "importance": ({"samples": effort.samples}, effort.samples),
         "cached_sampling": ({"pixels": PIXELS}, 1),
@@ -180,7 +180,7 @@ def memory_growth(what: str, settings: Settings, *, effort: Effort) -> list[Resu
 
 
 def batch_files(settings: Settings):
-    """Paths of untrained weights and of a batch: what every job is told, while the context lasts."""
+    """Paths of untrained weights and of a batch: what every job gets, while the context lasts."""
     model = MnistModel(settings, seed=0)
     rng = np.random.RandomState(0)
     images = (rng.random_sample((BATCH, *model.image_shape)) < 0.13).astype("uint8")

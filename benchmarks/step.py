@@ -3,7 +3,8 @@
 
     python -m benchmarks.step 64px_big --batch-size 2
 
-The step is that of a real training (gradients of the whole bound, clipping, Adam), on images of noise.
+The step is that of a real training (gradients of the whole bound, clipping, Adam), on images of
+noise.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The models for larger images in PyTorch, as one writes them there: a peer, and an outside check.
 
-As in :mod:`benchmarks.torch_twin`: parameters bear the names of :mod:`pixelvae.models.hierarchical.model`, and
-nothing of the project is imported. Two levels, PixelCNNs over both and flattened vectors: what
-all presets of two levels have. Batches are normalised as in training, so moving statistics are not
-read.
+As in :mod:`benchmarks.torch_twin`: parameters bear the names of
+:mod:`pixelvae.models.hierarchical.model`, and nothing of the project is imported. Two levels,
+PixelCNNs over both and flattened vectors: what all presets of two levels have. Batches are
+normalised as in training, so moving statistics are not read.
 
     python -m benchmarks.torch_hierarchical WEIGHTS.npz INPUTS.npz OUT.npz
 

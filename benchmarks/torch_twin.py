@@ -1,8 +1,8 @@
 """Three of the MNIST models in PyTorch, as one writes them there: a peer, and an outside check.
 
-Parameters bear the names of :mod:`pixelvae.models.mnist.model`, so that the twin loads the project's weights
-files; nothing of the project is imported, for this runs in PyTorch's own environment. Masked
-kernels are whole kernels times a mask.
+Parameters bear the names of :mod:`pixelvae.models.mnist.model`, so that the twin loads the
+project's weights files; nothing of the project is imported, for this runs in PyTorch's own
+environment. Masked kernels are whole kernels times a mask.
 
     python -m benchmarks.torch_twin WEIGHTS.npz INPUTS.npz OUT.npz
 

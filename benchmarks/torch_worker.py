@@ -1,7 +1,7 @@
 """The same jobs, done by PyTorch in its own environment: ``python -m benchmarks.torch_worker``.
 
-On a GPU where ``PIXELVAE_DEVICE`` is cuda, and then the batch lies in its memory already; with TF32 where
-``PIXELVAE_TF32`` is 1.
+On a GPU where ``PIXELVAE_DEVICE`` is cuda, and then the batch lies in its memory already; with TF32
+where ``PIXELVAE_TF32`` is 1.
 """
 
 from __future__ import annotations

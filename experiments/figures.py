@@ -24,7 +24,7 @@ LEVELS = ("top", "middle", "bottom")
 class Picture:
     """Images (N, C, H, W) in a grid of so many columns, by default as many as make it square.
 
-    ``rows`` says what each row is, if there is something to say; the file then says it too.
+    ``rows`` names the rows, if they have names; the file then holds them too.
     """
 
     images: np.ndarray
@@ -32,14 +32,14 @@ class Picture:
     rows: Sequence[str] = ()
 
     def png(self, levels: int, **text: str) -> bytes:
-        """The content of a PNG file of images with so many values a pixel, and more that it says."""
+        """The content of a PNG file of images with so many values a pixel, and its text fields."""
         from pixelvae.machine.files.pictures import grid_png
 
         rows = {"rows": json.dumps(self.rows)} if self.rows else {}
         return grid_png(self.images, levels, self.columns, {**rows, **text})
 
     def save(self, path: Path, weights: Weights) -> Path:
-        """Write that file, which says of which weights it is; gives the path. Raises UserError."""
+        """Write that file, which names its weights; gives the path. Raises UserError."""
         from pixelvae.machine.files.pictures import save_png
 
         on_rank_0(save_png)(path, self.png(weights.model.levels, iteration=str(weights.iteration)))

@@ -4,8 +4,9 @@
     python experiments/flops.py                          # all models
     python experiments/flops.py 64px_big gated-pixelvae
 
-The work is one evaluation of the bound of one image. "done" leaves out what masks make zero by position (those taps
-are neither stored nor computed here); "unmasked" counts whole kernels, as a plain convolution with zeros would do.
+The work is one evaluation of the bound of one image. "done" leaves out what masks make zero by
+position (those taps are neither stored nor computed here); "unmasked" counts whole kernels, as a
+plain convolution with zeros would do.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pixelvae.models.mnist.table1 import VARIANTS
 
 PAPER = 63e9  # table 2
 TABLE_E2 = "64px_big-table-E.2"
-# The paper's table has fewer residual blocks than the released code, and no 1x1 one among the masked.
+# The paper's table has fewer residual blocks than the released code, and no 1x1 one among the
+# masked.
 CHANGED = {
     TABLE_E2: replace(
         HIERARCHICAL.presets["64px_big"].settings, name=TABLE_E2, stages=((192, 1), (256, 1), (512, 3)),

@@ -41,7 +41,7 @@ def training_command(
             break
     if words is None:
         raise UserError(f"the preset {preset} is no longer what this run began with")
-    # Which kind of model it is goes first, and is always said.
+    # The kind of model goes first, and is always named.
     kinds = [o for o in options if o.kind.words]
     line = [word for o in kinds for word in (flag(o.name), chosen[o.field])]
     line += ["--preset", preset, *words, "--data", settings["data"]["name"]]

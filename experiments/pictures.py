@@ -34,7 +34,7 @@ class Pictures(Experiment):
         )  # fmt: skip
 
     def data_for(self, preset: Preset) -> str:
-        """Raise UserError, since there is no data set to go by."""
+        """Raise UserError, since there is no data set to take."""
         raise UserError("name a folder or a zip of pictures", setting="data")
 
     def size_words(self, image_shape: tuple[int, int, int]) -> list[str]:

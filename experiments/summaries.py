@@ -36,7 +36,8 @@ def summarise(
     modes
         How the model was evaluated; the family's defaults if not given.
     remarks
-        What has to be said of the data beside every number (:attr:`pixelvae.lib.data.Dataset.remarks`).
+        Remarks that belong beside every number on the data
+        (:attr:`pixelvae.lib.data.Dataset.remarks`).
     """
     model, latents = weights.model, bool(weights.model.latents)
     names = [n for n in _PARTS if n in bound.values and (latents or not n.startswith("kl"))]

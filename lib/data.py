@@ -13,7 +13,8 @@ SPLITS = ("train", "valid", "test")
 class Dataset(Protocol):
     """Images in the splits "train", "valid" and "test", whole numbers from 0 to `levels` − 1.
 
-    `pixelvae.datasets.open_dataset` gives one by name, `pixelvae.datasets.memory.InMemory` makes one of arrays.
+    `pixelvae.datasets.open_dataset` gives one by name, `pixelvae.datasets.memory.InMemory` makes
+    one of arrays.
     """
 
     @property
@@ -34,7 +35,7 @@ class Dataset(Protocol):
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What has to be said beside every number measured on it, one line each; mostly none.
+        """Remarks that belong beside every number measured on it, one line each; mostly none.
 
         That its counts are not those of the published set, that test images occur in training, …
         """
@@ -58,5 +59,5 @@ class Dataset(Protocol):
         """Endless batches of training images, uint8 (n, C, H, W), in a new order each epoch.
 
         The order is a function of `seed` and epoch alone. `start` batches were taken before: the
-        stream goes on with the next one.
+        stream continues with the next one.
         """

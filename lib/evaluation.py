@@ -90,7 +90,7 @@ def read(dataset: Dataset, split: str, numbers: np.ndarray) -> np.ndarray:
 
 
 class Bound:
-    """The bound with α = 1, one posterior sample an image unless told otherwise.
+    """The bound with α = 1, one posterior sample an image by default.
 
     Compiled at the first call at the latest, so that training starts without waiting for it.
     """

@@ -1,7 +1,8 @@
 """Counts the multiply-adds of a model by walking its graph; nothing is compiled or computed.
 
-Counted are the products of convolutions and linear layers, which are all but a few per cent of the work. Each
-belongs to the part of the model that its weights are named after: ``enc1`` for ``enc1.stage1.block1.conv1.w``.
+Counts the multiply-adds of convolutions and linear layers, all but a few per cent of the work. Each
+belongs to the part of the model that its weights are named after: ``enc1`` for
+``enc1.stage1.block1.conv1.w``.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def _products(node, sizes) -> tuple[int, int]:
     if isinstance(node.op, T.Dot):
         products = int(np.prod(first)) * int(np.prod(second[1:]))
         return products, products
-    # Each position of the convolution's output (of the transposed one's input) meets each pair of channels.
+    # Each position of the convolution's output (of the transposed one's input) meets each pair of
+    # channels.
     n, _, height, width = sizes.of(node.outputs[0]) if isinstance(node.op, Correlate) else first
     outputs, inputs, taps = second
     pairs = n * height * width * outputs * inputs

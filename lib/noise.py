@@ -1,6 +1,6 @@
 """Random numbers as pure functions of a seed, a purpose and an index.
 
-Nothing is remembered between calls, so going on from iteration t needs nothing but t, and the noise
+Nothing is remembered between calls, so resuming from iteration t needs nothing but t, and the noise
 of one purpose does not shift when another draws more or less.
 """
 

@@ -11,5 +11,5 @@ from pixelvae.machine.errors import UserError
 try:
     prepare()
 except UserError as error:
-    if not is_report():  # which says what is wrong among all that it has to say
+    if not is_report():  # which includes what is wrong
         end(error)

@@ -1,4 +1,4 @@
-"""``python -m pixelvae.machine``: what a bug report should say of the machine and its software.
+"""``python -m pixelvae.machine``: what a bug report needs about the machine and its software.
 
 It looks for a GPU as commands with ``--device auto`` do, and measures whichever device that gives.
 """
@@ -65,11 +65,11 @@ def report(gpu: str) -> Iterator[tuple[str, str]]:
 
 
 def _attempt(question: Callable[[], str]) -> str:
-    """The answer, or in one line why there is none; nothing that is broken keeps the rest from being told."""
+    """The answer, or in one line why there is none; nothing that is broken keeps the rest from being reported."""
     try:
         with contextlib.redirect_stderr(io.StringIO()) as said:
             return question()
-    except SystemExit:  # what importing Theano ends in; it has said why
+    except SystemExit:  # what importing Theano ends in; it has printed why
         return " ".join(said.getvalue().split())
     except Exception as problem:
         return " ".join(f"{problem}".split()) or type(problem).__name__
@@ -150,7 +150,7 @@ def _loaded_blas() -> list[str]:
 
 
 def _lines(path: str) -> list[str]:
-    """The lines of a file of Linux's, none where there is no such file."""
+    """The lines of a Linux file, none if there is no such file."""
     try:
         return Path(path).read_text().splitlines()
     except OSError:

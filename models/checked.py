@@ -131,7 +131,7 @@ def setting(
     default
         Without one the field must be given.
     about
-        What a command line says about it. Fields that say nothing are no options.
+        Its help on a command line. Fields without are not options.
     option
         The option's name, if it is not the field's.
     """
@@ -154,8 +154,8 @@ class Option:
 class Checked:
     """Base of dataclasses whose fields are all made by :func:`setting`.
 
-    Making one raises UserError if a value is not of its field's kind; the error's ``setting`` is the
-    name of the option.
+    Making one raises UserError if a value is not of its field's kind; the error's ``setting`` is
+    the name of the option.
     """
 
     def __post_init__(self) -> None:

@@ -66,7 +66,7 @@ class Variation:
     Parameters
     ----------
     name, about
-        What it is called, and what a command line says about it.
+        Its name, and its help on a command line.
     words
         What can be chosen, the preset's own way first; none if it is only on or off.
     apply
@@ -118,12 +118,12 @@ class Family:
     name
         What a weights file's header calls it.
     settings, training
-        The :class:`pixelvae.models.checked.Checked` classes of what makes a model (:class:`ModelSettings`)
-        and of how it is trained, with a method ``recipe(seed, on_nan)``.
+        The :class:`pixelvae.models.checked.Checked` classes of what makes a model
+        (:class:`ModelSettings`) and of how it is trained, with a method ``recipe(seed, on_nan)``.
     model
-        The dotted path of the class of its models, a :class:`pixelvae.lib.model.Model`. It is called with
-        settings, ``seed``, ``limit`` (see :class:`pixelvae.lib.layers.parameters.Parameters`) and the
-        ``modes`` by name.
+        The dotted path of the class of its models, a :class:`pixelvae.lib.model.Model`. It is
+        called with settings, ``seed``, ``limit`` (see
+        :class:`pixelvae.lib.layers.parameters.Parameters`) and the ``modes`` by name.
     presets
         By name.
     levels
@@ -163,7 +163,7 @@ class Family:
 
 
 def header_of(family: str, settings: Checked) -> dict[str, Any]:
-    """What a weights file's header says about a model: its family's name and its settings."""
+    """The header of a model's weights file: the name of its family and its settings."""
     return {"family": family, **vars(settings)}
 
 

@@ -17,14 +17,14 @@ FAMILIES = {
 
 
 def parse_header(header: Any) -> tuple[Family, Checked]:
-    """Family and settings of what a header says about a model.
+    """The family and settings in a header.
 
     Files from before families had names are recognised by what only one family's settings hold.
 
     Raises
     ------
     UserError
-        It is not what a model says about itself (:func:`pixelvae.models.family.header_of`).
+        It is not a model's header (:func:`pixelvae.models.family.header_of`).
     """
     if not isinstance(header, Mapping):
         raise UserError("the header does not describe a model")

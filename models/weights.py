@@ -1,7 +1,7 @@
 """Loads what a training left: a model with its weights, or the step of a report.
 
-Headers are not trusted: settings are parsed strictly (:mod:`pixelvae.models.checked`), and a model takes no
-more memory than the file that describes it.
+Headers are not trusted: settings are parsed strictly (:mod:`pixelvae.models.checked`), and a model
+takes no more memory than the file that describes it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COUNT = whole(least=0)
 
 @dataclass(frozen=True)
 class Weights:
-    """A model with its weights, and what the file says about them.
+    """A model with its weights, and the metadata of their file.
 
     Parameters
     ----------
@@ -56,18 +56,18 @@ class Weights:
 
     @property
     def iteration(self) -> int | None:
-        """The iteration that they are from, if the file says it."""
+        """The iteration that they are from, if the file holds it."""
         return self.header.get("iteration")
 
     @property
     def seed(self) -> int | None:
-        """The seed of the training, if the file says it."""
+        """The seed of the training, if the file holds it."""
         seed = self.trained.get("seed")
         return seed if _COUNT.holds(seed) else None
 
     @property
     def data(self) -> str | None:
-        """The name of the data set that they were trained on, if the file says it."""
+        """The name of the data set that they were trained on, if the file holds it."""
         data = self.trained.get("data")
         name = data.get("name") if isinstance(data, Mapping) else None
         return name if isinstance(name, str) else None

@@ -6,10 +6,10 @@
     x = pixelvae.open_dataset("binarized_mnist").images("test", 0, 100)
     m.bound(x).mean(), m.log_likelihood(x, importance_samples=50).mean()
 
-Images are uint8 (N, C, H, W) with values 0 … levels − 1. What the command line computes goes through
-the same functions: the images here are the first of a test split to it. All that is random is a
-function of the weights, the seed and an image's place among those given. The examples below are of
-a model ``m`` of 28×28 binary images with 2 latent dimensions, and of 3 images ``x``.
+Images are uint8 (N, C, H, W) with values 0 … levels − 1. What the command line computes goes
+through the same functions: the images here are the first of a test split to it. All that is random
+is a function of the weights, the seed and an image's place among those given. The examples below
+are of a model ``m`` of 28×28 binary images with 2 latent dimensions, and of 3 images ``x``.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def load(path: Any, **modes: str) -> PixelVAE:
     path
         NAME, RUN or FILE.
     modes
-        How it is evaluated; for larger images ``batch_norm="blend"`` (as the released code does, the
-        default) or ``"moving"``.
+        How it is evaluated; for larger images ``batch_norm="blend"`` (as the released code does,
+        the default) or ``"moving"``.
 
     Raises
     ------
@@ -149,7 +149,7 @@ class PixelVAE:
         """For each image one drawn from p(x|z), z drawn from q(z|x) (figures 8 and 10): uint8.
 
         x is as in :meth:`encode`, and so is what is drawn, (N, C, H, W). With two levels z₂ is kept
-        and z₁ drawn anew. Raises UserError as :meth:`encode` does.
+        and z₁ drawn again. Raises UserError as :meth:`encode` does.
 
         Examples
         --------
@@ -307,7 +307,7 @@ def _array(value: Any, wanted: str) -> np.ndarray:
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as problem:  # rows of unequal lengths
-        raise UserError(f"this is no array of {wanted}: {problem}") from None
+        raise UserError(f"not a valid array of {wanted}: {problem}") from None
 
 
 def _whole(value: Any, what: str, least: int = 0) -> int:

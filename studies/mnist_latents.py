@@ -6,8 +6,9 @@ python studies/mnist_latents.py record runs/latents
 python studies/mnist_latents.py plot
 python studies/mnist_latents.py explore runs/latents/gated-pixelvae-seed0
 
-The fixed binarized MNIST has no labels and another order than MNIST. So the latent means are those of MNIST's own
-labelled images (50,000 / 10,000 / 10,000), each pixel binarized once with its grey value as the probability.
+The fixed binarized MNIST has no labels and another order than MNIST. So the latent means are those
+of MNIST's own labelled images (50,000 / 10,000 / 10,000), each pixel binarized once with its grey
+value as the probability.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def latent_means(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray
 def neighbour_errors(latents, labels) -> dict[str, float]:
     """Errors, from 0 to 1, of the k-nearest-neighbour classifier of the training images, k chosen on validation.
 
-    Both arguments have the keys train, valid and test: arrays (N, K) and (N,). Returns k, valid_error, test_error.
+    Both arguments have the keys train, valid and test: arrays (N, K) and (N,). Returns k,
+    valid_error, test_error.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -115,7 +117,7 @@ def record(arguments) -> None:
     """Writes ``figure5.json`` from all finished runs in a folder and, of each model's first seed, the test set's
     latent means; and draws these.
 
-    Raises UserError where there are no finished runs, or none of one of the models.
+    Raises UserError if a model has no finished run.
     """
     from pixelvae.machine.files.atomic import atomic_write, write_json
 

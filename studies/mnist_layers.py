@@ -5,8 +5,8 @@ python studies/mnist_layers.py train --layers 0 1 2 3 4 --seeds 0 1 --out runs/l
 python studies/mnist_layers.py record runs/layers
 python studies/mnist_layers.py plot
 
-The 7×7 input layer is autoregressive too: L = 0 has one such layer. None at all is the convolutional VAE, which has
-the same decoder and independent pixels.
+The 7×7 input layer is autoregressive too: L = 0 has one such layer. None at all is the
+convolutional VAE, which has the same decoder and independent pixels.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def record(arguments) -> None:
 
 @on_rank_0
 def plot(arguments) -> None:
-    """Draws figures 4a and 4b from ``figure4.json``; raises UserError where there is none."""
+    """Draws figures 4a and 4b from ``figure4.json``; raises UserError if there is none."""
     from matplotlib.figure import Figure
 
     from pixelvae.machine.files.atomic import atomic_write, user_errors

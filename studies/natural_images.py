@@ -93,7 +93,8 @@ PHOTOGRAPHS = Shipped(
 )
 
 
-#: The options that make each model out of a preset of two levels; the others are compared with the first.
+#: The options that make each model out of a preset of two levels; the others are compared with the
+#: first.
 MODELS: Mapping[str, Sequence[str]] = {
     "two-level-pixelvae": (),
     "two-level-vae": ("--pixel-decoder", "gaussian", "--top-decoder", "gaussian"),

@@ -3,7 +3,8 @@
 
 python studies/results.py
 
-Reads ``results/`` alone: no data set, no weights. What has no record is left out, and the page notes it.
+Reads ``results/`` alone: no data set, no weights. What has no record is left out, and the page
+notes it.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def complete(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def run(experiment: Experiment, options: argparse.Namespace) -> int:
-    """Train the chosen preset in its folder, going on if there is a checkpoint.
+    """Train the chosen preset in its folder, resuming if there is a checkpoint.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     if options.start is not None and not on_rank_0(is_begun)(options.out):
         start = together.load(options.start, family)
         if start.iteration is None:
-            raise UserError(f"{options.start} does not say its iteration, to go on from")
+            raise UserError(f"{options.start} does not hold its iteration, to resume from")
         first = start.iteration
         config["settings"]["from"] = {"weights": options.start, "iteration": first}
     run = Run(Path(options.out), config, family.columns)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture on the page, or what is said in its place; and the command that draws it.
+    """A picture on the page, or the text in its place; and the command that draws it.
 
     ``rows`` are the names of its rows, if they have names.
     """
@@ -67,9 +67,7 @@ def _from_file(wanted: Shown, path: Path, iteration: int | None) -> Shown:
         ValueError,
     ):  # what Pillow raises for a file that is not a picture
         pass
-    return replace(
-        wanted, about=f"There is no picture of these weights ({path.name}); this draws it."
-    )
+    return replace(wanted, about=f"No picture of these weights yet ({path.name}); this draws it.")
 
 
 def _few_samples(wanted: Shown, weights: Weights) -> Shown:

@@ -31,7 +31,7 @@ _QUANTITIES = {
 def write_report(experiment: Experiment, folder: Path, weights: Weights | None = None) -> Path:
     """Write the page of a run, finished or not, into its folder; gives the path.
 
-    Pictures are those in the folder. Where there is none of samples, a few are drawn.
+    Pictures are those in the folder. Without one of samples, a few are drawn.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def _trouble(
 
 
 def _results(results: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
-    """The table of results.json: a row a quantity, a column a split; and what has to be said of it."""
+    """The table of results.json: a row a quantity, a column a split; and remarks on it."""
     splits = {name: n for name, n in results.items() if isinstance(n, Mapping)}
     unit, rows, notes = weights.model.unit, [], []
     for name, label in _QUANTITIES.items():

@@ -23,19 +23,20 @@ class Conv:
     kernel
         Its size, (kh, kw) if it is not square; odd numbers.
     mask
-        What each position sees (table E.1): "A" the positions before its own in raster order, "B" its own as well,
-        "rows" the rows up to its own (the vertical stack), None all of the kernel.
+        What each position sees (table E.1): "A" the positions before its own in raster order, "B"
+        its own as well, "rows" the rows up to its own (the vertical stack), None all of the kernel.
     groups
-        Colours, to which channels belong by index modulo groups. At a position itself, mask A lets group i feed
-        group j only where i < j, mask B where i <= j (van den Oord et al. 2016a).
+        Colours, to which channels belong by index modulo groups. At a position itself, mask A lets
+        group i feed group j only where i < j, mask B where i <= j (van den Oord et al. 2016a).
     blocks
-        So many convolutions of ``outputs`` channels share the input; their outputs lie side by side, each with groups
-        of its own.
+        So many convolutions of ``outputs`` channels share the input; their outputs lie side by
+        side, each with groups of its own.
     reach
-        The kernel (kh, kw) in which a smaller one is placed at the start: a 1x1 kernel with reach (3, 1) reads the
-        row above.
+        The kernel (kh, kw) in which a smaller one is placed at the start: a 1x1 kernel with reach
+        (3, 1) reads the row above.
     he
-        Whether a ReLU, ELU or gate follows, for the initial values; ``relu`` puts rectified linear units behind it.
+        Whether a ReLU, ELU or gate follows, for the initial values; ``relu`` puts rectified linear
+        units behind it.
     weight_norm
         Parameters ``v`` and ``g``, with g = ‖v‖ at first; otherwise ``w``.
     bias

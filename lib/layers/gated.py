@@ -33,11 +33,13 @@ class GatedLayer:
     def __call__(self, vertical, horizontal, conditions=(0, 0)):
         """The two stacks, (N, C, H, W) each, one layer on.
 
-        ``conditions``: what the latent adds inside the vertical and the horizontal gate, (N, 2D) each.
+        ``conditions``: what the latent adds inside the vertical and the horizontal gate, (N, 2D)
+        each.
         """
         rows = self.vertical.without_bias(vertical)
-        # The stack's own zero row on top has the bias as its value after the convolution. Adding the bias late,
-        # here and below, makes that row zero, which is what the convolution that looks one row up reads there.
+        # The stack's own zero row on top has the bias as its value after the convolution. Adding
+        # the bias late, here and below, makes that row zero, which is what the convolution that
+        # looks one row up reads there.
         on_vertical = gate(rows, self.vertical.b + conditions[0])
         constant = T.dot(self.above.weights()[:, :, 0], self.vertical.b)
         bias = self.horizontal.b + self.above.b + constant

@@ -22,8 +22,8 @@ def convolution(
 ) -> np.ndarray:
     """Weights (O, C, taps): s = √(4 / (fan_in + fan_out)) before a ReLU, ELU or gate ("He"), √(2 / …) else (Glorot).
 
-    Fans are channels × taps; fan_out is divided by stride², and both are halved for a masked layer. ``blocks`` layers
-    lie side by side, each with a fan_out of its own.
+    Fans are channels × taps; fan_out is divided by stride², and both are halved for a masked layer.
+    ``blocks`` layers lie side by side, each with a fan_out of its own.
     """
     outputs, inputs, taps = shape
     fans = inputs * taps + outputs // blocks * taps / stride**2

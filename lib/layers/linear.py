@@ -13,8 +13,8 @@ from pixelvae.lib.ops.weight_norm import WeightNorm
 class Linear:
     """Weight-normalised linear layer, (N, inputs) -> (N, blocks·outputs).
 
-    ``blocks`` layers share the input; their outputs lie side by side. Weight normalisation works output by output, so
-    only the initial values differ from those of one large layer.
+    ``blocks`` layers share the input; their outputs lie side by side. Weight normalisation works
+    output by output, so only the initial values differ from those of one large layer.
     """
 
     def __init__(

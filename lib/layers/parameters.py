@@ -1,7 +1,7 @@
 """Named parameters, owned by one model.
 
-There is no global registry: two models can live in one process. A parameter is a Theano shared variable
-under a dotted name such as ``decoder.layer3.vertical.v``.
+There is no global registry: two models can live in one process. A parameter is a Theano shared
+variable under a dotted name such as ``decoder.layer3.vertical.v``.
 """
 
 from __future__ import annotations

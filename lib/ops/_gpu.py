@@ -1,9 +1,9 @@
 """Forms of operations for a GPU with cuDNN: functions of an operation and its inputs, None for those left out.
 
-:mod:`pixelvae.lib.ops.lowering` takes the function that an operation names by ``cudnn``. Theano's own cuDNN
-rewrites check every shape on the host again at each step, which took more nodes than the arithmetic;
-here shapes are known. And they do not cover batch norm, so that mean and variance would be divided by
-numbers from the host.
+:mod:`pixelvae.lib.ops.lowering` takes the function that an operation names by ``cudnn``. Theano's
+own cuDNN rewrites check every shape on the host again at each step, which took more nodes than the
+arithmetic; here shapes are known. And they do not cover batch norm, so that mean and variance would
+be divided by numbers from the host.
 """
 
 from __future__ import annotations

@@ -28,10 +28,10 @@ class SumOfSquares(NativeOp):
 class Adam(NativeOp):
     """One update with β₁ = 0.9, β₂ = 0.999 and ε = 1e-8.
 
-    Inputs: the gradient (P,); numbers (4,), namely the size of the step (the learning rate with both
-    corrections of the moments' bias), a factor of the gradient, the bound of its entries after that,
-    and the weight of the new parameters in their average; parameters, first and second moments (P,).
-    Outputs: the last three, updated.
+    Inputs: the gradient (P,); numbers (4,), namely the size of the step (the learning rate with
+    both corrections of the moments' bias), a factor of the gradient, the bound of its entries after
+    that, and the weight of the new parameters in their average; parameters, first and second
+    moments (P,). Outputs: the last three, updated.
     """
 
     __props__ = ("in_place",)

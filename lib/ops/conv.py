@@ -8,8 +8,8 @@ A kernel of ``(kh, kw)`` taps is held by its first ``taps`` taps in raster order
     x x x           x . .           x x .           horizontal 1x3, B   .
     . . .           . . .           . . .           x x .               .
 
-so a masked convolution computes and stores its non-zero taps alone. "Half" padding: the output is as
-large as the input, or half as large (rounded up) at stride 2. The C++ is in ``c/correlate.h``.
+so a masked convolution computes and stores its non-zero taps alone. "Half" padding: the output is
+as large as the input, or half as large (rounded up) at stride 2. The C++ is in ``c/correlate.h``.
 
 With ``relu``, a convolution writes rectified linear units, max(0, y): a pass over the maps less.
 """

@@ -12,7 +12,7 @@ class Gate(NativeOp):
     """``tanh(y[:, :D] + c[:, :D]) * sigmoid(y[:, D:] + c[:, D:])`` with c constant over an image.
 
     Inputs: y (N, 2D, H, W); c (N, 2D), or (1, 2D) for all images alike. Output: (N, D, H, W). If
-    the type of y says that there is one image, (1, 2D, H, W), it serves all rows of c: one image,
+    y is of a type with one image, (1, 2D, H, W), it serves all rows of c: one image,
     many latents. The first half of the channels goes through tanh, the second through the sigmoid
     (the released code interleaves them; the choice is free as long as it is fixed).
     """
@@ -31,7 +31,8 @@ class Gate(NativeOp):
         return t * s
 
     def at_positions(self, y, c):
-        # tanh(a) = 2 / (1 + exp(-2a)) - 1, because NumPy's exp is several times faster than its tanh.
+        # tanh(a) = 2 / (1 + exp(-2a)) - 1, because NumPy's exp is several times faster than its
+        # tanh.
         e = y + c
         a, b = _split(e)
         a *= -2

@@ -106,11 +106,12 @@ def discretised_gaussian_log_likelihood(p: Gaussian, x, levels: int):
     the first and the last level also have all that lies beyond, so that the masses add up to 1.
     """
     sigma = T.exp(p.log_sigma)
-    # Whichever side of the mean x is on, the mass is computed in the lower tail, which keeps its digits.
+    # Whichever side of the mean x is on, the mass is computed in the lower tail, which keeps its
+    # digits.
     below = T.lt(x, p.mean)
     centre = -abs(x - p.mean)
     first, last = T.eq(x, 0), T.eq(x, levels - 1)
-    to_tail = T.switch(below, first, last)  # the bin goes on to the tail's end
+    to_tail = T.switch(below, first, last)  # the bin extends to the tail's end
     to_middle = T.switch(below, last, first)  # and over the mean to the other tail's
     upper = _lower_tail((centre + 0.5) / sigma)
     lower = _lower_tail((centre - 0.5) / sigma)

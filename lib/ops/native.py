@@ -52,7 +52,7 @@ class NativeOp(gof.Op):
     ``takes``
         Its inputs by name, with the sizes of their axes: ``{"x": "N C H W", "scale": "C"}``. Sizes
         of the same name must agree; ``2*D`` is a product. ``?`` behind the sizes: the input may be
-        None. ``1|`` before them: an input whose type says that it has one image serves all N.
+        None. ``1|`` before them: an input whose type has one image serves all N.
         ``int`` instead of sizes: a whole number, which is itself a size.
     ``gives``
         Its outputs by name, likewise.
@@ -248,8 +248,8 @@ class NativeOp(gof.Op):
         return [str(HEADERS)]
 
     def c_compile_args(self):
-        # Vector code needs -O3; Theano's own flags name the processor (pixelvae.machine.backend.compiler). NaN and
-        # infinity keep their meaning.
+        # Vector code needs -O3; Theano's own flags name the processor
+        # (pixelvae.machine.backend.compiler). NaN and infinity keep their meaning.
         return ["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 
     def c_code_cache_version(self):
@@ -280,7 +280,8 @@ def _write_over(node):
     return False
 
 
-# After all else: as long as nothing works in place, the optimiser need not look for cycles at each of its steps.
+# After all else: as long as nothing works in place, the optimiser need not look for cycles at each
+# of its steps.
 _AFTER_ELEMENTWISE = 80
 optdb.register(
     "native_in_place",

@@ -13,8 +13,9 @@ from pixelvae.lib.ops.native import HEADERS, NativeOp, example
 class Pack(NativeOp):
     """Arrays one after another, which fill a vector.
 
-    Inputs: a vector to write them over, (P,), and any number of arrays of any shape, all of its type.
-    Output: (P,). Joining a large model's gradients in memory of their own took a fifth of its step.
+    Inputs: a vector to write them over, (P,), and any number of arrays of any shape, all of its
+    type. Output: (P,). Joining a large model's gradients in memory of their own took a fifth of its
+    step.
     """
 
     __props__ = ("in_place",)

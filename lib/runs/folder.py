@@ -1,4 +1,4 @@
-"""A run is a folder: settings, metrics, the checkpoint to go on from, the best weights, results."""
+"""A run is a folder: settings, metrics, the checkpoint, the best weights, results."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ class Run:
         columns: Sequence[str] = (),
         tensorboard: bool = False,
     ) -> Run:
-        """Create the folder, or go on in it from its checkpoint.
+        """Create the folder, or resume in it from its checkpoint.
 
         Parameters
         ----------
         config
             `{"settings": {...}, "environment": {...}}`. The settings must be those of the
-            checkpoint, but for what :func:`pixelvae.lib.runs.settings.differences` lets change. Where the run
-            began, `from`, is the checkpoint's. The environment (:func:`environment_record`) is only
-            written down.
+            checkpoint, but for what :func:`pixelvae.lib.runs.settings.differences` lets change.
+            Where the run began, `from`, is the checkpoint's. The environment
+            (:func:`environment_record`) is only written down.
         columns
             What this model logs beside :data:`pixelvae.lib.runs.metrics.COLUMNS`.
         resume, tensorboard
@@ -81,7 +81,8 @@ class Run:
         resume
             False refuses a folder that holds a checkpoint.
         tensorboard
-            Whether :meth:`scalars` and :meth:`pictures` write event files, which begin with the settings.
+            Whether :meth:`scalars` and :meth:`pictures` write event files, which begin with the
+            settings.
 
         Raises
         ------
@@ -160,7 +161,7 @@ class Run:
         return read_metrics(self.path("metrics.csv"))
 
     def save_checkpoint(self, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-        """Put all that is needed to go on in place of the last checkpoint.
+        """Replace the last checkpoint with all that is needed to resume.
 
         `header` must say the `iteration`; `kind` and `config` are added.
         """
@@ -213,7 +214,7 @@ class Run:
 
 
 def best_weights(folder: PathLike) -> Path:
-    """The path of a run's best weights. Raises UserError, which says why, if there are none."""
+    """The path of a run's best weights. Raises UserError, with the reason, if there are none."""
     folder = Path(folder)
     path = folder / BEST
     if path.exists():
@@ -231,7 +232,7 @@ def best_weights(folder: PathLike) -> Path:
 
 
 def is_begun(folder: PathLike) -> bool:
-    """Whether a folder holds the checkpoint of a training, which a run there goes on from."""
+    """Whether a folder holds the checkpoint of a training, from which a run there resumes."""
     return (Path(folder) / "checkpoint.npz").exists()
 
 
@@ -250,7 +251,7 @@ def _refuse_foreign_files(folder: Path) -> None:
     for name in names:
         if (folder / name).exists():
             raise UserError(
-                f"the folder {folder} holds {name} but no checkpoint.npz to go on from; "
+                f"the folder {folder} holds {name} but no checkpoint.npz to resume from; "
                 "choose another folder"
             )
 
@@ -276,7 +277,7 @@ def _acquire_lock(folder: Path) -> int:
 
 
 def _last_iteration(folder: Path, config: Mapping[str, Any], resume: bool) -> int | None:
-    """Iteration of the folder's checkpoint if it may be gone on from; None if there is none.
+    """Iteration of the folder's checkpoint if training may resume from it; None if there is none.
 
     The settings in ``config`` take over where the run began, ``from``.
     """
@@ -296,11 +297,11 @@ def _last_iteration(folder: Path, config: Mapping[str, Any], resume: bool) -> in
         changes = differences(saved, json.loads(to_json(config["settings"])), iteration)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise UserError(
-            f"cannot go on from {path}: its header lacks settings or iteration"
+            f"cannot resume from {path}: its header lacks settings or iteration"
         ) from problem
     if changes:
         raise UserError(
-            f"cannot go on in {folder} with other settings ({', '.join(changes)}); "
+            f"cannot resume in {folder} with other settings ({', '.join(changes)}); "
             "choose another folder or the saved settings"
         )
     return iteration

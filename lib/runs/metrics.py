@@ -31,7 +31,8 @@ def read_metrics(path: PathLike) -> list[dict[str, Any]]:
 def append_row(path: PathLike, row: Mapping[str, Any]) -> None:
     """Append one row; it is on the disk when this returns, and not in the file when this raises.
 
-    Columns that the row lacks stay empty; a name that is not a column of the file is a `ValueError`.
+    Columns that the row lacks stay empty; a name that is not a column of the file is a
+    `ValueError`.
 
     Raises
     ------

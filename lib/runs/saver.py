@@ -20,7 +20,7 @@ Arrays = Mapping[str, np.ndarray]
 class Saver:
     """All that a training reads from its run's folder and writes to it, in the right order.
 
-    A full disk or a folder that is gone does not end a training: one line says so, everything stays
+    A full disk or a folder that is gone does not end a training: it is one line, everything stays
     in memory, and the next save writes it all. A checkpoint is written only after the rows and the
     weights from before it, so that none of them is ever missing.
     """
@@ -40,7 +40,7 @@ class Saver:
         return self._run.folder
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Arrays and header of the checkpoint to go on from; None in a new folder. Called first."""
+        """Arrays and header of the checkpoint to resume from; None in a new folder. Called first."""
         self._rows = self._run.read_metrics()
         self._written = len(self._rows)
         return self._run.load_checkpoint()

@@ -15,10 +15,11 @@ def differences(
 ) -> list[str]:
     """Settings that differ, each as `name: saved → asked`.
 
-    What leaves the steps so far as they are may change: `iterations`, but not to fewer than the run has
-    ``reached`` (by default all that were asked), the decay of an average, unless there was none, and a
-    cool-down, unless one had begun by then, or would have. The data's checksum says which images they
-    are, so that its name, which may be only a place, is not a setting of its own.
+    What leaves the steps so far as they are may change: `iterations`, but not to fewer than the run
+    has ``reached`` (by default all that were asked), the decay of an average, unless there was
+    none, and a cool-down, unless one had begun by then, or would have. The data's checksum
+    identifies the images that they are, so that its name, which may be only a place, is not a
+    setting of its own.
     """
     saved, asked = _flatten(saved), _flatten(asked)
     if saved.get("data.checksum", 0) == asked.get("data.checksum", 1):

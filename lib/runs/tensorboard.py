@@ -22,7 +22,7 @@ from pixelvae.machine.files.atomic import user_errors
 class EventWriter:
     """Appends scalars, pictures and texts to a new event file in `folder`.
 
-    `after` is the iteration that a resumed run goes on from: TensorBoard then forgets later ones,
+    `after` is the iteration that a resumed run starts from: TensorBoard then forgets later ones,
     which earlier event files may hold.
     """
 

@@ -3,11 +3,11 @@
 Rows and columns are offsets from the position at hand. Of each variable that depends on the image
 
 * the *demand* is the last position, in raster order, whose value an output at (0, 0) uses;
-* the *lag* says which rows are known when row i begins: those up to i − lag;
+* the *lag*: which rows are known when row i begins, those up to i − lag;
 * the *window* is how many rows are kept, and how many columns of zeros beside the image.
 
-What is demanded only in rows that can be computed when row 0 begins is computed a row at a time (the
-vertical stack); the rest is computed pixel by pixel (the horizontal stack).
+What is demanded only in rows that can be computed when row 0 begins is computed a row at a time
+(the vertical stack); the rest is computed pixel by pixel (the horizontal stack).
 
 A vertical convolution v of the image, seen from one row up by u; and a horizontal one, added to u:
 
@@ -27,16 +27,17 @@ u (0, 0) 0 True Window(rows=1, left=0, right=0)
 v (-1, 0) 1 True Window(rows=1, left=0, right=0)
 x (0, -1) 1 False Window(rows=2, left=1, right=1)
 
-Backwards, for the demand: the output at (0, 0) uses u at (0, 0), which uses v at (−1, 0), which uses x
-up to (−1, 1); but the output itself uses x at (0, −1), which is later.
+Backwards, for the demand: the output at (0, 0) uses u at (0, 0), which uses v at (−1, 0), which
+uses x up to (−1, 1); but the output itself uses x at (0, −1), which is later.
 
-Forwards, for the lag: when row i begins, rows of x up to i − 1 are known: lag 1. v uses its own row of
-x, so its row i − 1 can be computed, and as its demand is in row −1, that is early enough: by row, lag 1.
-u uses v one row up, so its row i can be computed: by row, lag 0. The output uses x in row i, of which
-nothing is known yet: by pixel, and then its last whole row is i − 1.
+Forwards, for the lag: when row i begins, rows of x up to i − 1 are known: lag 1. v uses its own row
+of x, so its row i − 1 can be computed, and as its demand is in row −1, that is early enough: by
+row, lag 1. u uses v one row up, so its row i can be computed: by row, lag 0. The output uses x in
+row i, of which nothing is known yet: by pixel, and then its last whole row is i − 1.
 
-The windows: v in row i − 1 uses rows i − 2 and i − 1 of x, one column to either side. u uses the row of
-v that was computed last. The output is not looked back at, so only the pixel at hand is kept: 0 rows.
+The windows: v in row i − 1 uses rows i − 2 and i − 1 of x, one column to either side. u uses the
+row of v that was computed last. The output is not looked back at, so only the pixel at hand is
+kept: 0 rows.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 An operation is either a :class:`Convolution` or :class:`Pointwise`: then a NumPy function of arrays
 with channels last, (N, C) at a pixel and (N, W, C) on a row. This module knows Theano's own
-operations; those of :mod:`pixelvae.lib.ops` have a function for positions themselves, or are taken by their
-meaning in Theano's own operations.
+operations; those of :mod:`pixelvae.lib.ops` have a function for positions themselves, or are taken
+by their meaning in Theano's own operations.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def meaning_of(node) -> list:
 
 
 def rule_for(node, depends: Callable[[object], bool]):
-    """The rule of an apply node, of which ``depends`` says what inputs depend on the image.
+    """The rule of an apply node, with ``depends``, the inputs that depend on the image.
 
     Raises NotImplementedError, naming the operation, if there is none.
     """

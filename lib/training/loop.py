@@ -2,7 +2,7 @@
 
 A run is a pure function of its settings: batches and noise depend on the seed and the iteration
 alone, so a checkpoint needs the parameters, Adam's state, the iteration and the sums since the last
-evaluation to go on bit for bit.
+evaluation to resume bit for bit.
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ MAX_SKIPS = 100  # in a row: more are no coincidence
 
 
 class Trainer:
-    """Trains a model in a run's folder, going on from its checkpoint if it holds one.
+    """Trains a model in a run's folder, resuming from its checkpoint if it holds one.
 
     Every ``eval_every`` iterations and at the end: the bound (α = 1) on the whole validation set, a
     row for training and one for validation in metrics.csv, the best weights by validation bound, a
     checkpoint.
 
     Every rank has a trainer, does the same, and holds the same weights; rank 0's alone saves. Their
-    number changes nothing but rounding, so any number may go on with a run.
+    number changes nothing but rounding, so any number may resume a run.
 
-    A step that is not finite stops the training or is skipped, as the recipe says; trouble.npz in
-    the run's folder then holds all that takes the step again. If saving fails, training goes on and
-    the next save tries again.
+    A step that is not finite stops the training or is skipped, by the recipe's ``on_nan``;
+    trouble.npz in the run's folder then holds all that takes the step again. If saving fails,
+    training goes on and the next save tries again.
 
     A new run begins at iteration ``first`` with what the model holds: 0, or where its weights are
     from. Adam's moments and the average begin there too.
 
-    ``draw`` gives pictures of the model, PNG files by name, for TensorBoard (:mod:`pixelvae.lib.training.pictures`).
+    ``draw`` gives pictures of the model, PNG files by name, for TensorBoard
+    (:mod:`pixelvae.lib.training.pictures`).
 
     Raises
     ------
@@ -94,7 +95,7 @@ class Trainer:
         arrays, header = saved
         self._step.restore(arrays)
         state = State.of(header, terms)
-        say(f"going on from iteration {state.iteration}")
+        say(f"resuming from iteration {state.iteration}")
         return state
 
     def run(self) -> int:

@@ -48,10 +48,10 @@ class NotFinite(ArithmeticError):
 class TrainingStep:
     """The compiled step: one batch in, its terms out, all parameters updated by Adam.
 
-    While training, the parameters live in one vector: clipping and Adam are then a few nodes for the
-    whole model rather than a dozen for each of its arrays, which saves most of the compile time.
-    :meth:`sync` brings the model's own variables up to date. Vectors of that length stay where they
-    are, on a GPU in its memory: a step brings scalars alone from there.
+    While training, the parameters live in one vector: clipping and Adam are then a few nodes for
+    the whole model rather than a dozen for each of its arrays, which saves most of the compile
+    time. :meth:`sync` brings the model's own variables up to date. Vectors of that length stay
+    where they are, on a GPU in its memory: a step brings scalars alone from there.
 
     The step has three parts, compiled apart, which meet in one vector: :meth:`losses` makes the
     gradient of a batch; what is found of its size says whether there is anything to learn from it;
@@ -115,7 +115,7 @@ class TrainingStep:
     def updates(self, gradient, rate, factor) -> dict[Any, Any]:
         """The updates of parameters, moments and average for a packed gradient, all symbolic.
 
-        The gradient is multiplied by ``factor``, its entries are bounded as the recipe says, then
+        The gradient is multiplied by ``factor``, its entries are bounded as in the recipe, then
         comes Adam (Kingma & Ba 2015) with learning rate ``rate``.
         """
         zeros = [np.zeros(shape, theano.config.floatX) for shape in (self._size, self._size, ())]
@@ -126,7 +126,8 @@ class TrainingStep:
         if decay is not None:
             self._state["averaged"] = self._evaluated
             vectors, adam = [*vectors, self._evaluated], AveragedAdam()
-            # The average's horizon grows with t, to the last ninth of the training, until 1 / (1 - decay).
+            # The average's horizon grows with t, to the last ninth of the training, until 1 / (1 -
+            # decay).
             weight = T.maximum(1 - decay, 9 / (10 + t))
         size = rate * T.sqrt(1 - BETA_2**t) / (1 - BETA_1**t)
         numbers = T.stack([size, factor, np.inf if bound is None else bound, weight])

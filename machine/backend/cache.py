@@ -1,22 +1,24 @@
 """What one process compiled and optimised is found again by the next.
 
-*Compiled modules.* Theano stores a module under a key that holds the versions of its operations. Two kinds of operation
-had none that lasts:
+*Compiled modules.* Theano stores a module under a key that holds the versions of its operations.
+Two kinds of operation had none that lasts:
 
 * An operation without properties (``__props__ = ()``: ``Alloc``, ``ScalarFromTensor``, ``DeepCopyOp``, our gates)
   was taken for one without a version, and compiled again in every process.
 * The version of an operation with its C code in a file (``DimShuffle``, all of cuDNN's) was a hash of text, which
   Python salts differently in every process.
 
-*Optimised graphs.* Most of a start with a full compile cache was Theano's optimiser, which made the same of the same
-graph each time. Here what it made is kept beside the compiled code, under a hash of all that decides it: the graph that
-it was given, the passes that are registered, Theano's settings, the device, and this project's sources. Theano's flag
-``cache_optimizations`` asks for it. Theano's own way to answer it compares the graph with all that were ever compiled,
-and is given up here.
+*Optimised graphs.* Most of a start with a full compile cache was Theano's optimiser, which made the
+same of the same graph each time. Here what it made is kept beside the compiled code, under a hash
+of all that decides it: the graph that it was given, the passes that are registered, Theano's
+settings, the device, and this project's sources. Theano's flag ``cache_optimizations`` asks for it.
+Theano's own way to answer it compares the graph with all that were ever compiled, and is given up
+here.
 
-One of Theano's passes is mended: before it merges two equal nodes it looks whether both are written over, but since
-Python 3 in what it does not take for a list, and so finds nothing. It then tried to merge the buffers of every pair of
-a GPU's convolutions, 22,406 times in a model of 12 layers, and took it back each time.
+One of Theano's passes is mended: before it merges two equal nodes it looks whether both are written
+over, but since Python 3 in what it does not take for a list, and so finds nothing. It then tried to
+merge the buffers of every pair of a GPU's convolutions, 22,406 times in a model of 12 layers, and
+took it back each time.
 """
 
 from __future__ import annotations
@@ -179,7 +181,7 @@ def _path(fgraph: Any) -> Optional[Path]:
     protected = [place.get(v) for f in fgraph._features for v in getattr(f, "protected", ())]
     key = hashlib.sha256()
     try:
-        # One by one: what two of them share is no matter.
+        # One by one: it does not matter what two of them share.
         for part in (*graph.ops, *graph.types, *graph.constants):
             key.update(pickle.dumps(part, pickle.HIGHEST_PROTOCOL))
     except Exception:  # whatever their own methods raise

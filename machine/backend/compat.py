@@ -1,7 +1,7 @@
 """Every repair that lets Theano 1.0.5, Lasagne 0.1 and Fuel 0.2.0 run on current Pythons, and run well.
 
-They are made before the first import of those packages, or as soon as a module of theirs was imported, and none imports
-them. The larger ones are :mod:`.cache`'s and :mod:`.compilation`'s.
+They are made before the first import of those packages, or as soon as a module of theirs was
+imported, and none imports them. The larger ones are :mod:`.cache`'s and :mod:`.compilation`'s.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def repair() -> None:
     after("theano.compile.function_module", cache.keep_optimised_graphs)
 
 
-#: Runs a module's code by calling its second argument, and repairs what came of it or what was raised.
+#: Runs a module's code by calling its second argument, and repairs what came of it or what was
+#: raised.
 Wrapper = Callable[[types.ModuleType, Callable[[], None]], None]
 
 _wrappers: dict[str, Wrapper] = {}

@@ -1,10 +1,12 @@
 """How Theano compiles: on all cores, shared headers once, and with errors in one line.
 
-Theano compiles a function's operations one after the other, each when it comes to it. Here the first that is not in its
-cache starts g++ for all of the function that are not, so that they are there, or on their way, when Theano asks.
+Theano compiles a function's operations one after the other, each when it comes to it. Here the
+first that is not in its cache starts g++ for all of the function that are not, so that they are
+there, or on their way, when Theano asks.
 
-Half of what g++ does, and nearly all of it for a GPU, is to read headers, which are the same for all operations. A
-process compiles them once for each set of options that several modules share, of one function or of many.
+Half of what g++ does, and nearly all of it for a GPU, is to read headers, which are the same for
+all operations. A process compiles them once for each set of options that several modules share, of
+one function or of many.
 """
 
 from __future__ import annotations
@@ -120,7 +122,8 @@ def _start(
     environment = dict(os.environ)
     for module, command in commands:
         if module not in made:
-            # Whatever waits for headers comes behind them in the pool's queue, so that they are never stuck.
+            # Whatever waits for headers comes behind them in the pool's queue, so that they are
+            # never stuck.
             headers = _headers_for(command, environment, pool)
             made[module] = pool.submit(_compile, command, environment, headers)
     return made
@@ -166,7 +169,8 @@ def _commands(fgraph: Any, folder: str) -> Iterator[tuple[str, list[str]]]:
     }
     for number, node in enumerate(kinds.values()):
         place = os.path.join(folder, str(number))
-        # What cannot be compiled, as operations without C, is left to Theano, which knows what to do.
+        # What cannot be compiled, as operations without C, is left to Theano, which knows what to
+        # do.
         with contextlib.suppress(Exception):
             linker = cc.CLinker().accept(FunctionGraph(node.inputs, node.outputs))
             if linker.cmodule_key() in known:
@@ -235,8 +239,8 @@ def _errors_in_one_line(cmodule: Any) -> Iterator[None]:
 def link_without_libpython(cmodule: Any) -> None:
     """Theano links each module with libpython, of which the process that loads it has all it needs.
 
-    Some interpreters, uv's among them, contain what others have in libpython, and no loader finds that file then.
-    Takes ``theano.gof.cmodule``.
+    Some interpreters, uv's among them, contain what others have in libpython, and no loader finds
+    that file then. Takes ``theano.gof.cmodule``.
     """
     cmodule.std_lib_dirs_and_libs.data = [], []
 

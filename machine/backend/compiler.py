@@ -70,14 +70,16 @@ def settle(given: Mapping[str, str], folder: str) -> Compiler:
     Parameters
     ----------
     given
-        The user's settings of Theano: ``cxx``, ``gcc.cxxflags`` and ``blas.ldflags`` are those that count here.
+        The user's settings of Theano: ``cxx``, ``gcc.cxxflags`` and ``blas.ldflags`` are those that
+        count here.
     folder
         Theano's ``base_compiledir``, where the result is kept.
 
     Raises
     ------
     UserError
-        There is no compiler, or it cannot compile, link or run what Theano compiles, or it errs without a cure.
+        There is no compiler, or it cannot compile, link or run what Theano compiles, or it errs
+        without a cure.
     """
     wanted = given.get("cxx", "g++")
     chosen = given.get("gcc.cxxflags", "-march=native")
@@ -147,7 +149,7 @@ def _errs(path: str, chosen: str, libraries: str, place: str) -> bool:
         return False
     if _run(path, f"{chosen} {CURE}", libraries, place) == _RIGHT:
         return True
-    raise UserError(f"{path} makes wrong code of a right program: use another C++ compiler")
+    raise UserError(f"{path} miscompiles a correct program: use another C++ compiler")
 
 
 def _run(path: str, chosen: str, libraries: str, place: str) -> str:
@@ -199,8 +201,8 @@ _REMEDIES = (
     (r"cannot find -?l?(\S+)", "the library {0} cannot be linked: leave it out of Theano's flag blas.ldflags"),
     (r"No space left on device|Disk quota exceeded", "the disk is full: free some space"),
     (r"error:? (Python\.h|pyconfig\.h)", "Python's headers are missing: on Debian, apt-get install python3-dev"),
-    (r"error:? (\S+): No such file", "the header {0} is missing: install the compiler's libraries anew"),
-    (r"cannot execute|error trying to exec", "it is not installed whole: install it anew"),
+    (r"error:? (\S+): No such file", "the header {0} is missing: reinstall the compiler's libraries"),
+    (r"cannot execute|error trying to exec", "it is not fully installed: reinstall it"),
     (r"internal compiler error|Killed signal", "it crashed, maybe for want of memory"),
     (
         r"bad value|unrecognized .*option|unknown value",
@@ -214,7 +216,7 @@ _REMEDIES = (
 def explain(compiler: str, status: int, said: str) -> str:
     """One line about a compiler that failed with that status and output."""
     return environments_fault(compiler, said) or (
-        f"{compiler} fails ({_status(status)}): {shortened(_first(said)) or 'it says nothing'}"
+        f"{compiler} fails ({_status(status)}): {shortened(_first(said)) or 'without a message'}"
     )
 
 

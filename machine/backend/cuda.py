@@ -1,7 +1,8 @@
 """Finding CUDA: the driver, nvrtc, cuBLAS, cuDNN, their headers and pygpu, and whether they go together.
 
-Nothing needs to be on the linker's path. Looked in are, in this order: the folders in ``PIXELVAE_CUDA``; NVIDIA's
-wheels of the running Python; toolkits under ``/usr/local``; the system's own folders; other Pythons' wheels.
+Nothing needs to be on the linker's path. Search order: the folders in ``PIXELVAE_CUDA``; NVIDIA's
+wheels of the running Python; toolkits under ``/usr/local``; the system's own folders; other
+Pythons' wheels.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import NamedTuple, Optional
 from pixelvae.machine.errors import UserError
 
 _LIBRARIES = ("nvrtc", "cublas", "cudnn")
-# Below each place. A pattern: wheels have a folder for each library, named by it or, from CUDA 13 on, by the version.
+# Below each place. A pattern: wheels have a folder for each library, named by it or, from CUDA 13
+# on, by the version.
 _LIB = ("lib64", "lib", "targets/x86_64-linux/lib", "nvidia/*/lib", "usr/lib", "lib/x86_64-linux-gnu",
         "usr/lib/x86_64-linux-gnu", "")  # fmt: skip
 _INCLUDE = ("include", "targets/x86_64-linux/include", "nvidia/*/include", "usr/include", "")
@@ -66,7 +68,7 @@ def find() -> Cuda:
 
     Raises:
         NoDriver: no NVIDIA driver is installed.
-        UserError: something is missing or too old; the message says what helps.
+        UserError: something is missing or too old; the message names what helps.
     """
     named = _named()
     places = [*named, *_places()]
@@ -80,7 +82,8 @@ def find() -> Cuda:
         raise UserError("pygpu is missing: apt-get install python3-pygpu libgpuarray-dev")
     if sys.version_info[:2] != (3, 11) and find_spec("pygpu") is None:
         raise UserError("Debian's pygpu is for CPython 3.11: run this with that")
-    # Where the environment leaves it open, all three come from one place if they can: their versions then agree.
+    # Where the environment leaves it open, all three come from one place if they can: their
+    # versions then agree.
     one_place = [p for p in places if all(_one(name, [p]) for name in _LIBRARIES)]
     found = {name: _one(name, [*named, *one_place, *places]) for name in _LIBRARIES}
     lost = [name for name, path in found.items() if path is None]
@@ -100,7 +103,7 @@ def _named() -> list[Path]:
     folders = [Path(f) for f in os.environ.get("PIXELVAE_CUDA", "").split(os.pathsep) if f]
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"PIXELVAE_CUDA names {folder}, which is no folder")
+            raise UserError(f"PIXELVAE_CUDA names {folder}, which is not a directory")
     return folders
 
 

@@ -1,6 +1,7 @@
 """What Theano runs on: the choice between the CPU and a GPU, made before Theano is imported, and what it came to.
 
-A command line makes it by :func:`use`. Without it Theano runs on the CPU, or on what the user's Theano flags say.
+A command line makes it by :func:`use`. Without it Theano runs on the CPU, or on what the user's
+Theano flags say.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ CHOICES = ("auto", "cuda", "cpu")  #: and cuda0, cuda1, … of several cards
 def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
     """Settles the device of this process and imports Theano on it.
 
-    "auto" (or None, where ``PIXELVAE_DEVICE`` does not say otherwise) takes the GPU if there is one that works.
-    ``tf32`` lets convolutions round their inputs to TF32's ten bits.
+    "auto" (or None, where ``PIXELVAE_DEVICE`` does not say otherwise) takes the GPU if there is one
+    that works. ``tf32`` lets convolutions round their inputs to TF32's ten bits.
 
-    Returns a line for the user where a GPU is used, or why there is none; None where there is nothing to say, as on a
-    machine without a driver where ``PIXELVAE_DEVICE`` is not set.
+    Returns a line for the user where a GPU is used, or why there is none; None where there is
+    nothing to say, as on a machine without a driver where ``PIXELVAE_DEVICE`` is not set.
 
     Raises:
-        UserError: "cuda" and no GPU works, or what the environment says contradicts the arguments.
+        UserError: "cuda" and no GPU works, or the environment contradicts the arguments.
     """
     given = prepare().given.get("device")
     wanted = device or os.environ.get("PIXELVAE_DEVICE") or "auto"
@@ -59,7 +60,8 @@ def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
                 environment.change("PIXELVAE_TF32", "1")
             gpu.ready(prepare().given, "cuda" if wanted == "auto" else wanted)
     except cuda.NoDriver as reason:
-        # Most machines have none, and need not be told. The image, which sets the variable, expects one.
+        # Most machines have none, and need not be told. The image, which sets the variable, expects
+        # one.
         return _without(reason, wanted, quiet=not os.environ.get("PIXELVAE_DEVICE"))
     except UserError as reason:
         return _without(reason, wanted)
@@ -85,7 +87,8 @@ def _without(reason: UserError, wanted: str, quiet: bool = False) -> Optional[st
 def _import_theano() -> None:
     """Imports Theano, which only logs if it fails to start the device.
 
-    Raises UserError then. There is no way back to the CPU: Theano has taken the settings for the device.
+    Raises UserError then. There is no way back to the CPU: Theano has taken the settings for the
+    device.
     """
     records: list[logging.LogRecord] = []
     logger = logging.getLogger("theano.gpuarray")
@@ -115,7 +118,8 @@ def active() -> bool:
 
     if theano.config.device == "cpu":
         return False
-    # Not imported here: while Theano starts the device, it imports operations whose names it finds in its cache.
+    # Not imported here: while Theano starts the device, it imports operations whose names it finds
+    # in its cache.
     return bool(getattr(sys.modules.get("theano.gpuarray"), "pygpu_activated", False))
 
 
@@ -127,7 +131,7 @@ def describe() -> str:
 
 
 def record() -> dict[str, Any]:
-    """What a run's config.json says of the device: {"device": "cuda" or "cpu", "tf32": whether convolutions use it}.
+    """The device's part of a run's config.json: {"device": "cuda" or "cpu", "tf32": whether convolutions use it}.
 
     Does not import Theano.
     """

@@ -1,8 +1,8 @@
 """What this process puts into its environment, and what the user had there.
 
-Theano reads its settings from the environment, g++ its paths, CUDA its switches, so that is where they have to be put.
-But children inherit them, and would take them for the user's: a note of all changes goes along, by which a child of
-this project takes them back before it makes its own.
+Theano reads its settings from the environment, g++ its paths, CUDA its switches, so that is where
+they have to be put. But children inherit them, and would take them for the user's: a note of all
+changes goes along, by which a child of this project takes them back before it makes its own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def add_to_path(name: str, *folders: object) -> None:
 def add_headers(*folders: object) -> None:
     """Puts folders in front of those in which g++ looks for C++'s headers.
 
-    Not the system's own, where it looks in any case: in front of the C++ library's it would hide C's headers from them.
+    Not the system's own, where it looks in any case: in front of the C++ library's it would hide
+    C's headers from them.
     """
     add_to_path(
         "CPLUS_INCLUDE_PATH", *(f for f in folders if os.path.realpath(str(f)) != "/usr/include")

@@ -28,7 +28,8 @@ def ready(given: Mapping[str, str], device: str) -> None:
 
     given: the user's own settings, which stand. device: "cuda", or "cuda" with the card's number.
 
-    Raises UserError if something is missing or the device cannot be had; the environment is then as it was.
+    Raises UserError if something is missing or the device cannot be had; the environment is then as
+    it was.
     """
     if not _found:
         with environment.undone_on_error():
@@ -53,7 +54,8 @@ def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
     kernels = Path(base, f"kernels_{versions}")
     kernels.mkdir(exist_ok=True)
     cxxflags = _glue_flags(given.get("gcc.cxxflags"))
-    # The user's flags are among the compiler's. Theano has one setting for the device: its number is settled already.
+    # The user's flags are among the compiler's. Theano has one setting for the device: its number
+    # is settled already.
     given = {name: value for name, value in given.items() if name not in ("device", "gcc.cxxflags")}
     flags.set_defaults(
         {
@@ -69,9 +71,10 @@ def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
             "dnn.include_path": str(_HEADERS),
             "dnn.library_path": str(names),
             "dnn.bin_path": str(names),
-            # The algorithm that cuDNN's heuristics name, which include/cudnn.h keeps to those that give the same bits
-            # every time. Timing them would find another from one start to the next. Asked once for each shape: with
-            # "guess_once", a batch larger than the first would get a workspace that is too small.
+            # The algorithm that cuDNN's heuristics name, which include/cudnn.h keeps to those that
+            # give the same bits every time. Timing them would find another from one start to the
+            # next. Asked once for each shape: with "guess_once", a batch larger than the first
+            # would get a workspace that is too small.
             "dnn.conv.algo_fwd": "guess_on_shape_change",
             "dnn.conv.algo_bwd_data": "guess_on_shape_change",
             "dnn.conv.algo_bwd_filter": "guess_on_shape_change",
@@ -84,8 +87,9 @@ def _prepared(given: Mapping[str, str], device: str) -> cuda.Cuda:
 def _glue_flags(chosen: Optional[str]) -> str:
     """The compiler's flags for what Theano compiles for a GPU; ``chosen`` are the user's.
 
-    It only calls libgpuarray and cuDNN: glue, in which optimisation gains nothing. It is compiled for any processor,
-    unless the user chose one, since compiled code may be carried from one machine to another.
+    It only calls libgpuarray and cuDNN: glue, in which optimisation gains nothing. It is compiled
+    for any processor, unless the user chose one, since compiled code may be carried from one
+    machine to another.
     """
     flags = "-march=x86-64" if platform.machine() == "x86_64" else ""
     flags = flags if chosen is None else chosen
@@ -103,7 +107,8 @@ def _glue_headers() -> list[str]:
 def _choose_card(device: str) -> None:
     """Makes the card of that number the only one of this process, in which it is the first.
 
-    Theano's batch norm and reductions through cuDNN work on the first card, whichever they were meant for.
+    Theano's batch norm and reductions through cuDNN work on the first card, whichever they were
+    meant for.
     """
     number = device[len("cuda") :]
     if not number:

@@ -1,8 +1,9 @@
 """CUDA's libraries under the names that libgpuarray and Theano ask for, wherever their files lie.
 
-libgpuarray opens ``libcuda.so``, ``libnvrtc.so`` and ``libcublas.so``, which no driver and no wheel has: theirs end in
-a version. A library that is loaded already is found by the name it was given when it was linked, so a stand-in of
-that name, with nothing in it but its need of the real one, does for all of the process, without ``LD_LIBRARY_PATH``.
+libgpuarray opens ``libcuda.so``, ``libnvrtc.so`` and ``libcublas.so``, which no driver and no wheel
+has: theirs end in a version. A library that is loaded already is found by the name it was given
+when it was linked, so a stand-in of that name, with nothing in it but its need of the real one,
+does for all of the process, without ``LD_LIBRARY_PATH``.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from pixelvae.machine.errors import UserError
 _OPENED = ("cuda", "nvrtc", "cublas")  # by libgpuarray
 _LINKED = ("cudnn", "gpuarray")  # by what Theano compiles: -lcudnn, -lgpuarray
 
-# libgpuarray writes two digits of the compute capability, so it would take 12.0 for 1.2. It is told 9.0 (see
-# pixelvae.machine.backend.cuda.compiled_for); cuDNN and cuBLAS ask the driver itself.
+# libgpuarray writes two digits of the compute capability, so it would take 12.0 for 1.2. It gets
+# 9.0 (see pixelvae.machine.backend.cuda.compiled_for); cuDNN and cuBLAS ask the driver itself.
 _CODE = {
     "cuda": """
 #include <dlfcn.h>
@@ -40,9 +41,9 @@ extern "C" int cuDeviceGetAttribute(int *value, int attribute, int device) {
 def link(libraries: Mapping[str, Path], base: str) -> Path:
     """Loads a stand-in for each library that is opened by name; returns the folder with the names that are linked.
 
-    libraries: files by name, as :func:`pixelvae.machine.backend.cuda.find` loaded them. base: where the folders are
-    made, once for each set of libraries. What is compiled notes the folder that
-    it was linked in, so the driver, another on each machine, has no part in that one's name.
+    libraries: files by name, as :func:`pixelvae.machine.backend.cuda.find` loaded them. base: where
+    the folders are made, once for each set of libraries. What is compiled notes the folder that it
+    was linked in, so the driver, another on each machine, has no part in that one's name.
 
     Raises UserError where the compiler fails.
     """

@@ -33,11 +33,13 @@ class Backend(NamedTuple):
 def prepare() -> Backend:
     """Repair the environment and give Theano its defaults; it must not have been imported yet.
 
-    What the user says in ``THEANO_FLAGS`` or ``.theanorc`` stands. A second call changes nothing.
+    The user's ``THEANO_FLAGS`` and ``.theanorc`` stand. A second call changes nothing.
 
     Raises:
-        UserError: Theano was imported before, distutils or a C++ compiler is missing, a setting is bad, Theano's
-            flags ask for a GPU that cannot be used, or processes that were started together find no MPI.
+        UserError: Theano was imported before, distutils or a C++ compiler is missing, a setting is
+        bad, Theano's
+            flags ask for a GPU that cannot be used, or processes that were started together find no
+            MPI.
     """
     if "theano" in sys.modules:
         raise UserError(
@@ -56,8 +58,8 @@ def prepare() -> Backend:
     environment.change("OMP_NUM_THREADS", str(threads or _cores(_all)))
     # The operations run one image a thread, so BLAS must not start threads of its own inside them.
     blas_threads = _threads("OPENBLAS_NUM_THREADS") or 1
-    # A thread that waits for the others sleeps. Spinning is hardly faster on an idle machine, and on a
-    # busy one it takes the processor from whoever is waited for: training ran twice as slow.
+    # A thread that waits for the others sleeps. Spinning is hardly faster on an idle machine, and
+    # on a busy one it takes the processor from whoever is waited for: training ran twice as slow.
     if "OMP_WAIT_POLICY" not in os.environ:
         environment.change("OMP_WAIT_POLICY", "passive")
     environment.change("OPENBLAS_NUM_THREADS", str(blas_threads))
@@ -110,8 +112,9 @@ def is_report() -> bool:
 def _keep_freed_memory() -> None:
     """Ask glibc not to hand freed arrays back to the system, which it does from 128 KiB to 32 MiB upwards.
 
-    Every step frees and allocates the same maps again; getting them from the system anew costs a page fault for
-    every 4 KiB, a fifth of a training step's processor time. The peak of memory stays what it was.
+    Every step frees and allocates the same maps again; getting them from the system again costs a
+    page fault for every 4 KiB, a fifth of a training step's processor time. The peak of memory
+    stays what it was.
     """
     trim_threshold, mmap_max = -1, -4  # the names M_... of malloc.h
     try:
@@ -131,7 +134,8 @@ _GRANTED = ("SLURM_CPUS_PER_TASK", "NCPUS", "NSLOTS")
 def _threads(variable: str) -> Optional[int]:
     """The number of threads that an environment variable asks for, None where it is not set.
 
-    Of a list, one for each level of nested regions, the first counts: there is no second level here.
+    ``OMP_NUM_THREADS`` may list one count per nesting level; the first is used, as there is no
+    second level.
     """
     value = os.environ.get(variable, "").strip()
     if not value:
@@ -155,7 +159,8 @@ Share = Callable[[AbstractSet[int], float], int]
 def share_cores(share: Share) -> None:
     """Take a share of the cores instead of all of them, unless the user says how many threads there are to be.
 
-    Before OpenMP is loaded, which reads it then. ``share`` is called in any case: others may wait for that.
+    Before OpenMP is loaded, which reads it then. ``share`` is called in any case: others may wait
+    for that.
     """
     cores = _cores(share)
     user_set = os.environ.get("PIXELVAE_THREADS", "").strip() or environment.given(

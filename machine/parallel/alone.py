@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class World:
     """A world of one rank, and what all worlds can do.
 
-    Every method is collective unless its description says otherwise: all ranks call it, in the same order.
+    Every method is collective unless its description says otherwise: all ranks call it, in the same
+    order.
 
     Attributes
     ----------
@@ -105,14 +106,14 @@ class World:
     ) -> list:
         """``[work(0), …, work(count - 1)]``, each computed by one rank; the same list on every rank.
 
-        Rank n mod size computes unit n, in which it is a world of its own. ``work`` is a function of the unit's number
-        alone.
+        Rank n mod size computes unit n, in which it is a world of its own. ``work`` is a function
+        of the unit's number alone.
 
         Parameters
         ----------
         done
-            Called on rank 0 after each of its units, with the number of units that all ranks have finished by then if
-            they are equally fast.
+            Called on rank 0 after each of its units, with the number of units that all ranks have
+            finished by then if they are equally fast.
 
         Raises
         ------
@@ -147,7 +148,8 @@ class World:
         Parameters
         ----------
         mine
-            Numbers of the cores that this process may run on. Those that a launcher bound to it are its own.
+            Numbers of the cores that this process may run on. Those that a launcher bound to it are
+            its own.
         quota
             Cores that the machine's control group grants to all of its ranks.
         """
@@ -161,7 +163,7 @@ class World:
     def end(self, status: int, message: Optional[str] = None) -> int:
         """The exit status of all, called as the last thing; prints the message of the first rank that failed.
 
-        A rank that fails while others go on ends them: they would wait for it.
+        A rank that fails while others continue ends them: they would wait for it.
         """
         if message is not None:
             print(message, file=sys.stderr)

@@ -17,9 +17,9 @@ _PERIOD_S = 0.1
 class Attendant:
     """Sends signs of life to the next rank and expects them of the one before.
 
-    Compiled functions keep Python, and so this thread, from running while they compute. Silence is therefore counted
-    in this thread's own time: what the other rank computes meanwhile, this one does as well. The longest computation
-    that was met here is allowed for twice.
+    Compiled functions keep Python, and so this thread, from running while they compute. Silence is
+    therefore counted in this thread's own time: what the other rank computes meanwhile, this one
+    does as well. The longest computation that was met here is allowed for twice.
 
     Parameters
     ----------

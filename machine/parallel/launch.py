@@ -1,4 +1,4 @@
-"""What a launcher (mpiexec, srun) tells a process in its environment, before MPI is imported."""
+"""What a launcher (mpiexec, srun) puts into a process's environment, before MPI is imported."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import MutableMapping
 from typing import NamedTuple, Optional
 
-# By launcher: a variable with the number of processes, and one with this one's rank. Slurm's come last: a launcher
-# that runs in one of its steps sets its own beside them.
+# By launcher: a variable with the number of processes, and one with this one's rank. Slurm's come
+# last: a launcher that runs in one of its steps sets its own beside them.
 _LAUNCHERS = (
     ("PMI_SIZE", "PMI_RANK"),  # MPICH, Intel MPI, MVAPICH; srun --mpi=pmi2
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),  # Open MPI
@@ -25,7 +25,7 @@ class Launch(NamedTuple):
 
 
 def launch(environ: MutableMapping[str, str] = os.environ) -> Optional[Launch]:
-    """What the launcher says; None for a process that was started alone."""
+    """The launcher's variables; None for a process that was started alone."""
     for size, rank in _LAUNCHERS:
         if environ.get(size, "").isdecimal() and environ.get(rank, "").isdecimal():
             found = Launch(int(environ[size]), int(environ[rank]))
@@ -34,6 +34,6 @@ def launch(environ: MutableMapping[str, str] = os.environ) -> Optional[Launch]:
 
 
 def forget(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Remove what the launcher said: a program that this process starts is not one of the ranks."""
+    """Remove the launcher's variables: a program that this process starts is not one of the ranks."""
     for name in [name for name in environ if name.startswith(_PREFIXES)]:
         del environ[name]

@@ -26,7 +26,8 @@ _SPIN_S = 1e-3  # what is over by then is waited for without sleeping
 class Ranks(World):
     """One of several ranks.
 
-    Waiting never keeps a core busy, for ranks may have to share one, and handles signals as they come.
+    Waiting never keeps a core busy, for ranks may have to share one, and handles signals as they
+    come.
     """
 
     def __init__(self, started: int) -> None:
@@ -98,7 +99,7 @@ class Ranks(World):
         print(message, file=sys.__stderr__, flush=True)
         time.sleep(FORWARD_S)
         MPI.COMM_WORLD.Abort(status)
-        os._exit(status)  # a launcher may have been told to leave the others alone
+        os._exit(status)  # a launcher may be set to leave the others alone
 
 
 def _complete(request: Any, limit: float = math.inf) -> tuple[bool, Any]:

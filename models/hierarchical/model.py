@@ -4,9 +4,9 @@
      └──> q(z₁|x)
     z₂ ──> p(z₁|z₂), z₁ ──> p(x|z₁)        Dec2 and Dec1, downwards
 
-Every encoder and decoder is a row of stages of residual blocks, one stage a size, and a decoder ends
-in a PixelCNN of a few masked layers: over pixels with a softmax for each colour in turn, over the
-maps z₁ with a diagonal Gaussian. Both posteriors depend on x alone, so training is one parallel
+Every encoder and decoder is a row of stages of residual blocks, one stage a size, and a decoder
+ends in a PixelCNN of a few masked layers: over pixels with a softmax for each colour in turn, over
+the maps z₁ with a diagonal Gaussian. Both posteriors depend on x alone, so training is one parallel
 pass. :mod:`pixelvae.models.hierarchical.presets` has the sizes.
 """
 
@@ -47,7 +47,7 @@ __all__ = ["HierarchicalModel", "Settings"]
 class HierarchicalModel(Model):
     """A model of one or two levels.
 
-    ``batch_norm`` says how it is evaluated and sampled: "blend" as the released code does, "moving"
+    ``batch_norm``: how it is evaluated and sampled, "blend" as the released code does, "moving"
     by moving averages alone. Both keep every image for itself. ``limit``: bytes that the parameters
     may take, see :class:`pixelvae.lib.layers.parameters.Parameters`.
 

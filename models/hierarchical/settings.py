@@ -25,14 +25,12 @@ class Settings(Checked):
     stages: (width, residual blocks) of each size from the image down to z₁, halving in between; in
     the decoder the same, upwards. top_stages: from z₁'s size down to that of z₂, whose first width
     is z₁'s last; none for a model of one level. latents: channels of the maps z₁ and the length of
-    z₂, or the length of the only z.
-    embed (E): numbers a pixel value becomes; 0 feeds (x − levels/2) / (levels/4).
-    pixel_width (P₁), pixel_kernels: masked residual blocks over pixels; latent_width (P₂),
-    latent_kernels: over z₁.
-    code: how the coarsest maps become a vector, "flatten" or their "mean" over space.
-    pixel_decoder, top_decoder: "pixelcnn", or "gaussian" for one without masked layers (ablations
-    of section 4.2).
-    batch: images a training batch, the N of batch norm's blend.
+    z₂, or the length of the only z. embed (E): numbers a pixel value becomes; 0 feeds (x −
+    levels/2) / (levels/4). pixel_width (P₁), pixel_kernels: masked residual blocks over pixels;
+    latent_width (P₂), latent_kernels: over z₁. code: how the coarsest maps become a vector,
+    "flatten" or their "mean" over space. pixel_decoder, top_decoder: "pixelcnn", or "gaussian" for
+    one without masked layers (ablations of section 4.2). batch: images a training batch, the N of
+    batch norm's blend.
     """
 
     name: str = setting(text())

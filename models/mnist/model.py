@@ -8,7 +8,7 @@
 ``gated-pixelvae-noup``  z enters every gate as a linear bias; no upsampling decoder
 =======================  =========================================================================
 
-Where the released code and the paper differ, ``docs/fidelity.md`` says which one this follows.
+Where the released code and the paper differ, ``docs/fidelity.md`` lists which one this follows.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class MnistModel(Model):
     """One of the models of table 1. ``parameters`` are its own; methods give Theano expressions.
 
     Images x are float (N, 1, H, W) with values 0 and 1, the latent "z" (N, K), logits (N, 1, H, W).
-    ``limit``: bytes that the parameters may take, see :class:`pixelvae.lib.layers.parameters.Parameters`.
+    ``limit``: bytes that the parameters may take, see
+    :class:`pixelvae.lib.layers.parameters.Parameters`.
     """
 
     unit = NATS

@@ -1,7 +1,7 @@
-"""Networks over the pixels of binary images, given what the latent has to say (table E.1).
+"""Networks over the pixels of binary images, conditioned on the latent (table E.1).
 
-Each is made of (parameters, sizes, features, latent) and called as ``network(x, features=…, z=…)``; see
-:class:`pixelvae.models.mnist.table1.Variant`.
+Each is made of (parameters, sizes, features, latent) and called as ``network(x, features=…, z=…)``;
+see :class:`pixelvae.models.mnist.table1.Variant`.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class MaskedStack:
 class GatedStack:
     """The gated two-stack PixelCNN: a 7x7 mask-A layer, L mask-B layers, two gated 1x1 layers, one logit.
 
-    ``features``: maps concatenated to the image (0 for none). ``latent``: dimensions of the z that enters every gate
-    (0 for plain gates).
+    ``features``: maps concatenated to the image (0 for none). ``latent``: dimensions of the z that
+    enters every gate (0 for plain gates).
     """
 
     def __init__(self, p: Parameters, s: Sizes, features: int, latent: int):
@@ -86,7 +86,8 @@ class GatedStack:
             Conv(p, f"output.conv{i + 1}", d if i == 0 else out, 2 * out, 1) for i in range(2)
         ]
         self.logits = Conv(p, "output.logits", out, 1, 1, he=False)
-        # Two gates in every layer and one behind each output convolution, each with two maps of z (V₁ and V₂).
+        # Two gates in every layer and one behind each output convolution, each with two maps of z
+        # (V₁ and V₂).
         self.gates = 2 * len(self.layers) + len(self.output)
         self.latent = None
         if latent:

@@ -67,8 +67,8 @@ class Training(Checked):
     """How a model is trained: Adam at ``learning_rate``, which falls as √(decay_after / t) if that is set.
 
     kl_warmup: iterations until the KL counts in full. average_decay: of the moving average of the
-    weights that is evaluated, None for the weights themselves. cool_down: iterations at the end over
-    which the learning rate falls to zero in a straight line.
+    weights that is evaluated, None for the weights themselves. cool_down: iterations at the end
+    over which the learning rate falls to zero in a straight line.
     """
 
     iterations: int = setting(whole(), about="iterations to train")
@@ -103,9 +103,9 @@ class Training(Checked):
         )  # fmt: skip
 
 
-#: The paper's recipe and sizes; a recipe that gets further on few cores (smaller batches, a learning
-#: rate that falls, averaged weights) at a size that they can train; and one for some minutes on a
-#: laptop's CPU.
+#: The paper's recipe and sizes; a recipe that gets further on few cores (smaller batches, a
+#: learning rate that falls, averaged weights) at a size that they can train; and one for some
+#: minutes on a laptop's CPU.
 PRESETS = {
     preset.name: preset
     for preset in (

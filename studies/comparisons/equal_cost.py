@@ -120,7 +120,8 @@ def processor_seconds_a_step(
 ) -> dict[str, float]:
     """Processor time of a training step of each, in seconds: the median of a few real ones, all threads counted.
 
-    ``trainings`` are words as typed, by name. They take turns, so that what else the machine does meets all of them.
+    ``trainings`` are words as typed, by name. They take turns, so that what else the machine does
+    meets all of them.
     """
     steps = {name: _timed(experiment, words) for name, words in trainings.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
@@ -169,7 +170,8 @@ class EqualCost:
     def train(self) -> int:
         """Trains one after another, each resumed where it stopped; gives the exit status.
 
-        Costs are measured before the first training and kept, so that a resumed training has the same end.
+        Costs are measured before the first training and kept, so that a resumed training has the
+        same end.
         """
         costs = on_rank_0(self._costs)()
         for name, seconds in costs["seconds_a_step"].items():

@@ -23,8 +23,8 @@ def finished_folders(folder: Path) -> list[Path]:
 def finished_run(folder: Path, experiment: Experiment, told: Sequence[str] = ()) -> dict[str, Any]:
     """What a finished run was and reached, in the model's unit, for records.
 
-    ``told`` are the settings of the model that the record contains. Raises UserError if files are missing or make no
-    sense.
+    ``told`` are the settings of the model that the record contains. Raises UserError if files are
+    missing or make no sense.
     """
     from pixelvae.lib.runs.metrics import read_metrics
 

@@ -52,7 +52,8 @@ class PaperFigure:
     name
         Of its folder in ``results/``.
     record
-        Writes the record of all finished runs in the folder ``out`` into the folder ``into``, and plots.
+        Writes the record of all finished runs in the folder ``out`` into the folder ``into``, and
+        plots.
     plot
         Draws the figure from the record in the folder ``into``.
     """

@@ -14,7 +14,8 @@ from pixelvae.models.mnist.table1 import VARIANTS
 ROOT = Path(__file__).resolve().parents[2]
 Record = Mapping[str, Any]
 
-#: Below the repository: the records of ``mnist_race.py``, one for each model, and of ``natural_images.py``.
+#: Below the repository: the records of ``mnist_race.py``, one for each model, and of
+#: ``natural_images.py``.
 RACES = Path("results/race")
 ABLATIONS = Path("results/photographs/ablations.json")
 PHOTOGRAPHS_RACE = Path("results/photographs/race.json")

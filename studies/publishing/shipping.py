@@ -58,8 +58,8 @@ class Shipped:
     def record(self, weights, dataset) -> dict[str, Any]:
         """The numbers of a record: bounds on all validation and test images, and on parts of the others.
 
-        All in the model's unit. Of the training images there are as many as for validation, evenly spaced: their bound
-        shows how much better the model fits what it was trained on.
+        All in the model's unit. Of the training images there are as many as for validation, evenly
+        spaced: their bound shows how much better the model fits what it was trained on.
         """
         from pixelvae.lib.evaluation import Bound
 
@@ -105,7 +105,7 @@ def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
     if not (run / "best.npz").exists():
         raise UserError(f"{run} holds no best.npz: name the folder of a training")
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:  # a training may go on meanwhile
+    with tempfile.TemporaryDirectory() as folder:  # a training may continue meanwhile
         copy = shutil.copy(run / "best.npz", folder)
         rows = on_rank_0(read_metrics)(run / "metrics.csv")
         rows = [row for row in rows if row["split"] == "valid"]
@@ -185,7 +185,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """What was trained, and how: from the header of the weights and the validation rows of ``metrics.csv``.
 
-    Raises UserError where there are no rows.
+    Raises UserError if there are no rows.
     """
     if not rows:
         raise UserError("the run has no evaluation in its metrics.csv yet")
@@ -217,9 +217,9 @@ def joined(
 ) -> dict[str, Any]:
     """What is recorded of a training that began with weights shipped before: the whole curve and time.
 
-    ``begun`` is the run's setting ``from``, ``earlier`` the model's last record, of those weights or of others from the
-    same run, and ``before`` in the result what was recorded of the training before. Raises UserError if the record is
-    of neither.
+    ``begun`` is the run's setting ``from``, ``earlier`` the model's last record, of those weights
+    or of others from the same run, and ``before`` in the result what was recorded of the training
+    before. Raises UserError if the record is of neither.
     """
     before = (earlier or {}).get("training", {})
     if before.get("best_iteration") != begun["iteration"]:
@@ -241,8 +241,8 @@ def joined(
 def paper_gap(paper: Row, bound: Mapping[str, float]) -> dict[str, float]:
     """The paper's figure, our distance from it, and what the tests hold it to, all in nats.
 
-    ``band`` is the distance plus two standard errors, rounded up to a tenth: the bound of these weights on all test
-    images is never further above the paper's figure.
+    ``band`` is the distance plus two standard errors, rounded up to a tenth: the bound of these
+    weights on all test images is never further above the paper's figure.
     """
     gap, se = bound["mean"] - paper.bound, bound["se"] if is_known(bound["se"]) else 0.0
     return {

@@ -6,7 +6,7 @@
 //   correlate          y[n,o,i,j]  = acc + bias + sum_{c,t} w[o,c,t] x[n,c, s*i+dy_t, s*j+dx_t]
 //   correlate_inputs   its adjoint in x (also the forward pass of a transposed convolution)
 //   correlate_weights  its adjoint in w
-// The first two write max(0, .) of it where `relu` says so; inside, that is a `floor`, else minus infinity.
+// The first two write max(0, .) of it if `relu` is set; inside, that is a `floor`, else minus infinity.
 // (dy_t, dx_t) are measured from the kernel's centre; outside the image are zeros.
 //
 // How: every channel of an image is copied into a zero-padded plane (one plane for each residue of the

@@ -4,11 +4,11 @@
  *
  * - cudnnGetConvolution...Algorithm: the one algorithm to use. The new interface lists all, the best guess first.
  *   Taken is the first that works within the limit, computes as the convolution asks to, and gives the same bits
- *   every time, so that a training that was interrupted goes on as if it had not been; only where there is none
+ *   every time, so that a training that was interrupted resumes as if it had not been; only where there is none
  *   that does, one that may not.
  * - one status for all that is not supported. Version 9 has a dozen, and Theano compares with the old one.
  * - float32 that is float32. By itself the library may round to TF32 on Ampere and later; here it does where the
- *   environment says PIXELVAE_TF32=1.
+ *   environment has PIXELVAE_TF32=1.
  */
 #ifndef PIXELVAE_CUDNN_H
 #define PIXELVAE_CUDNN_H

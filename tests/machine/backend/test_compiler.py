@@ -54,7 +54,7 @@ def test_a_compiler_that_does_not_err_gets_no_flag(tmp_path):
 
 def test_a_compiler_without_a_cure_is_refused(tmp_path):
     erring = script(tmp_path / "erring-g++", ERRING.replace("{cure}", "no-such-flag"))
-    with pytest.raises(UserError, match="makes wrong code of a right program"):
+    with pytest.raises(UserError, match="miscompiles a correct program"):
         settled(tmp_path, erring)
 
 

@@ -91,7 +91,10 @@ def test_what_is_missing_is_named_with_a_remedy(toolkit, tmp_path, file, what):
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path):
-    assert find(tmp_path / "none") == f"PIXELVAE_CUDA names {tmp_path / 'none'}, which is no folder"
+    assert (
+        find(tmp_path / "none")
+        == f"PIXELVAE_CUDA names {tmp_path / 'none'}, which is not a directory"
+    )
 
 
 NAMES = """

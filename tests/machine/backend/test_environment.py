@@ -22,7 +22,7 @@ IMPORT = "import pixelvae.lib, theano"
         ("floatX=float16", "floatX must be float32 or float64, not float16"),
         ("cxx=nonexistent", "the C++ compiler cxx=nonexistent of Theano's flags is not there"),
         ("cxx=/bin/true", "/bin/true is not a C++ compiler"),
-        ("cxx=/bin/false", "/bin/false fails (status 1): it says nothing"),
+        ("cxx=/bin/false", "/bin/false fails (status 1): without a message"),
         ("gcc.cxxflags=-fopenmp", "openmp=True stands for it"),
         ("gcc.cxxflags=-fnope", "does not know a flag of Theano's gcc.cxxflags"),
         ("blas.ldflags=-L/nope -lnope", "the library nope cannot be linked: leave it out"),

@@ -166,4 +166,4 @@ def test_a_rank_that_is_killed_ends_the_others_and_the_last_checkpoint_is_whole(
     process = train(2, data, out, 100_000)
     wait_for(out, iteration + 10)
     process.send_signal(signal.SIGTERM)  # which mpiexec passes on to all
-    assert f"going on from iteration {iteration}\n" in finished(process, 143)
+    assert f"resuming from iteration {iteration}\n" in finished(process, 143)
