@@ -191,7 +191,9 @@ def test_weights_load_by_name_and_print_the_recorded_numbers(
     assert picture_path(named, "samples.png") == Path("gated-pixelcnn-samples.png")
     with pytest.raises(UserError, match=r"^pixelcnn is not a run.*\(gated-pixelcnn\)$"):
         weights.load("pixelcnn")
-    (tmp_path / "gated-pixelcnn").mkdir()  # a folder that is there comes before a name
+    (tmp_path / "gated-pixelcnn").mkdir()  # a folder that is not a run hides no name
+    assert weights.load("gated-pixelcnn").model.name == "gated-pixelcnn"
+    (tmp_path / "gated-pixelcnn" / "config.json").write_text("{}")  # a run comes before a name
     with pytest.raises(UserError, match="holds no best.npz"):
         weights.load("gated-pixelcnn")
 
