@@ -1,4 +1,4 @@
-"""What operations and models compute on a device: ``python -m benchmarks.agreement FOLDER [CASE ...]``.
+"""Results of operations and models on a device: ``python -m benchmarks.agreement FOLDER [CASE]``.
 
 Each case becomes a file of arrays in the folder, from the same random numbers wherever it runs: on
 a GPU if ``PIXELVAE_DEVICE`` names one, else on the CPU. :func:`compare` holds two such folders
@@ -27,7 +27,7 @@ MODELS = (*VARIANTS, "tiny", "64px_small")
 
 
 def operations() -> dict[str, Any]:
-    """Functions of variables with the shapes of their arguments, by name: what they return first is differentiated."""
+    """Functions by name, and the shapes of their arguments; the first result is differentiated."""
     import theano.tensor as T
 
     from pixelvae.lib.ops.native import examples
@@ -59,7 +59,7 @@ def of_operation(name: str) -> dict[str, np.ndarray]:
 
 
 def _nodes(*functions: Any) -> dict[str, np.ndarray]:
-    """How many nodes of compiled functions compute on a GPU, and how many of this project's for CPUs are left."""
+    """How many nodes of compiled functions are on a GPU, and how many of ours are left for CPUs."""
     from pixelvae.lib.ops.native import NativeOp
     from pixelvae.machine.backend.placement import placement
 
@@ -69,7 +69,7 @@ def _nodes(*functions: Any) -> dict[str, np.ndarray]:
 
 
 def step_of(name: str) -> tuple[Any, Any, Mapping[str, float]]:
-    """A model, its training step and the scalars of its first iteration: an MNIST model narrow, a preset as it is."""
+    """A model (of MNIST's a narrow one), its training step, the scalars of its first iteration."""
     from pixelvae.lib.training.step import TrainingStep
 
     if name in VARIANTS:
@@ -96,7 +96,7 @@ def of_model(name: str, batch: int = 2) -> dict[str, np.ndarray]:
 def compare(
     ours: Path, truth: Path, cases: Sequence[str], on_gpu: bool = False
 ) -> list[dict[str, Any]]:
-    """What each case differs by: the difference's norm over the truth's, of each output and of all gradients.
+    """The difference's norm over the truth's, for each output and for all gradients of each case.
 
     None where one of the two has not come to it. ``on_gpu``: what did not run on a GPU does not
     agree, and neither does what was held against another GPU; ``nodes`` is how many nodes ran
@@ -143,6 +143,7 @@ def _distance(pairs) -> float:
 
 
 def main(folder: str, *cases: str) -> None:
+    """Writes the results of these cases, of all by default, into a folder."""
     from pixelvae.machine.backend import device
 
     device.use(os.environ.get("PIXELVAE_DEVICE", "cpu"))

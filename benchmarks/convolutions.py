@@ -1,7 +1,7 @@
 """GFLOP/s of a model's convolutions and of their gradients, shape by shape.
 
     python -m benchmarks.convolutions 64px_small --batch-size 2    # a preset for larger images
-    python -m benchmarks.convolutions conv-vae --batch-size 100    # a model for MNIST, as in the benchmark's row
+    python -m benchmarks.convolutions conv-vae --batch-size 100    # a model for MNIST
 
 Each shape is timed by itself, on random numbers: the least of several calls, so its weights and
 maps lie in caches as far as they fit. A transposed convolution stands under the shapes of the
@@ -34,7 +34,10 @@ def build(name: str):
 
 
 def layers_of(name: str, batch: int) -> Counter:
-    """How often each (geometry, shape of x, shape of w) comes in the loss; geometry is kh, kw, taps, stride."""
+    """How often each (geometry, shape of x, shape of w) comes in the loss.
+
+    Geometry is kh, kw, taps, stride.
+    """
     import theano
     import theano.tensor as T
     from theano.gof.graph import io_toposort
@@ -92,6 +95,7 @@ def seconds_of(geometry, x_shape, w_shape) -> list[float]:
 
 
 def measure(options) -> None:
+    """Prints a line for each shape, and the sums over all layers."""
     from pixelvae.machine.backend.device import summary
 
     print(summary())

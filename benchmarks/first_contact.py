@@ -1,4 +1,4 @@
-"""This project on a GPU, in one call of under ten minutes: ``python -m benchmarks.first_contact``.
+"""The project on a GPU, in one call of under ten minutes: ``python -m benchmarks.first_contact``.
 
 Prints, and after each part writes to ``--out`` as report.md and report.json: the environment;
 whether all operations, and loss and gradients of all models, agree with the CPU; the speed of
@@ -148,7 +148,7 @@ class FirstContact:
         return {"cases": rows, "logs": logs}
 
     def speed(self) -> dict[str, Any]:
-        """Seconds of a training step: TF32 off, then on, for both; then with cuDNN's algorithms chosen by timing."""
+        """Seconds of a training step, by turns: TF32 off, on, and cuDNN's algorithms timed."""
         commands = [ours()]
         try:
             commands.append(pytorch(cuda=self._device != "cpu"))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How long a start takes up to the end of the first training step, with Theano's compile cache empty and full.
+"""The time to the end of the first training step, with Theano's compile cache empty and full.
 
     python -m benchmarks.first_step
     PIXELVAE_DEVICE=cuda python -m benchmarks.first_step
@@ -43,7 +43,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def first_step(files: dict, cache: str, images: int) -> Iterator[tuple[str, Part]]:
-    """One start with Theano's compile folder below ``cache``: the model ready to train, and its first step."""
+    """One start with Theano's compile folder below ``cache``, up to the end of the first step."""
     with Worker(ours(), {"THEANO_FLAGS": f"base_compiledir={cache}"}) as worker:
         worker.ask(job="training_step", **files, images=images)
         yield "the compiled step", _so_far(worker)

@@ -23,7 +23,7 @@ PAUSE = 0.2  # seconds between turns, in which the threads of the last one fall 
 
 
 def torch_python(cuda: bool = False) -> str:
-    """The interpreter that runs PyTorch: ``PIXELVAE_BENCH_PYTHON``, else ``.venv-bench``'s or the machine's own.
+    """PyTorch's interpreter: ``PIXELVAE_BENCH_PYTHON``, ``.venv-bench``'s or the machine's own.
 
     One whose PyTorch is missing, or cannot use a GPU where ``cuda`` asks for that, is passed over.
 
@@ -125,7 +125,7 @@ def alternate(
     turn_seconds: float,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[list[list[float]], float]:
-    """Lets workers do their jobs by turns: seconds of each repetition, for each of them; and idle CPU.
+    """Lets workers do their jobs by turns: seconds of each one's repetitions, and idle CPU.
 
     A turn lasts about ``turn_seconds``, one repetition at least; two before the first do not count.
     Idle CPU is the share of a core that a worker used while it was not its turn: next to nothing,

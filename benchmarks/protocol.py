@@ -1,4 +1,4 @@
-"""How a worker process is asked and answers: one JSON object a line, on its standard input and output.
+"""The protocol of worker processes: one JSON object a line, on standard input and output.
 
 On ``{"job": …, "weights": …, …}`` it gets ready, on ``{"repeat": k}`` it does its job k times;
 both may come in one message. It answers with the seconds of each repetition, and with its memory

@@ -97,7 +97,7 @@ def row(machine: Mapping[str, str], results: Sequence[Result]) -> Row:
 
 
 def write(new: Mapping[str, Row]) -> None:
-    """Puts rows into the JSON file, in place of earlier ones of these names, and all between the marks of the page.
+    """Replaces rows in the JSON file, and writes all of them between the marks of the page.
 
     Raises UserError if a file cannot be read or written.
     """

@@ -155,7 +155,7 @@ def _first_step(command, files, environment=None) -> float:
 
 
 def peak_memory(cases: Sequence[tuple[str, str, Callable]], *, effort: Effort) -> list[Result]:
-    """The most memory that a process held while it compiled and trained: what, job and files of each case."""
+    """Peak memory of a process that compiles and trains, by what, job and files of each case."""
     results = []
     for what, job, make_files in cases:
         peaks = []

@@ -20,6 +20,7 @@ from pixelvae.models.hierarchical.presets import HIERARCHICAL
 
 
 def parse(argv: list[str]):
+    """The command line."""
     parser = ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
     parser.add_argument(
         "preset", choices=list(HIERARCHICAL.presets), help="of the models for larger images"

@@ -93,7 +93,7 @@ def open_hdf5(path: Path) -> h5py.File:
 
 
 def check_room(path: Path, size: int) -> None:
-    """Raise OSError, as writing would later on, if a file of so many bytes of images finds no room at a path.
+    """Raise OSError, as writing would later, if so many bytes of images find no room at a path.
 
     The HDF5 library ends the process when a file that it writes cannot grow.
     """

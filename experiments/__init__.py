@@ -1,1 +1,1 @@
-"""One script for each section of the paper: a model, a data set and a recipe on the command line."""
+"""A script for each section of the paper: a model, a data set and a recipe on the command line."""

@@ -1,4 +1,4 @@
-"""The command line of an experiment: its subcommands are in :mod:`pixelvae.experiments.commands`."""
+"""The command line of an experiment, with the subcommands in :mod:`.commands`."""
 
 from __future__ import annotations
 

@@ -114,7 +114,10 @@ class Experiment:
 
 
 def trained_on(weights: Weights) -> str:
-    """The name of the data set that weights were trained on. Raises UserError if they do not hold it."""
+    """The name of the data set that weights were trained on.
+
+    Raises UserError if they do not hold it.
+    """
     if weights.data is None:
         raise UserError(
             "these weights do not name the data they were trained on: name it", setting="data"

@@ -1,4 +1,4 @@
-"""Pictures of a model: samples, reconstructions, and one level varied alone (figures 1 and 6 to 11)."""
+"""Pictures of a model: samples, reconstructions, one level varied alone (figures 1, 6 to 11)."""
 
 from __future__ import annotations
 
@@ -125,7 +125,10 @@ def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> None:
 
 
 def chosen_images(dataset, split: str, count: int) -> np.ndarray:
-    """So many images of a split, evenly spaced: uint8 (count, C, H, W). Raises UserError if it has fewer."""
+    """So many images of a split, evenly spaced: uint8 (count, C, H, W).
+
+    Raises UserError if it has fewer.
+    """
     from pixelvae.lib import evaluation
 
     return evaluation.read(dataset, split, evaluation.evenly_spaced(dataset, split, count))
@@ -153,9 +156,7 @@ def reconstruction_grid(
 def variation_grid(
     sampler, varied: Sequence[str], count: int, scenes: int, seed: int
 ) -> np.ndarray:
-    """For each scene and each level, ``count`` images in which that level's noise alone changes
-    (figure 6).
-    """
+    """Images in which one level's noise alone changes, ``count`` per scene and level (figure 6)."""
     rows = []
     for scene in range(scenes):
         for level in varied:

@@ -50,6 +50,7 @@ def build(name: str):
 
 
 def parse(argv: list[str]):
+    """The command line."""
     names = list(models())
     parser = ArgumentParser(prog="flops.py", description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(names))
@@ -62,6 +63,7 @@ def parse(argv: list[str]):
 
 
 def run(options) -> None:
+    """Print the parts of each model, and their sum."""
     from pixelvae.lib.flops import count
 
     print(f"{'model':<24}{'part':<16}{'done':>14}{'unmasked':>14}{'parameters':>14}")
@@ -75,6 +77,7 @@ def run(options) -> None:
 
 
 def row(name: str, part: str, numbers) -> str:
+    """A line of the table."""
     counts = f"{numbers.done:>14.3e}{numbers.unmasked:>14.3e}{numbers.parameters:>14,}"
     return f"{name:<24}{part:<16}{counts}"
 

@@ -21,7 +21,7 @@ def command(experiment: Experiment, *words: Any) -> str:
 def training_command(
     experiment: Experiment, settings: Mapping[str, Any], preset: str, out: Any
 ) -> str:
-    """The command that trains with a run's settings in the folder ``out``: a preset, and what differs from it.
+    """The command that trains with a run's settings: a preset, and what differs from it.
 
     Raises UserError if there is none, because presets have changed or the settings make no sense.
     """
@@ -64,7 +64,7 @@ def _gives(preset: Preset, model: Any, training: Any) -> bool:
 
 
 def _variations(experiment: Experiment, preset: Preset) -> Iterator[tuple[Preset, list[Any]]]:
-    """The preset, itself and with each combination of the family's variations, and the words for it."""
+    """The preset, itself and with each combination of the family's variations, and its options."""
     known = experiment.family.variations
     for words in product(*[v.words or (False, True) for v in known]):
         changed, line = preset, []

@@ -68,7 +68,7 @@ def summarise(
 
 
 class SampleSizes(NamedTuple):
-    """Importance weighting in two stages: ``few`` samples of all images, all ``samples`` of ``images``."""
+    """Importance weighting in two stages: ``few`` samples of all images, ``samples`` of some."""
 
     few: int = 100
     samples: int = 5_000

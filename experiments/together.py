@@ -1,4 +1,4 @@
-"""What commands read, on all ranks together: weights once, and data that must be the same everywhere."""
+"""What commands read on all ranks together: weights once, and data that are the same everywhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load(path: str, family: Family | None = None, **modes: str) -> Weights:
 
 
 def open_data(name: str, source: Path | None = None, **how: Any) -> Dataset:
-    """The data set that :func:`pixelvae.datasets.open_dataset` opens, with its remaining arguments in ``how``.
+    """What :func:`pixelvae.datasets.open_dataset` opens, with its remaining arguments in ``how``.
 
     Rank 0 opens it first, so that one rank downloads and converts what all can read.
 

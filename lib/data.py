@@ -50,7 +50,10 @@ class Dataset(Protocol):
         """
 
     def labels(self, split: str) -> np.ndarray:
-        """Classes of a split's images, uint8 or uint16 (size(split),). Raises UserError if it has none."""
+        """Classes of a split's images, uint8 or uint16 (size(split),).
+
+        Raises UserError if it has none.
+        """
 
     def batches(self, split: str, batch_size: int) -> Iterator[np.ndarray]:
         """All images of a split in order, as uint8 (n, C, H, W); the last batch may be smaller."""

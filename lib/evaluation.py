@@ -153,8 +153,9 @@ class Bound:
 
 @dataclass(frozen=True)
 class TwoStages:
-    """An importance-weighted estimate of a whole split from ``few`` samples an image, and what more
-    of them gain on some of its images.
+    """An importance-weighted estimate of a split in two stages.
+
+    From ``few`` samples an image, and what more of them gain on some of its images.
 
     Parameters
     ----------
@@ -248,7 +249,10 @@ class ImportanceWeighted:
     def _estimate(
         self, dataset: Dataset, split: str, samples: Sequence[int], images: int | None
     ) -> list[Evaluation]:
-        """One evaluation for each number of samples; the larger ones begin with the smaller ones'."""
+        """One evaluation for each number of samples.
+
+        The larger ones begin with the smaller ones'.
+        """
         numbers = evenly_spaced(dataset, split, images)
         mine: list[float] = []  # of those that this process estimates
 

@@ -25,7 +25,7 @@ from pixelvae.lib.ops.conv import Correlate, CorrelateInputs
 
 @dataclass
 class Part:
-    """Numbers for one image: multiply-adds that are done, those that unmasked kernels would take, and parameters."""
+    """Numbers for one image: multiply-adds done, those of unmasked kernels, and parameters."""
 
     done: int = 0
     unmasked: int = 0
@@ -54,7 +54,7 @@ def count(model: Model) -> Count:
 
 
 def count_graph(model: Model, output, shapes: Mapping) -> Count:
-    """The same for any expression of the model's parameters and of inputs of the given ``shapes``."""
+    """The same for an expression of the model's parameters and of inputs of given ``shapes``."""
     result = Count()
     variables, sizes = list(shapes), list(shapes.values())
     for name, shape in model.parameters.shapes().items():

@@ -161,7 +161,7 @@ class MovingModel(Model, Protocol):
 
 
 def noise_variables(model: Model) -> dict[str, Any]:
-    """A symbolic variable (N, ...) for each name in the model's ``noise_shapes``, in their order."""
+    """A symbolic variable (N, ...) for each of the model's ``noise_shapes``, in their order."""
     return {
         name: T.TensorType(theano.config.floatX, (False,) * (1 + len(shape)))(name)
         for name, shape in model.noise_shapes.items()

@@ -68,7 +68,10 @@ class Bernoulli(Pixels):
 
 
 class Categorical(Pixels):
-    """A softmax over the levels; channel k·C + c of the outputs is the logit of level k of colour c."""
+    """A softmax over the levels.
+
+    Channel k·C + c of the outputs is the logit of level k of colour c.
+    """
 
     def __init__(self, levels: int, channels: int):
         self.levels, self.channels, self.outputs = levels, channels, levels * channels
@@ -83,7 +86,10 @@ class Categorical(Pixels):
 
 
 class DiscretisedGaussian(Pixels):
-    """A Gaussian whose mass the levels share out; the outputs are C means, then C log sigmas, in levels."""
+    """A Gaussian whose mass the levels share out.
+
+    The outputs are C means, then C log sigmas, in levels.
+    """
 
     def __init__(self, levels: int, channels: int):
         self.levels, self.channels, self.outputs = levels, channels, 2 * channels

@@ -10,7 +10,7 @@ DIGITS = {"nats/image": 2, "bits/dim": 4}
 
 
 class Unit(NamedTuple):
-    """What a model's numbers are reported in: one of the unit ``name`` is ``nats`` nats an image."""
+    """The unit of a model's numbers: one ``name`` is ``nats`` nats an image."""
 
     name: str
     nats: float

@@ -46,7 +46,10 @@ def main() -> None:
 
 
 def report(gpu: str) -> Iterator[tuple[str, str]]:
-    """Pairs of a name and what holds here, ``gpu`` among them; the last compiles and times a product."""
+    """Pairs of a name and what holds here, ``gpu`` among them.
+
+    The last compiles and times a product.
+    """
     yield "PixelVAE", VERSION
     yield "python", f"{platform.python_version()} ({sys.executable})"
     yield "system", platform.platform()
@@ -65,7 +68,10 @@ def report(gpu: str) -> Iterator[tuple[str, str]]:
 
 
 def _attempt(question: Callable[[], str]) -> str:
-    """The answer, or in one line why there is none; nothing that is broken keeps the rest from being reported."""
+    """The answer, or in one line why there is none.
+
+    Nothing that is broken keeps the rest from being reported.
+    """
     try:
         with contextlib.redirect_stderr(io.StringIO()) as said:
             return question()

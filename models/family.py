@@ -21,7 +21,7 @@ _SEED = whole(least=0)
 
 
 class ModelSettings(Protocol):
-    """What makes one model: a :class:`pixelvae.models.checked.Checked` dataclass with these beside it."""
+    """What makes one model: a :class:`.checked.Checked` dataclass with these beside it."""
 
     @property
     def name(self) -> str:
@@ -173,7 +173,8 @@ def named(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-#: Declare the settings of :func:`falling` and of an average of the weights: ``setting(**DECAY_AFTER)``.
+#: Declare the settings of :func:`falling` and of an average of the weights:
+#: ``setting(**DECAY_AFTER)``.
 DECAY_AFTER: dict[str, Any] = {
     "kind": maybe(whole()),
     "about": "from iteration N on, the learning rate falls as sqrt(N / t)",
@@ -185,5 +186,5 @@ AVERAGE_DECAY: dict[str, Any] = {
 
 
 def falling(decay_after: int | None, t: int) -> float:
-    """The factor √(decay_after / t) of a learning rate at iteration t >= 1, at most 1; 1 if that is None."""
+    """A learning rate's factor √(decay_after / t) at iteration t >= 1, at most 1; 1 if None."""
     return min(1.0, decay_after / t) ** 0.5 if decay_after else 1.0

@@ -1,4 +1,7 @@
-"""The families of models, each registered here once, and loaded when it is needed. Imports no Theano."""
+"""The families of models, each registered here once, and loaded when it is needed.
+
+Imports no Theano.
+"""
 
 from __future__ import annotations
 

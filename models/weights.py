@@ -100,7 +100,10 @@ def assemble(
     family: Family | None = None,
     **modes: str,
 ) -> Weights:
-    """The model of arrays and header that :func:`read` has read from ``path``; else as :func:`load`."""
+    """The model of arrays and header that :func:`read` has read from ``path``.
+
+    Else as :func:`load`.
+    """
     arrays, header = contents
     size = sum(array.nbytes for array in arrays.values())
     with _refused(f"{path} holds the weights of another kind of model"):
@@ -128,7 +131,7 @@ def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def is_name(path: str) -> bool:
-    """Whether it is a name from ``pretrained/``: a bare word, for which no run or weights file stands here.
+    """Whether it is a name from ``pretrained/``: a bare word, and no run or weights file here.
 
     A clone may well be called what weights are called, and hides none.
     """

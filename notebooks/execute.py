@@ -17,8 +17,8 @@ TOUR = Path(__file__).with_name("tour.ipynb")
 def execute(notebook: Any, timeout_s: int = 600) -> Any:
     """The notebook with the outputs of a run in a fresh kernel, in place.
 
-    Progress on standard error and the times of a run are left out, so that only what a reader wants is kept. Raises
-    nbclient.exceptions.CellExecutionError if a cell fails, nbclient's CellTimeoutError if it takes longer.
+    Progress on standard error and the times of a run are left out. Raises nbclient's
+    CellExecutionError if a cell fails, CellTimeoutError if it takes longer.
     """
     NotebookClient(notebook, timeout=timeout_s, kernel_name="python3").execute()
     for cell in notebook.cells:

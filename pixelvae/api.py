@@ -44,7 +44,7 @@ Posteriors = Union[Moments, "tuple[Moments, ...]"]
 
 
 def load(path: Any, **modes: str) -> PixelVAE:
-    """The model of a NAME from ``pretrained/``, of a RUN's folder or of a weights FILE, of any family.
+    """The model of a NAME from ``pretrained/``, a RUN's folder or a weights FILE, of any family.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class PixelVAE:
         return self._sampler.decode(z, _whole(seed, "the seed"), name=name)
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """Images drawn from the model (figures 1, 7 and 9), as ``sample`` draws: uint8 (n, C, H, W).
+        """Images drawn from the model (figures 1, 7, 9), as by ``sample``: uint8 (n, C, H, W).
 
         A larger n only adds images. Raises UserError if n is not a whole number above 0.
 
@@ -163,7 +163,7 @@ class PixelVAE:
     def interpolate(
         self, a: np.ndarray, b: np.ndarray, steps: int = 8, seed: int = 0
     ) -> np.ndarray:
-        """Images on the straight line from a's latent to b's, ends included: uint8 (steps, C, H, W).
+        """Images on the line from a's latent to b's, ends included: uint8 (steps, C, H, W).
 
         The paper has none. All other noise is the same at every step, so that the latent alone
         changes.
@@ -194,7 +194,7 @@ class PixelVAE:
         return self._sampler.decode(line.astype("float32"), seed, numbers=[0] * steps)
 
     def bound(self, x: np.ndarray, seed: int = 0, samples: int = 1) -> np.ndarray:
-        """The bound on −log p(x) of each image (equation 2), as ``evaluate`` computes it: float64 (N,).
+        """The bound on −log p(x) of each image (equation 2), as by ``evaluate``: float64 (N,).
 
         In nats an image, an upper bound, the mean over so many posterior samples; exact for a model
         without latent. Raises UserError as :meth:`encode` does, but not for such a model;
@@ -213,7 +213,7 @@ class PixelVAE:
     def log_likelihood(
         self, x: np.ndarray, importance_samples: int = 100, seed: int = 0
     ) -> np.ndarray:
-        """log p(x) of each image by importance weighting (Burda et al. 2015): float64 (N,), in nats.
+        """log p(x) of each image, importance-weighted (Burda et al. 2015): float64 (N,), in nats.
 
         log (1/S) Σ p(x, z_s) / q(z_s|x) with z_s ~ q(z|x), z being all latents; as ``evaluate
         --importance-samples S`` computes −log p(x). Table 1 has S = 5,000. Of a model without

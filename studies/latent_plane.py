@@ -1,4 +1,4 @@
-"""A page of a two-dimensional latent space: where images lie in it, and what is drawn from each place."""
+"""A page of a two-dimensional latent space: where images lie, and what each place decodes to."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_plane(
 
 
 def centres(half: float, cells: int) -> np.ndarray:
-    """The middles of the cells of a square from −half to half, row by row from the top left: (cells², 2)."""
+    """Middles of the cells of a square from −half to half, by rows from the top: (cells², 2)."""
     across = (np.arange(cells) + 0.5) / cells * 2 * half - half
     z1, z2 = np.meshgrid(across, across[::-1])
     return np.stack([z1.ravel(), z2.ravel()], axis=1).astype("float32")

@@ -1,4 +1,4 @@
-"""``python -m studies.map [FOLDER ...]`` prints each module with the first line of its docstring."""
+"""``python -m studies.map [FOLDER ...]`` prints each module with its docstring's first line."""
 
 from __future__ import annotations
 

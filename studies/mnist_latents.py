@@ -62,7 +62,10 @@ def train(arguments) -> int:
 
 
 def labelled_images(split: str, name: str = "mnist") -> tuple[np.ndarray, np.ndarray]:
-    """A data set's images, binarized with a fixed seed: uint8 (N, 1, H, W); and their digits, uint8 (N,)."""
+    """A data set's images, binarized with a fixed seed: uint8 (N, 1, H, W).
+
+    And their digits, uint8 (N,).
+    """
     from pixelvae.datasets import open_dataset
     from pixelvae.lib.noise import uniform
 
@@ -85,7 +88,7 @@ def latent_means(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray
 
 
 def neighbour_errors(latents, labels) -> dict[str, float]:
-    """Errors, from 0 to 1, of the k-nearest-neighbour classifier of the training images, k chosen on validation.
+    """Errors (0 to 1) of k-nearest neighbours among the training images, k chosen on validation.
 
     Both arguments have the keys train, valid and test: arrays (N, K) and (N,). Returns k,
     valid_error, test_error.
@@ -114,8 +117,9 @@ def load_plane(folder: Path) -> Any:
 
 @on_rank_0
 def record(arguments) -> None:
-    """Writes ``figure5.json`` from all finished runs in a folder and, of each model's first seed, the test set's
-    latent means; and draws these.
+    """Writes ``figure5.json`` from a folder's finished runs; draws the test set's latent means.
+
+    The means are of each model's first seed.
 
     Raises UserError if a model has no finished run.
     """
@@ -177,7 +181,10 @@ def plot(arguments) -> None:
 
 @on_rank_0
 def explore(arguments) -> None:
-    """Writes ``explore.html`` into a run's folder; raises UserError if it has not two latent dimensions."""
+    """Writes ``explore.html`` into a run's folder.
+
+    Raises UserError if it has not two latent dimensions.
+    """
     from studies.latent_plane import write_plane
 
     if not arguments.run.is_dir():

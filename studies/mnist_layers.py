@@ -43,7 +43,7 @@ def parse(argv: list[str]):
 
 
 def train(arguments) -> int:
-    """Trains the convolutional VAE and both models for each L, with each seed, then records and plots."""
+    """Trains the convolutional VAE, and both models for each L, with each seed; records, plots."""
     wanted = [("conv-vae", None)] + [(m, layers) for layers in arguments.layers for m in MODELS]
     commands = []
     for seed, (model, layers) in itertools.product(arguments.seeds, wanted):
@@ -92,7 +92,10 @@ def plot(arguments) -> None:
     cnn = [run for run in runs if run["model"] == "gated-pixelcnn"]
 
     def line(axes, chosen, value, label):
-        """Through the mean of the seeds; each of them is a dot with the standard error over images."""
+        """Through the mean of the seeds.
+
+        Each of them is a dot with the standard error over images.
+        """
         if chosen:
             layers = [run["autoregressive_layers"] for run in chosen]
             tests = [run["test"][value] for run in chosen]

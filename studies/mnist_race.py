@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""A race of settings: a model of table 1 in several sizes, each trained for the same processor time.
+"""A race of settings: a model of table 1 in several sizes, for the same processor time each.
 
-python studies/mnist_race.py --model gated-pixelvae-noup --minutes 20 --try="--layers 4" --out runs/race
+python studies/mnist_race.py --model gated-pixelvae-noup --minutes 20 --try="--layers 4"
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def parse(argv: list[str]):
 
 
 def race(arguments) -> int:
-    """Trains the model as the preset has it and with each of some options, then writes record and pages."""
+    """Trains the preset and each variation of its options, then writes record and pages."""
     of_model = ["--model", arguments.model]
     record = RACES / f"{arguments.model}.json"
     first = ["mnist_race.py", *of_model]

@@ -84,7 +84,7 @@ def _stages(arguments) -> SampleSizes:
 
 
 def train(arguments) -> int:
-    """Trains the models in folders of their own, each resumed where it stopped, then ships them into ``--out``."""
+    """Trains the models in folders of their own, each resumed where it stopped, then ships them."""
     where = [f"--device={arguments.device}"] if arguments.device else []
     where += ["--tf32"] if arguments.tf32 else []
     models = arguments.models or list(VARIANTS)
@@ -99,7 +99,7 @@ def train(arguments) -> int:
 
 
 def ship(arguments) -> None:
-    """Copies each run's best weights to ``pretrained/NAME.npz``, evaluates them, and writes record, pictures and pages.
+    """Ships each run's best weights to ``pretrained/NAME.npz``, with record, pictures and pages.
 
     Raises UserError if a folder is not a run of a model of table 1.
     """
@@ -116,7 +116,10 @@ def measure(arguments) -> None:
 
 
 def evaluation_commands(name: str, stages: SampleSizes, dataset: Dataset) -> dict[str, str]:
-    """The commands that print the record's numbers; an exact likelihood needs no importance weighting."""
+    """The commands that print the record's numbers.
+
+    An exact likelihood needs no importance weighting.
+    """
     command = f"python experiments/mnist_pixelvae.py evaluate {name}"
     commands = bound_commands(command, dataset)
     if VARIANTS[name].latent:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Section 4.2 on photographs: ships a trained model with its record, and compares it with the ablations at equal cost.
+"""Section 4.2 on photographs: ships a trained model, and compares ablations at equal cost.
 
 python studies/natural_images.py ship runs/photos
 python studies/natural_images.py ablations --out runs/ablations --minutes 15
@@ -52,7 +52,7 @@ def parse(argv: list[str]):
 
 
 def ship(arguments) -> None:
-    """Copies a run's best weights to ``pretrained/photos-SIZEpx.npz``, and writes record, pictures and pages.
+    """Ships a run's best weights to ``pretrained/photos-SIZEpx.npz``, with record and pictures.
 
     Raises UserError where the folder is not a run of a model for larger images.
     """
@@ -104,7 +104,7 @@ MODELS: Mapping[str, Sequence[str]] = {
 
 
 def ablations(arguments) -> int:
-    """Trains the models of section 4.2, each resumed where it stopped, then writes record and pages."""
+    """Trains the models of section 4.2, each resumed where it stopped; writes record and pages."""
     first = ["natural_images.py", "ablations"]
     return equal_cost.compare(arguments, EXPERIMENT, MODELS, ABLATIONS, first)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The paper's results beside ours: writes their pages and the tables of trained weights from the records.
+"""The paper's results beside ours: writes their pages and tables of weights from the records.
 
 python studies/results.py
 

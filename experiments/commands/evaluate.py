@@ -51,7 +51,10 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 
 def complete(experiment: Experiment, options: argparse.Namespace) -> None:
-    """Set ``options.stages``, None for one stage. Raises UserError if half of two stages is missing."""
+    """Set ``options.stages``, None for one stage.
+
+    Raises UserError if half of two stages is missing.
+    """
     from pixelvae.experiments.summaries import checked_sizes
 
     options.stages = None

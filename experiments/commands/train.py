@@ -90,7 +90,9 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
 
 
 def complete(experiment: Experiment, options: argparse.Namespace) -> None:
-    """Set ``options.chosen``, the preset with all changes; options that were left out get its values.
+    """Set ``options.chosen``, the preset with all changes.
+
+    Options that were left out get its values.
 
     Raises UserError if a change makes no sense for the preset.
     """

@@ -31,7 +31,10 @@ class Curve:
 
 
 def draw(rows: Rows, unit: Unit) -> Iterator[Curve]:
-    """The bound and its parts, in the unit of the rows; a KL for each level if there are several."""
+    """The bound and its parts, in the unit of the rows.
+
+    A KL for each level if there are several.
+    """
     if any(row["kl"] for row in rows):
         kls = [name for name in ("kl2", "kl1") if rows[-1].get(name) is not None] or ["kl"]
         yield _curve(rows, unit, "Bound", ["bound"], "Reconstruction + KL.")

@@ -1,4 +1,4 @@
-"""HTML files that hold everything they show: templates, pictures as data URIs, figures as inline SVG."""
+"""Self-contained HTML files: templates, pictures as data URIs, figures as inline SVG."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pixelvae.lib.ops.weight_norm import WeightNorm
 
 
 class Conv:
-    """Convolution with half padding, weight-normalised (section E; Salimans & Kingma 2016) and possibly masked.
+    """Weight-normalised convolution with half padding, possibly masked (E; Salimans & Kingma 2016).
 
     Parameters
     ----------
@@ -94,14 +94,16 @@ class Conv:
 
 
 def _taps(mask: str | None, kh: int, kw: int, groups: int) -> int:
-    """How many of a kernel's first taps in raster order a mask keeps (see :mod:`pixelvae.lib.ops.conv`)."""
+    """How many of a kernel's first taps in raster order a mask keeps (see :mod:`..ops.conv`)."""
     before = kh * kw // 2  # the position itself, which mask A keeps for the colours before its own
     kept = {None: kh * kw, "A": before + (groups > 1), "B": before + 1, "rows": (kh // 2 + 1) * kw}
     return kept[mask]
 
 
 class TransposedConv:
-    """Transposed convolution with stride 2: doubles height and width. No weight norm, as in the released code.
+    """Transposed convolution with stride 2: doubles height and width.
+
+    No weight norm, as in the released code.
 
     ``relu``: rectified linear units behind it.
     """

@@ -8,8 +8,9 @@ from pixelvae.lib.ops.embedding import embed
 
 
 class Embedding:
-    """Values 0 … levels − 1 as vectors of E numbers: (N, C, H, W) -> (N, E·C, H, W), channel e·C +
-    c for colour c.
+    """Values 0 … levels − 1 as vectors of E numbers: (N, C, H, W) -> (N, E·C, H, W).
+
+    Channel e·C + c is number e of colour c.
     """
 
     def __init__(self, p: Parameters, name: str, levels: int, size: int):

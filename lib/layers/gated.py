@@ -12,8 +12,9 @@ from pixelvae.lib.ops.gate import gate
 class GatedLayer:
     """One layer of the gated two-stack PixelCNN (van den Oord et al. 2016b; table E.1).
 
-    The vertical stack sees the rows up to its own; the horizontal stack sees the pixels to the left (and with ``mask``
-    "B" its own) and, through the 1x1 convolution, the vertical stack of the row above::
+    The vertical stack sees the rows up to its own; the horizontal stack sees the pixels to the left
+    (and with ``mask`` "B" its own) and, through the 1x1 convolution, the vertical stack of the row
+    above::
 
         vertical 3x3   horizontal, mask A   horizontal, mask B
           x x x          . . .                . . .

@@ -20,7 +20,9 @@ def convolution(
     stride: float = 1,
     blocks: int = 1,
 ) -> np.ndarray:
-    """Weights (O, C, taps): s = √(4 / (fan_in + fan_out)) before a ReLU, ELU or gate ("He"), √(2 / …) else (Glorot).
+    """Weights (O, C, taps): s = √(4 / (fan_in + fan_out)) with ``he``, else √(2 / …) (Glorot).
+
+    "He" is for layers before a ReLU, ELU or gate.
 
     Fans are channels × taps; fan_out is divided by stride², and both are halved for a masked layer.
     ``blocks`` layers lie side by side, each with a fan_out of its own.
@@ -39,7 +41,7 @@ def transposed_convolution(rng: np.random.RandomState, shape: tuple[int, int, in
 def linear(
     rng: np.random.RandomState, outputs: int, inputs: int, glorot: bool = False
 ) -> np.ndarray:
-    """Weights (outputs, inputs): s = √(1 / fan_in), and an orthogonal matrix where the layer is square.
+    """Weights (outputs, inputs): s = √(1 / fan_in); an orthogonal matrix if the layer is square.
 
     With ``glorot``: s = √(2 / (fan_in + fan_out)).
     """

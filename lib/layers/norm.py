@@ -1,4 +1,4 @@
-"""Batch norm, and whose statistics it normalises by: the batch's own, or known ones (section E.2)."""
+"""Batch norm by the batch's own statistics, or by known ones (section E.2)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ Norm = Callable[["BatchNorm", Any], Any]
 
 
 class BatchNorm:
-    """Scale and offset of a batch norm, which are trained, and the moving mean and variance, which
-    are not.
-    """
+    """The trained scale and offset of a batch norm, and its moving mean and variance."""
 
     def __init__(self, p: Parameters, name: str, width: int):
         self.scale = p.new(f"{name}.scale", (width,), 1)
@@ -23,8 +21,9 @@ class BatchNorm:
 
 
 class BatchStatistics:
-    """Normalises by the batch's own statistics; ``values`` maps each moving statistic to the
-    batch's.
+    """Normalises by the batch's own statistics.
+
+    ``values`` maps each moving statistic to the batch's.
     """
 
     def __init__(self) -> None:

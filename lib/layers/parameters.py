@@ -69,7 +69,7 @@ class Parameters(Mapping):
         return self._declare(name, self._value(name, shape, initial), trained)
 
     def new_normed(self, name: str, shape: tuple[int, ...], initial: Draw) -> tuple:
-        """Declare weight-normalised weights: ``name.v`` and ``name.g``, the norm of each output's v.
+        """Declare weight-normalised weights: ``name.v``; ``name.g``, the norm of each output's v.
 
         Salimans & Kingma 2016, with g = ‖v‖ at first; v is (O, ...), g (O,). Raises as :meth:`new`.
         """

@@ -17,8 +17,9 @@ from pixelvae.lib.ops.gate import gate
 
 
 def depth_to_space(x):
-    """(N, 4C, H, W) -> (N, C, 2H, 2W): the four C's fill the corners of each square of four
-    (subpixel convolution).
+    """(N, 4C, H, W) -> (N, C, 2H, 2W), the rearrangement of subpixel convolution.
+
+    The four C's fill the corners of each square of four.
     """
     n, c, h, w = x.shape[0], x.shape[1] // 4, x.shape[2], x.shape[3]
     squares = x.reshape((n, 2, 2, c, h, w)).dimshuffle(0, 3, 4, 1, 5, 2)
@@ -26,8 +27,7 @@ def depth_to_space(x):
 
 
 class ResidualBlock:
-    """ELU, convolution, ELU, convolution, batch norm; plus the shortcut (pre-activation, He et al.
-    2016).
+    """ELU, convolution, ELU, convolution, batch norm; plus the shortcut (He et al. 2016).
 
     ``resample``: "down" has stride 2 in the second convolution, "up" is a subpixel convolution in
     the first. The shortcut is a 1x1 convolution, resampled alike, where width or size changes.

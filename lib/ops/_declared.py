@@ -64,7 +64,7 @@ class Shapes:
         return bool(self.shared) and of_images.issubset(self.shared)
 
     def broadcastable(self, patterns: Mapping[str, Sequence[bool]]) -> list[list[bool]]:
-        """Which axes of the outputs are known to be 1, from those of the inputs that are by their types."""
+        """Which axes of the outputs are known to be 1, from the types of the inputs."""
         known = {
             axis
             for name, i, axis in self._all_axes()
@@ -184,7 +184,10 @@ def data(
     real: str,
     fail: str,
 ) -> list[str]:
-    """Lines that declare pointers to the inputs and outputs; those named in ``over`` hold an input's values."""
+    """Lines that declare pointers to the inputs and outputs.
+
+    Those named in ``over`` hold an input's values.
+    """
     lines = [f"typedef {real} Real;"]
     for name in shapes.arrays:
         access = "optional_data" if name in shapes.optional else "data"
@@ -207,7 +210,7 @@ def dense(name: str, variable: str, fail: str) -> str:
 def output(
     name: str, variable: str, axes: Sequence[str], like: str, over: str | None, fail: str
 ) -> list[str]:
-    """Lines that declare a pointer to an output of the type of ``like``: made, reused, or the input ``over``."""
+    """Lines that declare a pointer to an output typed as ``like``: new, reused, or ``over``."""
     if over:
         lines = [f"give(&{variable}, {over}_dense.array);"]
     else:
@@ -228,7 +231,7 @@ def call(text: str, op: str, fail: str) -> list[str]:
 
 @lru_cache(maxsize=None)
 def digest(header: Path) -> int:
-    """A number that changes with the text that the C++ is made of, so that Theano's cache notices an edit.
+    """A number that changes with the text of the C++, so that Theano's cache notices an edit.
 
     It covers all headers of the folder, since they include each other.
     """

@@ -1,4 +1,4 @@
-"""Forms of operations for a GPU with cuDNN: functions of an operation and its inputs, None for those left out.
+"""Forms of operations for a GPU with cuDNN: functions of an operation and its inputs.
 
 :mod:`pixelvae.lib.ops.lowering` takes the function that an operation names by ``cudnn``. Theano's
 own cuDNN rewrites check every shape on the host again at each step, which took more nodes than the
@@ -64,7 +64,10 @@ def correlate_weights(op, x, gy):
 
 
 def batch_norm(op, x, scale, offset):
-    """For :class:`pixelvae.lib.ops.batch_norm.BatchNorm`; cuDNN gives the inverse deviation instead of the variance."""
+    """For :class:`pixelvae.lib.ops.batch_norm.BatchNorm`.
+
+    CuDNN gives the inverse deviation instead of the variance.
+    """
     y, mean, inverse = dnn.GpuDnnBatchNorm(mode="spatial")(
         _on_device(x), _spatial(scale), _spatial(offset), _as_double()
     )
@@ -93,7 +96,10 @@ def _spatial(v):
 
 
 def _as_double():
-    """ε as cuDNN takes it. A mere number would become a constant of ``floatX``, and that a double of it."""
+    """ε as cuDNN takes it.
+
+    A mere number would become a constant of ``floatX``, and that a double of it.
+    """
     return scalar.constant(EPSILON, dtype="float64")
 
 

@@ -1,4 +1,4 @@
-"""Adam (Kingma & Ba 2015) on packed vectors in one pass, and the sum of squares that bounds a gradient's norm."""
+"""Adam (Kingma & Ba 2015) on packed vectors in one pass, and the gradient's sum of squares."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class AveragedAdam(Adam):
 
 
 def _updated(op: Adam):
-    """A function of what has derivatives: neither the bound in force nor a second moment of 0 has."""
+    """A function of variables with derivatives: no bound in force, no second moment of 0."""
 
     def update(gradient, p, m, root, *average):
         numbers = T.constant(np.array([0.1, 0.5, 10, 0.3], gradient.dtype))

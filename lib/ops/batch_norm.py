@@ -11,7 +11,7 @@ EPSILON = 1e-2  # as in the released code
 
 
 class BatchNorm(NativeOp):
-    """Each channel minus its mean over the batch, divided by its standard deviation, times ``scale``, plus ``offset``.
+    """(x - mean) / standard deviation · scale + offset, channel by channel over the batch.
 
     Inputs: x (N, C, H, W), scale (C,), offset (C,). Outputs: y (N, C, H, W); the batch's mean and
     variance over N, H and W, (C,) each, through which no gradient flows.
@@ -41,7 +41,7 @@ class BatchNorm(NativeOp):
 
 
 class BatchNormGradient(NativeOp):
-    """Gradients of :class:`BatchNorm`: (x, scale, mean, variance, gy) -> those of x, scale and offset."""
+    """Gradients of :class:`BatchNorm`: (x, scale, mean, variance, gy) -> of x, scale and offset."""
 
     header = "batch_norm.h"
     takes = {"x": "N C H W", "scale": "C", "mean": "C", "variance": "C", "gy": "N C H W"}

@@ -1,4 +1,4 @@
-"""Gradients of what a convolution adds: its bias, with rectified linear units behind it or without."""
+"""Gradients of what a convolution adds: its bias, with or without ReLUs behind it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pixelvae.lib.ops.native import MAPS, NativeOp, example
 class ChannelSums(NativeOp):
     """Maps x (N, C, H, W) -> the sum of each channel, (C,).
 
-    Theano's own sum of float32 adds one number after the other; this one is limited by memory alone.
+    Theano's own sum of float32 adds one number after the other; this one is limited by memory
+    alone.
     """
 
     header = "channel_sums.h"
@@ -27,8 +28,9 @@ class ChannelSums(NativeOp):
 
 
 class ReluGradient(NativeOp):
-    """From the units' value y = max(0, a) and the gradient g of it, both (N, C, H, W), the gradient of a and its sum
-    over images and places, (C,), which is the gradient of a's bias. It is 0 where a = 0.
+    """From y = max(0, a) and its gradient g, both (N, C, H, W), the gradient of a, and of its bias.
+
+    The latter, (C,), is its sum over images and places. It is 0 where a = 0.
     """
 
     header = "relu.h"

@@ -1,7 +1,7 @@
 """Convolutions (cross-correlations) of image batches, written tap by tap.
 
-A kernel of ``(kh, kw)`` taps is held by its first ``taps`` taps in raster order, as an array of shape
-``(O, C, taps)``. All masks of the paper are such prefixes::
+A kernel of ``(kh, kw)`` taps is held by its first ``taps`` taps in raster order, as an array of
+shape ``(O, C, taps)``. All masks of the paper are such prefixes::
 
     vstack 3x3      A, 3x3          B, 3x3          horizontal 1x3, A   row above, 3x1
     x x x           x x x           x x x           x . .               x
@@ -89,7 +89,7 @@ class _Correlation(NativeOp):
         return np.maximum(y, 0) if self.relu else y
 
     def plus(self, y, bias, acc):
-        """y (N, O, H, W) + bias (O,) + acc (N, O, H, W), which may be None, and the units: symbolically."""
+        """y (N, O, H, W) + bias (O,) + acc (N, O, H, W), which may be None; then the units."""
         if bias is not None:
             y += bias.dimshuffle("x", 0, "x", "x")
         if acc is not None:
@@ -186,7 +186,10 @@ class CorrelateInputs(_Correlation):
 
 
 class CorrelateWeights(_Correlation):
-    """The adjoint of :class:`Correlate` in w. Inputs: x (N, C, H, W), gy (N, O, Ho, Wo); output: (O, C, taps)."""
+    """The adjoint of :class:`Correlate` in w.
+
+    Inputs: x (N, C, H, W), gy (N, O, Ho, Wo); output: (O, C, taps).
+    """
 
     takes = {"x": "N C H W", "gy": "N O Ho Wo"}
     gives = {"gw": "O C taps"}
@@ -218,8 +221,8 @@ class CorrelateWeights(_Correlation):
 def add_into_convolution(node):
     """``add(convolution(..., acc=None), rest...)`` -> ``convolution(..., acc=rest)``.
 
-    The gradient of a map that flows into several layers is a sum of convolutions, and residual sums look alike.
-    Computed separately, such a sum reads and writes whole maps once more.
+    The gradient of a map that flows into several layers is a sum of convolutions, and residual sums
+    look alike. Computed separately, such a sum reads and writes whole maps once more.
     """
     if node.op != T.add or not native():
         return False
@@ -236,7 +239,8 @@ def add_into_convolution(node):
         ):
             continue
         rest = [v for v in node.inputs if v is not term]
-        # acc is as large as the result, which a bias that spreads over the maps is not. A map added to itself stays.
+        # acc is as large as the result, which a bias that spreads over the maps is not. A map added
+        # to itself stays.
         if len(rest) < len(node.inputs) - 1 or any(v.type != term.type for v in rest):
             continue
         fused = convolution.op(*inputs, rest[0] if len(rest) == 1 else T.add(*rest))

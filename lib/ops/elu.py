@@ -1,4 +1,4 @@
-"""The exponential linear unit (Clevert et al. 2016), the nonlinearity of all residual blocks (section E.2)."""
+"""The exponential linear unit (Clevert et al. 2016) of the residual blocks (section E.2)."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Gate(NativeOp):
 
 
 class GateGradient(NativeOp):
-    """Gradients of :class:`Gate`: (y, c, g (N, D, H, W)) -> (N, 2D, H, W) and, image by image, (N, 2D)."""
+    """Gradients of :class:`Gate`: (y, c, g (N, D, H, W)) -> (N, 2D, H, W), and (N, 2D) by image."""
 
     header = "gate.h"
     takes = {"y": "N 2*D H W", "c": "1|N 2*D", "g": "N D H W"}
@@ -94,7 +94,7 @@ def _split(y):
 
 
 def gate(y, c):
-    """The gate of ``y`` (N, 2D, H, W) with bias ``c``: (2D,) for a plain gate, (N, 2D) for a conditional one."""
+    """The gate of ``y`` (N, 2D, H, W) with bias ``c``: (2D,) plain, (N, 2D) conditional."""
     c = as_float(c)
     return Gate()(y, c.dimshuffle("x", 0) if c.ndim == 1 else c)
 

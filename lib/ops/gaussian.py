@@ -21,7 +21,7 @@ class Gaussian:
     log_sigma: Any
 
     def sample(self, noise):
-        """mean + sigma · noise, with noise drawn from the standard normal (the reparametrisation trick)."""
+        """mean + sigma · noise, with standard normal noise (the reparametrisation trick)."""
         return self.mean + T.exp(self.log_sigma) * noise
 
     def log_density(self, z):

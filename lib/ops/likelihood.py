@@ -58,7 +58,7 @@ class Categorical(NativeOp):
 
 
 class CategoricalGradient(NativeOp):
-    """The gradient of :class:`Categorical` in its logits: (logits, x, denominators, g (N,)) -> (N, levels·C, H, W)."""
+    """Gradient of :class:`Categorical`: (logits, x, denominators, g (N,)) -> as the logits."""
 
     header = "categorical.h"
     takes = {"logits": "N levels*C H W", "x": "N C H W", "norms": "N C H W", "g": "N"}

@@ -303,7 +303,8 @@ def as_float(x):
     return x if x.dtype in ("float32", "float64") else x.astype(theano.config.floatX)
 
 
-# Small examples of the operations, for what goes through all of them: tests, and comparisons of devices.
+# Small examples of the operations, for what goes through all of them: tests, and comparisons of
+# devices.
 
 MAPS = (4, 3, 9, 8)  # N, C, H, W of most examples
 

@@ -9,7 +9,7 @@ from pixelvae.lib.ops.native import NativeOp, example
 
 
 class WeightNorm(NativeOp):
-    """``w = g v / ||v||`` with the norm over everything but the output channel, then the first taps of each kernel.
+    """``w = g v / ||v||``, normed over all but the output channel; then each kernel's first taps.
 
     Inputs: v (O, C, full), g (O,). Output: w (O, C, taps). The norm covers the masked taps as well:
     the mask multiplies after the normalisation, as in the released code.

@@ -153,7 +153,10 @@ class Run:
         return self.folder / name
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one evaluation to `metrics.csv`; see :func:`pixelvae.lib.runs.metrics.append_row`."""
+        """Append one evaluation to `metrics.csv`.
+
+        See :func:`pixelvae.lib.runs.metrics.append_row`.
+        """
         append_row(self.path("metrics.csv"), row)
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -201,7 +204,7 @@ class Run:
             self._events.scalars(iteration, values)
 
     def pictures(self, iteration: int, pictures: Mapping[str, bytes]) -> None:
-        """Write PNG files by name for TensorBoard, when the run was opened with `tensorboard=True`."""
+        """Write PNG files by name for TensorBoard, if opened with `tensorboard=True`."""
         if self._events is not None:
             self._events.pictures(iteration, pictures)
 

@@ -40,7 +40,10 @@ class Saver:
         return self._run.folder
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Arrays and header of the checkpoint to resume from; None in a new folder. Called first."""
+        """Arrays and header of the checkpoint to resume from; None in a new folder.
+
+        Called first.
+        """
         self._rows = self._run.read_metrics()
         self._written = len(self._rows)
         return self._run.load_checkpoint()

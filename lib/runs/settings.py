@@ -66,7 +66,10 @@ def check_data(settings: Mapping[str, Any], dataset: Dataset) -> None:
 
 
 def _steady_until(settings: Mapping[str, Any]) -> float:
-    """The last iteration whose step does not depend on how long the training is; -1 if that makes no sense."""
+    """The last iteration whose step does not depend on how long the training is.
+
+    -1 if that makes no sense.
+    """
     try:
         return settings["iterations"] - (settings.get("cool_down") or 0)
     except (KeyError, TypeError):

@@ -64,7 +64,7 @@ class ImageSampler:
         return self._below(name or self.drawn[0], z, noise)
 
     def reconstruct(self, images: np.ndarray, seed: int, name: str = "") -> np.ndarray:
-        """For each image one drawn given a latent of its own, the top one by default (figures 8, 10).
+        """For each image one drawn given one of its latents, by default the top (figures 8, 10).
 
         The latent is drawn from its posterior. What lies below is drawn again: from the bottom
         latent the pixels alone. Raises UserError for a model without latent.

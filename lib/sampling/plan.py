@@ -61,7 +61,7 @@ class Task(NamedTuple):
 
 
 class Window:
-    """What is kept of a variable: rows (0: the pixel at hand alone) and columns beside the image."""
+    """What is kept of a variable: rows (0: the current pixel) and columns beside the image."""
 
     def __init__(self, rows: int = 0):
         self.rows, self.left, self.right = rows, 0, 0

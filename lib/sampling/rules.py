@@ -43,7 +43,10 @@ class Pointwise(NamedTuple):
 
 
 class Convolution(NamedTuple):
-    """``acc + bias + sum over taps of w x``; bias and acc may be None (see :mod:`pixelvae.lib.ops.conv`)."""
+    """``acc + bias + sum over taps of w x``.
+
+    Bias and acc may be None (see :mod:`pixelvae.lib.ops.conv`).
+    """
 
     x: Any
     w: Any
@@ -64,7 +67,7 @@ _POINTWISE: dict = {}
 
 
 def pointwise(op_class: type):
-    """Decorator that registers a rule for an operation of Theano's: a function ``node -> Pointwise``."""
+    """Decorator that registers a rule for a Theano operation: a function ``node -> Pointwise``."""
 
     def register(rule):
         _POINTWISE[op_class] = rule

@@ -1,4 +1,4 @@
-"""What the iterations of a training are computed from: images, their noise and the schedule's scalars."""
+"""The input of training's iterations: images, their noise and the schedule's scalars."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 def batches(
     model: Model, recipe: Recipe, stream: Iterable[np.ndarray], start: int = 0
 ) -> Iterator[Batch]:
-    """The batches of iterations ``start`` + 1, ``start`` + 2, …, one for each array of images in the stream."""
+    """The batches of iterations ``start`` + 1, ``start`` + 2, …, one for each in the stream."""
     for t, images in enumerate(stream, start + 1):
         noise = draw_noise(model, recipe.seed, "training", t, len(images))
         yield Batch(images, noise, recipe.schedule(t))
@@ -40,7 +40,7 @@ def timed_step(
 
     Returns
     -------
-    a function that takes the next step and gives the seconds it took by the clock, drawing its noise included
+    a function that takes the next step and gives its seconds by the clock, drawing noise included
     """
     step, following = TrainingStep(model, recipe), batches(model, recipe, stream)
 

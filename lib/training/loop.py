@@ -182,7 +182,7 @@ class Trainer:
         )
 
     def _stamp(self) -> None:
-        """Add the time since the last stamp, which came before the last checkpoint, to that of training."""
+        """Add the time since the last stamp, before the last checkpoint, to that of training."""
         now = time.monotonic()
         self._state.seconds += now - self._stamped
         self._stamped = now

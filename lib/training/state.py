@@ -22,7 +22,7 @@ class State:
 
     @classmethod
     def first(cls, terms: int, iteration: int = 0) -> State:
-        """Before a run's first step, of a model with so many terms whose weights are of this iteration."""
+        """Before a run's first step: of a model with so many terms, at this iteration."""
         return cls(iteration=iteration, seconds=0.0, best=None, count=0, sums=[0.0] * terms)
 
     @classmethod

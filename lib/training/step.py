@@ -175,7 +175,7 @@ class TrainingStep:
         return np.array(values)
 
     def _stays_finite(self, rate: float) -> bool:
-        """Whether the parameters' squares have a finite sum after one more update, whatever the gradient."""
+        """Whether the parameters' squares have a finite sum after any further update."""
         # It moves none of them by more than 7.3 rates (Cauchy-Schwarz on Adam's moments). The norm
         # is looked at only if all moves since then might have made it too large.
         move, limit = 8 * rate * self._size**0.5, float(np.finfo(theano.config.floatX).max) ** 0.5

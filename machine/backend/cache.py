@@ -3,10 +3,11 @@
 *Compiled modules.* Theano stores a module under a key that holds the versions of its operations.
 Two kinds of operation had none that lasts:
 
-* An operation without properties (``__props__ = ()``: ``Alloc``, ``ScalarFromTensor``, ``DeepCopyOp``, our gates)
-  was taken for one without a version, and compiled again in every process.
-* The version of an operation with its C code in a file (``DimShuffle``, all of cuDNN's) was a hash of text, which
-  Python salts differently in every process.
+* An operation without properties (``__props__ = ()``: ``Alloc``, ``ScalarFromTensor``,
+  ``DeepCopyOp``, our gates) was taken for one without a version, and compiled again in every
+  process.
+* The version of an operation with its C code in a file (``DimShuffle``, all of cuDNN's) was a hash
+  of text, which Python salts differently in every process.
 
 *Optimised graphs.* Most of a start with a full compile cache was Theano's optimiser, which made the
 same of the same graph each time. Here what it made is kept beside the compiled code, under a hash
@@ -58,7 +59,10 @@ def version_operations_without_properties(cc: ModuleType) -> None:
 
 
 def _versions(node: Any) -> list[Any]:
-    """Those of an operation with its inputs and outputs, in Theano's order; an empty one means that there is none."""
+    """Those of an operation with its inputs and outputs, in Theano's order.
+
+    An empty one means that there is none.
+    """
     versions = []
     if hasattr(node.op, "c_code_cache_version_apply"):
         versions.append(node.op.c_code_cache_version_apply(node))
@@ -68,7 +72,10 @@ def _versions(node: Any) -> list[Any]:
 
 
 def hash_code_in_files(op: ModuleType) -> None:
-    """Let the version of an operation with its code in a file be a hash that lasts. Takes ``theano.gof.op``."""
+    """Let the version of an operation with its code in a file be a hash that lasts.
+
+    Takes ``theano.gof.op``.
+    """
 
     def c_code_cache_version(self: Any) -> tuple[Any, ...]:
         version: tuple[Any, ...] = (zlib.crc32("".join(self.func_codes).encode()),)
@@ -173,7 +180,10 @@ def _write(graph: _Graph, fgraph: Any) -> None:
 
 
 def _path(fgraph: Any) -> Optional[Path]:
-    """The file of what the optimiser makes of that graph; None if it holds something that cannot be written."""
+    """The file of what the optimiser makes of that graph.
+
+    None if it holds something that cannot be written.
+    """
     import theano
 
     graph = _read(fgraph)

@@ -1,4 +1,4 @@
-"""Every repair that lets Theano 1.0.5, Lasagne 0.1 and Fuel 0.2.0 run on current Pythons, and run well.
+"""The repairs that let Theano 1.0.5, Lasagne 0.1 and Fuel 0.2.0 run well on current Pythons.
 
 They are made before the first import of those packages, or as soon as a module of theirs was
 imported, and none imports them. The larger ones are :mod:`.cache`'s and :mod:`.compilation`'s.
@@ -58,7 +58,7 @@ _wrappers: dict[str, Wrapper] = {}
 
 
 def wrap(name: str, wrapper: Wrapper) -> None:
-    """Let ``wrapper`` run the code of the module of that name when it is imported, around those that came before."""
+    """Let ``wrapper`` run the code of a module when it is imported, around earlier wrappers."""
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
     inner = _wrappers.get(name)
@@ -96,13 +96,13 @@ _finder: Any = types.SimpleNamespace(find_spec=_find_spec)
 
 
 def end(error: Exception | str) -> NoReturn:
-    """Say what is wrong and end the process: without Theano nothing can work, and no command line may be there yet."""
+    """Print what is wrong and end the process: without Theano nothing works."""
     print(" ".join(str(error).split()), file=sys.stderr)
     raise SystemExit(2)
 
 
 def _end_in_one_line(module: types.ModuleType, run: Callable[[], None]) -> None:
-    """Import a package whose version is pinned: if that fails, the settings or the installation are to blame."""
+    """Import a pinned package; if that fails, settings or installation are to blame."""
     name = module.__name__
     try:
         if name not in _refused:  # the second import of one that is half there says something else
@@ -120,7 +120,7 @@ _refused: dict[str, str] = {}
 
 
 def _escape_percent_signs(module: types.ModuleType, run: Callable[[], None]) -> None:
-    """Theano offers these variables to its settings files, whose reader takes a "%" for the start of a name."""
+    """Theano's reader of settings files, which may use these variables, takes "%" for a name."""
     names = ("USER", "LSCRATCH", "TMPDIR", "TEMP", "TMP")
     offered = {name: os.environ[name] for name in names if name in os.environ}
     offered.setdefault("USER", os.path.basename(os.path.expanduser("~")))  # as Theano does

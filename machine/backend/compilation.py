@@ -113,7 +113,10 @@ def _compile(
 def _start(
     commands: Iterator[tuple[str, list[str]]], end: contextlib.ExitStack
 ) -> dict[str, Future[Optional[Path]]]:
-    """Start g++ for a function's modules; their files, by the modules' names, are there until ``end``."""
+    """Start g++ for a function's modules.
+
+    Their files, by the modules' names, are there until ``end``.
+    """
     pool = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1")))
     made: dict[str, Future[Optional[Path]]] = {}
     end.callback(pool.shutdown)
@@ -133,7 +136,10 @@ _starts: list[Callable[[], dict[str, Future[Optional[Path]]]]] = []  # of functi
 
 
 def compile_ahead(vm: ModuleType) -> None:
-    """Let g++ be started for all modules of a function as soon as one is missing. Takes ``theano.gof.vm``."""
+    """Let g++ be started for all modules of a function as soon as one is missing.
+
+    Takes ``theano.gof.vm``.
+    """
     make_all = vm.VM_Linker.make_all
 
     def make_all_ahead(self: Any, *arguments: Any, **options: Any) -> Any:
@@ -152,7 +158,10 @@ def compile_ahead(vm: ModuleType) -> None:
 
 
 def _commands(fgraph: Any, folder: str) -> Iterator[tuple[str, list[str]]]:
-    """The name and the command of each module of the graph that is not in Theano's cache; the source is written."""
+    """The name and the command of each module of the graph that is not in Theano's cache.
+
+    The source is written.
+    """
     from theano.gof import cc, cmodule
     from theano.gof.fg import FunctionGraph
 
@@ -185,7 +194,7 @@ def _commands(fgraph: Any, folder: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def take_what_is_compiled(cmodule: Any) -> None:
-    """Let Theano take modules that were compiled ahead, and say in one line why one cannot be compiled or loaded.
+    """Let Theano take modules compiled ahead; a failure to compile or load is one line.
 
     Takes ``theano.gof.cmodule``.
     """
@@ -219,7 +228,7 @@ def take_what_is_compiled(cmodule: Any) -> None:
 
 @contextlib.contextmanager
 def _errors_in_one_line(cmodule: Any) -> Iterator[None]:
-    """Around Theano's call of the compiler: a :class:`CompilerError` where the machine is to blame."""
+    """Around Theano's call of the compiler: :class:`CompilerError` if the machine is to blame."""
     name = cmodule.config.cxx
     try:
         # Theano tells of its own report there; and the remedies are known by their English names.
@@ -246,7 +255,10 @@ def link_without_libpython(cmodule: Any) -> None:
 
 
 def know_openmp(op: ModuleType) -> None:
-    """Spare Theano a compilation at each start: the compiler's trial was with OpenMP. Takes ``theano.gof.op``."""
+    """Spare Theano a compilation at each start: the compiler's trial was with OpenMP.
+
+    Takes ``theano.gof.op``.
+    """
     op.OpenMPOp.gxx_support_openmp = True  # type: ignore[attr-defined]
 
 
@@ -271,7 +283,7 @@ def look_before_locking(compilelock: Any) -> None:
 
 
 def let_errors_pass(opt: ModuleType) -> None:
-    """Theano's optimiser logs a compiler that fails with its traceback, and continues to the next failure.
+    """Theano's optimiser logs a failing compiler with its traceback, and continues.
 
     Takes ``theano.gof.opt``.
     """

@@ -1,4 +1,4 @@
-"""The C++ compiler: tried out before its first use, cured of a fault it may have, its errors in one line.
+"""The C++ compiler: tried before its first use, cured of a fault it may have, errors in one line.
 
 The trial costs a second at the first start; its result is kept beside the compiled code.
 """
@@ -47,7 +47,10 @@ CURE = "-fno-tree-slp-vectorize"
 
 
 class CompilerError(UserError):
-    """The compiler, or what it needs, fails; the message stays what it is, whatever Theano adds to the arguments."""
+    """The compiler, or what it needs, fails.
+
+    The message stays what it is, whatever Theano adds to the arguments.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -117,7 +120,7 @@ def _compiler(chosen: str, cured: bool) -> Compiler:
 
 
 def _key(path: str, chosen: str, libraries: str) -> int:
-    """Changes with the compiler, the processor, Python, NumPy and what is compiled with which flags."""
+    """A key of the compiler, the processor, Python, NumPy, the source and the flags."""
     real = os.path.realpath(path)
     status = os.stat(real)
     parts = (_PROBE, real, status.st_mtime_ns, status.st_size, chosen, libraries, _includes())

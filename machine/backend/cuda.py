@@ -1,4 +1,4 @@
-"""Finding CUDA: the driver, nvrtc, cuBLAS, cuDNN, their headers and pygpu, and whether they go together.
+"""Finding CUDA: driver, nvrtc, cuBLAS, cuDNN, headers and pygpu, and whether they go together.
 
 Nothing needs to be on the linker's path. Search order: the folders in ``PIXELVAE_CUDA``; NVIDIA's
 wheels of the running Python; toolkits under ``/usr/local``; the system's own folders; other
@@ -34,7 +34,7 @@ _LINES = "pip install -r requirements-cuda12.txt, or -cuda11.txt for a driver be
 
 
 class NoDriver(UserError):
-    """This machine has no NVIDIA driver, so nobody can expect a GPU to be used."""
+    """The machine has no NVIDIA driver, so nobody can expect a GPU to be used."""
 
 
 class Card(NamedTuple):
@@ -66,9 +66,12 @@ class Cuda(NamedTuple):
 def find() -> Cuda:
     """Finds and loads everything, and asks the driver for its first device.
 
-    Raises:
-        NoDriver: no NVIDIA driver is installed.
-        UserError: something is missing or too old; the message names what helps.
+    Raises
+    ------
+    NoDriver
+        No NVIDIA driver is installed.
+    UserError
+        Something is missing or too old; the message names what helps.
     """
     named = _named()
     places = [*named, *_places()]
@@ -182,7 +185,7 @@ def _card(driver: ctypes.CDLL) -> Card:
 
 
 def compiled_for(card: Card) -> tuple[int, int]:
-    """The compute capability that kernels are compiled for: the card's own, or 9.0 for what came after.
+    """The compute capability that kernels are compiled for: the card's, or 9.0 for newer cards.
 
     libgpuarray writes two digits of it. The driver translates code for 9.0 to any later card.
     """
@@ -224,7 +227,7 @@ def _cudnn_version(cudnn: ctypes.CDLL, card: Card) -> tuple[int, int, int]:
 
 
 def _headers(places: list[Path], cudnn: Path) -> list[Path]:
-    """Folders that hold all headers, cuDNN's the one that came with the library where there are several."""
+    """Folders that hold all headers; of several cuDNN's, the one that came with the library."""
     beside = [cudnn.parents[1], *places]
     folders = []
     for name, remedy in (

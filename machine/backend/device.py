@@ -1,4 +1,4 @@
-"""What Theano runs on: the choice between the CPU and a GPU, made before Theano is imported, and what it came to.
+"""The choice between the CPU and a GPU, made before Theano is imported, and what it came to.
 
 A command line makes it by :func:`use`. Without it Theano runs on the CPU, or on what the user's
 Theano flags say.
@@ -28,8 +28,10 @@ def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
     Returns a line for the user where a GPU is used, or why there is none; None where there is
     nothing to say, as on a machine without a driver where ``PIXELVAE_DEVICE`` is not set.
 
-    Raises:
-        UserError: "cuda" and no GPU works, or the environment contradicts the arguments.
+    Raises
+    ------
+    UserError
+        "cuda" and no GPU works, or the environment contradicts the arguments.
     """
     given = prepare().given.get("device")
     wanted = device or os.environ.get("PIXELVAE_DEVICE") or "auto"
@@ -131,7 +133,7 @@ def describe() -> str:
 
 
 def record() -> dict[str, Any]:
-    """The device's part of a run's config.json: {"device": "cuda" or "cpu", "tf32": whether convolutions use it}.
+    """For a run's config.json: {"device": "cuda" or "cpu", "tf32": whether convolutions use it}.
 
     Does not import Theano.
     """

@@ -49,7 +49,10 @@ def add_headers(*folders: object) -> None:
 
 
 def take_back() -> None:
-    """Gives every noted variable what the user gave it; what was set or appended since then stays."""
+    """Gives every noted variable what the user gave it.
+
+    What was set or appended since then stays.
+    """
     for name, (before, ours) in _changes().items():
         now = os.environ.get(name)
         if now == ours:

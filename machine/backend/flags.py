@@ -77,10 +77,12 @@ def set_defaults(defaults: Mapping[str, str], given: Mapping[str, str]) -> None:
 
 
 def base_compiledir() -> str:
-    """Where compiled code is kept: ``~/.theano``, or a temporary folder if nothing can be stored or run there.
+    """Where compiled code is kept: ``~/.theano``, or a temporary folder if that is unusable.
 
-    Raises:
-        UserError: neither will do, or the second is somebody else's, who could add code.
+    Raises
+    ------
+    UserError
+        Neither will do, or the second is somebody else's, who could add code.
     """
     folders = (
         os.path.expanduser("~/.theano"),
@@ -118,13 +120,13 @@ def _has_room(folder: str) -> bool:
 
 
 def march(cxxflags: str) -> Optional[str]:
-    """The processor that ``gcc.cxxflags`` name (``-march=x86-64-v3``: "x86-64-v3"), None for the machine's own."""
+    """The processor in ``gcc.cxxflags`` ("x86-64-v3" of ``-march=x86-64-v3``), None if native."""
     named = [flag.partition("=")[2] for flag in cxxflags.split() if flag.startswith("-march=")]
     return named[-1] if named and named[-1] != "native" else None
 
 
 def compiledir_format(processor: Optional[str] = None) -> str:
-    """The folder's name below that: one for each version of this software, Python, NumPy and processor.
+    """The folder's name below that, for each version of ours, of Python and NumPy, and processor.
 
     What is kept there names our modules, which may lie elsewhere in another version. Homes are
     shared between machines, and code that was compiled for one may crash another. ``processor`` is

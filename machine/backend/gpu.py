@@ -97,7 +97,7 @@ def _glue_flags(chosen: Optional[str]) -> str:
 
 
 def _glue_headers() -> list[str]:
-    """The folders of headers that :mod:`.compilation` compiles once, for operations that do not name them as well."""
+    """The folders of the headers that :mod:`.compilation` compiles once, for all operations."""
     import pygpu
 
     theano = Path(str(find_spec("theano").origin)).parent  # type: ignore[union-attr]
@@ -122,7 +122,7 @@ def _choose_card(device: str) -> None:
 
 
 def _start() -> None:
-    """Takes hold of the device and lets it go again, before Theano is imported, which cannot go back to the CPU."""
+    """Takes the device and releases it again, before Theano, which cannot return to the CPU."""
     import pygpu
 
     try:

@@ -39,7 +39,9 @@ extern "C" int cuDeviceGetAttribute(int *value, int attribute, int device) {
 
 
 def link(libraries: Mapping[str, Path], base: str) -> Path:
-    """Loads a stand-in for each library that is opened by name; returns the folder with the names that are linked.
+    """Loads a stand-in for each library that is opened by name.
+
+    Returns the folder with the names that are linked.
 
     libraries: files by name, as :func:`pixelvae.machine.backend.cuda.find` loaded them. base: where
     the folders are made, once for each set of libraries. What is compiled notes the folder that it

@@ -1,4 +1,7 @@
-"""Gives Theano its defaults: flags, BLAS, threads, compile folder. Runs before Theano is imported."""
+"""Gives Theano its defaults: flags, BLAS, threads, compile folder.
+
+Runs before Theano is imported.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +38,12 @@ def prepare() -> Backend:
 
     The user's ``THEANO_FLAGS`` and ``.theanorc`` stand. A second call changes nothing.
 
-    Raises:
-        UserError: Theano was imported before, distutils or a C++ compiler is missing, a setting is
-        bad, Theano's
-            flags ask for a GPU that cannot be used, or processes that were started together find no
-            MPI.
+    Raises
+    ------
+    UserError
+        Theano was imported before, distutils or a C++ compiler is missing, a setting is bad,
+        Theano's flags ask for a GPU that cannot be used, or processes that were started together
+        find no MPI.
     """
     if "theano" in sys.modules:
         raise UserError(
@@ -101,7 +105,7 @@ def _check(given: Mapping[str, str]) -> None:
 
 
 def is_report() -> bool:
-    """Whether this process runs ``python -m pixelvae.machine``, which reports on a broken environment, too."""
+    """Whether this is ``python -m pixelvae.machine``, which reports broken environments."""
     try:
         words = Path("/proc/self/cmdline").read_bytes().split(b"\0")
     except OSError:  # not on Linux
@@ -110,7 +114,7 @@ def is_report() -> bool:
 
 
 def _keep_freed_memory() -> None:
-    """Ask glibc not to hand freed arrays back to the system, which it does from 128 KiB to 32 MiB upwards.
+    """Ask glibc not to return freed arrays to the system, as it does from 128 KiB or more.
 
     Every step frees and allocates the same maps again; getting them from the system again costs a
     page fault for every 4 KiB, a fifth of a training step's processor time. The peak of memory
@@ -157,7 +161,7 @@ Share = Callable[[AbstractSet[int], float], int]
 
 
 def share_cores(share: Share) -> None:
-    """Take a share of the cores instead of all of them, unless the user says how many threads there are to be.
+    """Take a share of the cores instead of all of them, unless the user set the number of threads.
 
     Before OpenMP is loaded, which reads it then. ``share`` is called in any case: others may wait
     for that.
@@ -175,7 +179,7 @@ def _all(cores: AbstractSet[int], quota: float) -> int:
 
 
 def _cores(share: Share) -> int:
-    """Cores that this process may use: its affinity, cut by its control group's quota and what its job was granted."""
+    """Cores that this process may use: its affinity, cut by its control group and its job."""
     try:
         cores = os.sched_getaffinity(0)
     except AttributeError:  # not on Linux

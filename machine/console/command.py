@@ -51,7 +51,7 @@ def main(function: Callable[..., int | None], *arguments: Any) -> int:
 
 
 def work_together() -> None:
-    """Make one world of the ranks that were started together, or exit with a line that says why it cannot be."""
+    """Make one world of the ranks that were started together, or exit with one line."""
     try:
         join()
     except UserError as problem:
@@ -103,7 +103,7 @@ def _compare_options(arguments: tuple) -> None:
 
 
 def _compare_devices() -> None:
-    """Raises UserError on all ranks unless they compute on the same kind of device, in the same precision."""
+    """Raises UserError on all ranks unless all have the same kind of device and precision."""
     facts = {
         "the device": device.record()["device"],
         "TF32": device.record()["tf32"],

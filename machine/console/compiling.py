@@ -30,7 +30,8 @@ _TIMES = "seconds.json"  # in Theano's compile folder: what each took the last t
 def compiling(what: str, arrays: int) -> Iterator[None]:
     """Around compiling a function of a model with that many parameter arrays.
 
-    Of several processes that come to it at the same time one compiles, and the others then find what it has compiled.
+    Of several processes that come to it at the same time one compiles, and the others then find
+    what it has compiled.
     """
     folder = Path(theano.config.compiledir)
     _warn_of_network_disk(str(folder))
@@ -49,7 +50,7 @@ def compiling(what: str, arrays: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _first(folder: Path, name: str) -> Iterator[bool]:
-    """Waits while another process is in the body, unless it has waited itself; gives whether this one has not."""
+    """Waits while another process is in the body; gives whether this one had not to wait."""
     try:
         lock = open(folder / f"{re.sub('[^A-Za-z0-9]+', '-', name)}.lock", "w")
     except OSError:  # not writable: then there is nothing to be found either

@@ -45,10 +45,10 @@ codecs.register_error("pixelvae.spell", _spell)
 
 
 def print_anything() -> None:
-    """Let standard output and error spell what their encoding lacks: a "±" costs no number.
+    r"""Let standard output and error spell what their encoding lacks: a "±" costs no number.
 
     File names that are not text, in which Python keeps the odd bytes as surrogates, are printed as
-    ``\\udcff``.
+    ``\udcff``.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where a notebook or a test has put its own

@@ -52,5 +52,8 @@ class GracefulStop:
 
 
 def exit_status(number: int) -> int:
-    """The exit status after a signal, as shells count it (130 for Ctrl-C, 143 for SIGTERM); 0 for no signal."""
+    """The exit status after a signal, as shells count it (130 for Ctrl-C, 143 for SIGTERM).
+
+    0 for no signal.
+    """
     return 128 + number if number else 0

@@ -51,7 +51,10 @@ def user_errors(task: str) -> Iterator[None]:
 
 
 def open_ordinary(path: PathLike) -> io.BufferedReader:
-    """Open a file to read. Raises `UserError` for pipes and devices, which may never end; `OSError`."""
+    """Open a file to read.
+
+    Raises `UserError` for pipes and devices, which may never end; `OSError`.
+    """
     # Else opening a pipe that nobody writes to would wait for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

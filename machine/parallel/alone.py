@@ -38,7 +38,10 @@ class World:
         return self.rank == 0
 
     def add(self, vector: np.ndarray) -> None:
-        """Replace a vector, in place, by the sum of all ranks' vectors; every rank gets the same bits."""
+        """Replace a vector, in place, by the sum of all ranks' vectors.
+
+        Every rank gets the same bits.
+        """
 
     def largest(self, *numbers: float) -> tuple[float, ...]:
         """Of each number the largest that a rank gives."""
@@ -49,7 +52,7 @@ class World:
         return [value]
 
     def on_first(self, function: Callable, *arguments: Any) -> Any:
-        """The result of a function that rank 0 alone calls, on every rank, as is a UserError that it raises.
+        """The result of a function that rank 0 alone calls, on every rank; so is its UserError.
 
         In the function that rank is a world of its own.
         """
@@ -68,7 +71,7 @@ class World:
         return value
 
     def in_turn(self, function: Callable, *arguments: Any) -> Any:
-        """The result of a function that rank 0 calls first, and then all others, which find what it left on a disk.
+        """The result of a function that rank 0 calls first, then all others, which find its files.
 
         In the function each rank is a world of its own.
         """
@@ -104,7 +107,9 @@ class World:
         count: int,
         done: Callable[[int], None] = lambda units: None,
     ) -> list:
-        """``[work(0), …, work(count - 1)]``, each computed by one rank; the same list on every rank.
+        """``[work(0), …, work(count - 1)]``, each computed by one rank.
+
+        The same list on every rank.
 
         Rank n mod size computes unit n, in which it is a world of its own. ``work`` is a function
         of the unit's number alone.
@@ -139,11 +144,11 @@ class World:
         return ordered
 
     def slice_of(self, count: int) -> slice:
-        """This rank's part of ``count`` things, in order and as even as can be, or nothing. Not collective."""
+        """The rank's part of ``count`` things, in order, as even as can be. Not collective."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def cores(self, mine: Set[int], quota: float = math.inf) -> int:
-        """How many threads this rank may use, at least 1: the machine's cores are shared among its ranks.
+        """How many threads this rank may use, at least 1: a machine's ranks share its cores.
 
         Parameters
         ----------
@@ -161,7 +166,9 @@ class World:
         return [value]
 
     def end(self, status: int, message: Optional[str] = None) -> int:
-        """The exit status of all, called as the last thing; prints the message of the first rank that failed.
+        """The exit status of all, called as the last thing.
+
+        Prints the message of the first rank that failed.
 
         A rank that fails while others continue ends them: they would wait for it.
         """

@@ -34,6 +34,6 @@ def launch(environ: MutableMapping[str, str] = os.environ) -> Optional[Launch]:
 
 
 def forget(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Remove the launcher's variables: a program that this process starts is not one of the ranks."""
+    """Remove the launcher's variables: a child of this process is not one of the ranks."""
     for name in [name for name in environ if name.startswith(_PREFIXES)]:
         del environ[name]

@@ -1,4 +1,7 @@
-"""The world of several ranks, by mpi4py; imported only if several processes were started together."""
+"""The world of several ranks, by mpi4py.
+
+Imported only if several processes were started together.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,7 @@ class Ranks(World):
         return failed[0][0]
 
     def _crash(self, kind, error, trace) -> None:
-        """What the interpreter calls for an exception that nothing handles: the others would wait for this rank."""
+        """The hook for unhandled exceptions: ends the other ranks, which would wait."""
         if self.rank:
             time.sleep(GRACE_S)  # all may have met the same, and rank 0's words are enough
         self._give_up("".join(traceback.format_exception(kind, error, trace)).rstrip(), 1)
@@ -119,5 +122,5 @@ def _wait(request: Any) -> Any:
 
 
 def _meet(communicator: Any) -> None:
-    """Waits until all ranks are here: MPI's own waiting, which is for moments, keeps a core busy."""
+    """Waits until all ranks are here, without keeping a core busy as MPI's own waiting does."""
     _wait(communicator.Ibarrier())

@@ -26,10 +26,12 @@ def world() -> World:
 
 
 def join() -> None:
-    """Make the ranks that were started together one world, as commands do; a process that is alone stays so.
+    """Make the ranks that were started together one world, as commands do.
 
-    From then on only rank 0 has a standard output and error, and the ranks of a machine share its cores and its GPUs.
-    Called before Theano is imported. A second call changes nothing.
+    A process that is alone stays so.
+
+    From then on only rank 0 has a standard output and error, and the ranks of a machine share its
+    cores and its GPUs. Called before Theano is imported. A second call changes nothing.
 
     Raises
     ------
@@ -57,7 +59,10 @@ def join() -> None:
 
 
 def on_rank_0(function: Function) -> Function:
-    """A function that rank 0 carries out when all ranks call it together; see :meth:`World.on_first`."""
+    """A function that rank 0 carries out when all ranks call it together.
+
+    See :meth:`World.on_first`.
+    """
 
     @wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
@@ -67,7 +72,7 @@ def on_rank_0(function: Function) -> Function:
 
 
 class OnRank0:
-    """Stands for an object of which each rank has one: its methods are called together, and carried out by rank 0."""
+    """A stand-in for an object of each rank: all call its methods, rank 0 carries them out."""
 
     def __init__(self, one: Any) -> None:
         self._one = one
@@ -79,7 +84,10 @@ class OnRank0:
 def share(
     work: Callable[[int], Any], count: int, done: Callable[[int], None] = lambda units: None
 ) -> list:
-    """``[work(0), …, work(count - 1)]``, computed by all who work together; see :meth:`World.share`."""
+    """``[work(0), …, work(count - 1)]``, computed by all who work together.
+
+    See :meth:`World.share`.
+    """
     return world().share(work, count, done)
 
 
@@ -88,7 +96,7 @@ def own_card(
     environ: MutableMapping[str, str] = os.environ,
     present: Path = Path("/proc/driver/nvidia/gpus"),
 ) -> None:
-    """Leave this rank one of its machine's GPUs to see, its own if there are enough, before anything looks for them.
+    """Leave this rank one of its machine's GPUs to see, its own if there are enough.
 
     The launcher's choice stands: if it shows this rank a single card already, that is the one.
     """

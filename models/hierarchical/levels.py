@@ -25,8 +25,7 @@ LARGEST_LATENT = 50.0  # latents are clipped to ± this where they enter a decod
 
 
 def split_gaussian(outputs, k: int, bounded: bool = False, floor=0) -> Gaussian:
-    """A layer's output (N, 2K, ...) as mean and s, with sigma = ½ (softsign(s) + 1), at least
-    ``floor``.
+    """A layer's output (N, 2K, ...) as mean and sigma = ½ (softsign(s) + 1), at least ``floor``.
 
     ``bounded``: mean = 2 softsign(m / 2), which keeps a prior within ± 2.
     """
@@ -89,9 +88,7 @@ Code = Union[MapCode, VectorCode]
 
 
 class PixelCNN:
-    """Masked layers over what is modelled, beside the decoder's features: a 5x5 mask A, residual
-    blocks, a 1x1.
-    """
+    """Masked layers beside the decoder's features: a 5x5 mask A, residual blocks, a 1x1."""
 
     def __init__(
         self, p: Parameters, name: str, inputs: int, features: int, width: int,
@@ -176,9 +173,7 @@ class AutoregressiveDecoder(Decoder):
 
 
 class IndependentDecoder(Decoder):
-    """A decoder that ends in a 1x1 convolution: each position is modelled by itself (the ablations of
-    section 4.2).
-    """
+    """A decoder that ends in a 1x1 convolution, each position by itself (4.2's ablations)."""
 
     def __init__(self, p: Parameters, name: str, stages, code: Code, outputs: int):
         super().__init__(p, name, stages, code)
@@ -189,7 +184,7 @@ class IndependentDecoder(Decoder):
 
 
 class GaussianPixelDecoder(IndependentDecoder):
-    """The same over pixels: means and log sigmas of :class:`pixelvae.lib.pixels.DiscretisedGaussian`."""
+    """The same over pixels: means and log sigmas of a ``DiscretisedGaussian``."""
 
     def __init__(
         self, p: Parameters, name: str, stages, code: Code, pixels: DiscretisedGaussian

@@ -28,8 +28,10 @@ from pixelvae.models.hierarchical.settings import BATCH_NORMS, Settings
 
 @dataclass(frozen=True)
 class Training(Checked):
-    """The recipe (section E.2 and the released code): Adam at ``learning_rate`` with staircase
-    decay, or falling as √(decay_after / t) if that is set, which suits trainings of any length.
+    """The recipe (section E.2 and the released code): Adam with a falling learning rate.
+
+    It falls by staircase ``decay``, or as √(decay_after / t) if that is set, which suits trainings
+    of any length.
 
     warmups: iterations A₁, A₂ until the KLs count in full. floor: iterations B in which the floor
     of the prior's sigma falls to 0. decay: factor, and after how many iterations each time.

@@ -71,7 +71,7 @@ def pad_to_even(x):
 
 
 class Decoder:
-    """z -> FEATURES maps of the image's size (table E.1, middle), doubling by transposed convolutions."""
+    """z -> FEATURES maps of the image's size, by transposed convolutions (table E.1, middle)."""
 
     def __init__(self, p: Parameters, latent_dim: int, height: int, width: int):
         def conv(name, inputs, outputs):
@@ -144,6 +144,6 @@ class MnistModel(Model):
         return self._network(x, z=z)
 
     def objective(self, x, noise: Mapping[str, Any], schedule: Mapping[str, Any]) -> tuple:
-        """Mean over the batch of −log p(x|z) + α·KL: equation 2 with the released code's warm-up α."""
+        """Mean over the batch of −log p(x|z) + α·KL: equation 2 with the released code's α."""
         terms = self.terms(x, noise)
         return (terms.reconstruction + schedule["alpha"] * terms.kl).mean(), terms

@@ -19,7 +19,7 @@ from pixelvae.lib.pixels import repeated
 
 
 class Sizes(Protocol):
-    """The sizes of a network over pixels, such as :class:`pixelvae.models.mnist.presets.Settings` has."""
+    """The sizes of a network over pixels, such as :class:`.presets.Settings` has."""
 
     @property
     def layers(self) -> int:
@@ -71,7 +71,7 @@ class MaskedStack:
 
 
 class GatedStack:
-    """The gated two-stack PixelCNN: a 7x7 mask-A layer, L mask-B layers, two gated 1x1 layers, one logit.
+    """The gated two-stack PixelCNN: 7x7 mask A, L layers of mask B, two gated 1x1, one logit.
 
     ``features``: maps concatenated to the image (0 for none). ``latent``: dimensions of the z that
     enters every gate (0 for plain gates).

@@ -64,7 +64,7 @@ class Settings(Checked):
 
 @dataclass(frozen=True)
 class Training(Checked):
-    """How a model is trained: Adam at ``learning_rate``, which falls as √(decay_after / t) if that is set.
+    """How a model is trained: Adam, whose learning rate falls as √(decay_after / t) if that is set.
 
     kl_warmup: iterations until the KL counts in full. average_decay: of the moving average of the
     weights that is evaluated, None for the weights themselves. cool_down: iterations at the end

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """The paper's numbers, nats an image: bound (or exact likelihood), importance-weighted estimate."""
+    """The paper's numbers, nats an image: bound (or exact), importance-weighted estimate."""
 
     bound: float
     weighted: float | None = None

@@ -1,1 +1,1 @@
-"""Several trainings of an experiment: one after another or side by side, compared with each other."""
+"""Several trainings of an experiment, one after another or side by side, compared."""

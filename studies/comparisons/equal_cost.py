@@ -57,7 +57,10 @@ def race(
     first: Sequence[str],
     words: Sequence[str] = (),
 ) -> int:
-    """Trains a preset as it is and with each of the options to try; the rest is as in :func:`compare`."""
+    """Trains a preset as it is and with each of the options to try.
+
+    The rest is as in :func:`compare`.
+    """
     tries = {"as it is": (), **{tried: shlex.split(tried) for tried in arguments.tries}}
     told = [f"--try={tried}" for tried in arguments.tries]
     return compare(arguments, experiment, tries, record, [*first, *told], words)
@@ -71,7 +74,7 @@ def compare(
     first: Sequence[str],
     words: Sequence[str] = (),
 ) -> int:
-    """Trains all, each resumed where it stopped, then writes their record into ``--into``, and pages.
+    """Trains all, each resumed where it stopped, then writes their record and pages to ``--into``.
 
     Parameters
     ----------
@@ -118,7 +121,7 @@ def _write(into: Path, name: Path, record: Mapping[str, Any]) -> None:
 def processor_seconds_a_step(
     experiment: Experiment, trainings: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
-    """Processor time of a training step of each, in seconds: the median of a few real ones, all threads counted.
+    """Each one's processor time of a training step, all threads, in seconds: a median of a few.
 
     ``trainings`` are words as typed, by name. They take turns, so that what else the machine does
     meets all of them.
@@ -146,7 +149,7 @@ def _timed(experiment: Experiment, words: Sequence[str]) -> Callable[[], float]:
 
 @dataclass(frozen=True)
 class EqualCost:
-    """Trainings that differ in some options, each as long as so many minutes of processor time let it be.
+    """Trainings that differ in some options, each for so many minutes of processor time.
 
     Parameters
     ----------

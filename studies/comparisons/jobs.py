@@ -22,7 +22,7 @@ def add_seeds_option(parser: argparse.ArgumentParser) -> None:
 
 
 def run_all(commands: Sequence[Sequence[str]], jobs: int) -> int:
-    """Runs commands, ``jobs`` at a time on each rank, and gives the first exit status that is not 0.
+    """Runs commands, ``jobs`` at a time on each rank; gives the first exit status that is not 0.
 
     Each command goes to the rank that has fewest. After a failure none is started any more; Ctrl-C
     and SIGTERM are passed on, and those that run save and end.

@@ -1,4 +1,4 @@
-"""Several trainings of mnist_pixelvae.py from one command line, and figures 4 and 5, which are made of such."""
+"""Several trainings of mnist_pixelvae.py from one command line, and figures 4 and 5."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Work = Callable[[argparse.Namespace], "int | None"]
 
 
 def add_options(parser: argparse.ArgumentParser, out: str, one_run: str) -> None:
-    """Add what all trainings share, and where they go; ``one_run`` is what each folder in ``out`` holds a run of."""
+    """Add what all trainings share, and where they go.
+
+    ``one_run`` is what each folder in ``out`` holds a run of.
+    """
     parser.add_argument(
         "--preset",
         choices=list(MNIST.presets),
@@ -36,7 +39,10 @@ def add_options(parser: argparse.ArgumentParser, out: str, one_run: str) -> None
 
 
 def training(arguments: argparse.Namespace, model: str, name: str, *words: Any) -> list[str]:
-    """The command that trains a model in the folder ``name`` of ``--out``; the user's own options go last."""
+    """The command that trains a model in the folder ``name`` of ``--out``.
+
+    The user's own options go last.
+    """
     script = ROOT / "experiments" / "mnist_pixelvae.py"
     out = arguments.out / name
     line = [sys.executable, script, "train", "--model", model, "--preset", arguments.preset]
@@ -63,7 +69,9 @@ class PaperFigure:
     plot: Work
 
     def add_commands(self, commands, out: str, one_run: str, train: Work):
-        """Add the commands ``train``, ``record`` and ``plot``; returns the parser of the first, for more options.
+        """Add the commands ``train``, ``record`` and ``plot``.
+
+        Returns the parser of the first, for more options.
 
         ``one_run`` is what each folder in ``out`` holds a run of.
         """

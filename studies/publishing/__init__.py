@@ -1,1 +1,1 @@
-"""What the repository ships of trainings: weights, records, and the pages and pictures made from records."""
+"""What the repository ships of trainings: weights, records, pages and pictures."""

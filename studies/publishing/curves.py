@@ -20,7 +20,7 @@ _ABOVE = 12.0  # nats above the lowest bound that are shown: the first bounds to
 
 
 def curves(records: Mapping[str, Record]) -> Figure:
-    """Validation bounds in nats against millions of images seen, and the paper's test bounds dotted beside them."""
+    """Validation bounds in nats against millions of images seen, and the paper's test bounds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5.5), layout="constrained")

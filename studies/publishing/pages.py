@@ -41,7 +41,10 @@ def pages(root: Path) -> dict[Path, str]:
 
 @on_rank_0
 def write_pages(root: Path) -> None:
-    """Writes all pages and the picture of the curves. Raises UserError where one cannot be written."""
+    """Writes all pages and the picture of the curves.
+
+    Raises UserError where one cannot be written.
+    """
     from pixelvae.machine.files.atomic import atomic_write, user_errors
 
     if trained := records.read_records(root):

@@ -50,7 +50,10 @@ def read_json(file: Path) -> Any:
 
 
 def groups(runs: Iterable[Record], *keys: str) -> list[tuple[tuple[Any, ...], list[Record]]]:
-    """Runs that are alike in all keys, such as those that differ in their seed alone; in the order of the first."""
+    """Runs that are alike in all keys, such as those that differ in their seed alone.
+
+    In the order of the first.
+    """
     alike: dict[tuple[Any, ...], list[Record]] = {}
     for run in runs:
         alike.setdefault(tuple(run[key] for key in keys), []).append(run)
@@ -58,18 +61,21 @@ def groups(runs: Iterable[Record], *keys: str) -> list[tuple[tuple[Any, ...], li
 
 
 def over_seeds(runs: Sequence[Record], name: str) -> dict[str, float]:
-    """A test number's mean over seeds. The standard error over images stays: all seeds have the same ones."""
+    """A test number's mean over seeds.
+
+    The standard error over images stays: all seeds have the same ones.
+    """
     return {key: mean(run["test"][name][key] for run in runs) for key in ("mean", "se")}
 
 
 def difference(run: Record, reference: Record) -> dict[str, float]:
-    """How much larger a test bound is than another's, with the standard error as if of different images."""
+    """How much larger a test bound is than another, with the error as if on different images."""
     a, b = run["test"]["bound"], reference["test"]["bound"]
     return {"mean": a["mean"] - b["mean"], "se": combined(a["se"], b["se"]) or float("inf")}
 
 
 def training_commands(record: Record) -> list[str]:
-    """The trainings that made the weights, each but the first ``--from`` what the one before had shipped."""
+    """The trainings that made the weights, each but the first ``--from`` its predecessor's."""
     training = record["training"]
     commands = [training["command"]]
     while "before" in training:

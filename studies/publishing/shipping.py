@@ -1,4 +1,4 @@
-"""From a training's folder to trained weights in ``pretrained/``, a record and pictures in ``results/``."""
+"""From a run to trained weights in ``pretrained/``, and a record and pictures in ``results/``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Shipped:
     draw: Callable[..., None] = figures.draw_all
 
     def record(self, weights, dataset) -> dict[str, Any]:
-        """The numbers of a record: bounds on all validation and test images, and on parts of the others.
+        """The numbers of a record: bounds on all validation and test images, on parts of others.
 
         All in the model's unit. Of the training images there are as many as for validation, evenly
         spaced: their bound shows how much better the model fits what it was trained on.
@@ -95,7 +95,9 @@ def add_into_option(parser: ArgumentParser) -> None:
 
 
 def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
-    """One run: weights, pictures and record, which is returned; the record is the last to be written.
+    """One run: weights, pictures and record, which is returned.
+
+    The record is the last to be written.
 
     Ranks share the evaluation.
     """
@@ -133,7 +135,7 @@ def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
 
 
 def measure_again(name: str, into: Path, shipped: Shipped) -> dict[str, Any]:
-    """The record of shipped weights with its numbers measured again, after the evaluation has changed.
+    """The record of shipped weights with its numbers measured again, by a changed evaluation.
 
     Weights and pictures stay. Raises UserError if there is no record, or it is of other weights.
     """
@@ -183,7 +185,7 @@ def _write(
 def describe_run(
     shipped: Shipped, name: str, header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """What was trained, and how: from the header of the weights and the validation rows of ``metrics.csv``.
+    """What was trained, and how, from the weights' header and ``metrics.csv``'s validation rows.
 
     Raises UserError if there are no rows.
     """
@@ -215,7 +217,7 @@ def describe_run(
 def joined(
     begun: Mapping[str, Any], earlier: Mapping[str, Any] | None, training: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What is recorded of a training that began with weights shipped before: the whole curve and time.
+    """The record of a training that began with shipped weights: the whole curve and time.
 
     ``begun`` is the run's setting ``from``, ``earlier`` the model's last record, of those weights
     or of others from the same run, and ``before`` in the result what was recorded of the training
