@@ -146,16 +146,11 @@ def record() -> dict[str, Any]:
 
 def summary() -> str:
     """One line: which BLAS, how many threads, which device. Imports Theano."""
-    backend = prepare()
+    blas = prepare().blas
     import theano
 
-    if backend.openblas:
-        name = f"{backend.openblas} (threads in a call: {backend.openblas.threads})"
-    else:
-        name = theano.config.blas.ldflags
-        name = name or "none (slow: install libopenblas, or SciPy from its wheel)"
     return (
-        f"BLAS: {name}; OpenMP threads: {backend.threads}; "
+        f"BLAS: {blas}; OpenMP threads: {os.environ['OMP_NUM_THREADS']}; "
         f"device: {describe()}, {theano.config.floatX}"
     )
 

@@ -23,13 +23,9 @@ class Backend(NamedTuple):
     """What :func:`prepare` settled on."""
 
     openblas: Optional[blas.OpenBLAS]  #: None where none was found, or Theano's flags name another
+    blas: str  #: which BLAS Theano calls, in words
     compiler: compiler.Compiler
     given: Mapping[str, str]  #: the user's own settings of Theano, which stand
-
-    @property
-    def threads(self) -> int:
-        """OpenMP threads of the compiled operations."""
-        return int(os.environ["OMP_NUM_THREADS"])
 
 
 @lru_cache(maxsize=None)
@@ -69,6 +65,12 @@ def prepare() -> Backend:
     environment.change("OPENBLAS_NUM_THREADS", str(blas_threads))
     _keep_freed_memory()
     openblas = None if "blas.ldflags" in given else blas.load(blas_threads)
+    if openblas:
+        in_words = f"{openblas} (threads in a call: {openblas.threads})"
+    else:
+        in_words = (
+            given.get("blas.ldflags") or "none (slow: install libopenblas, or SciPy from its wheel)"
+        )
     folder = os.path.expanduser(given.get("base_compiledir") or flags.base_compiledir())
     cxx = compiler.settle(given, folder)
     flags.set_defaults({"gcc.cxxflags": cxx.flags}, {})  # the user's are among them
@@ -76,7 +78,7 @@ def prepare() -> Backend:
         {
             "floatX": "float32",
             "openmp": "True",
-            "cache_optimizations": "True",  # as pixelvae.machine.backend.graphs does
+            "cache_optimizations": "True",  # as pixelvae.machine.backend.cache does
             "openmp_elemwise_minsize": "20000",
             "base_compiledir": folder,
             "compiledir_format": flags.compiledir_format(
@@ -88,7 +90,7 @@ def prepare() -> Backend:
     )
     if given.get("device", "").startswith("cuda"):
         gpu.ready(given, given["device"])
-    return Backend(openblas, cxx, given)
+    return Backend(openblas, in_words, cxx, given)
 
 
 def _check(given: Mapping[str, str]) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import theano
 
 from pixelvae.machine.console.progress import phase, say
-from pixelvae.machine.files.disks import network_disk
 
 # Measured on two cores: what g++ needs for one model with an empty cache, and what every parameter
 # array adds in Theano's Python with a full one.
@@ -93,3 +93,30 @@ def _warn_of_network_disk(folder: str) -> None:
             f"compiled code is kept on a network disk ({kind}), {folder}, which is slow and whose locks may "
             "fail: THEANO_FLAGS=base_compiledir=FOLDER names one on a disk of each machine"
         )
+
+
+_NETWORK = (
+    "nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "afs", "panfs", "pvfs", "orangefs", "gfs2", "glusterfs",
+    "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.beegfs", "wekafs", "9p",
+)  # fmt: skip
+
+
+def network_disk(folder: str, mounts: Iterable[str] | None = None) -> str | None:
+    """The kind of network file system that a folder lies on ("nfs4"), None for a local disk.
+
+    ``mounts`` are the lines of /proc/self/mounts, by default this machine's.
+    """
+    if mounts is None:
+        try:
+            with open("/proc/self/mounts") as file:
+                mounts = file.readlines()
+        except OSError:  # not on Linux
+            return None
+    path, best, kind = os.path.realpath(folder), "", ""
+    for line in mounts:
+        _, point, system, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        inside = os.path.commonpath([point, path]) == point
+        if inside and len(point) >= len(best):
+            best, kind = point, system
+    return kind if kind.startswith(_NETWORK) else None

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from pixelvae.machine.backend.preparation import prepare
 from pixelvae.machine.console.command import non_negative_int
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.console.stop import GracefulStop, exit_status
@@ -28,7 +27,7 @@ def run_all(commands: Sequence[Sequence[str]], jobs: int) -> int:
     and SIGTERM are passed on, and those that run save and end.
     """
     ranks = world()
-    threads = max(1, prepare().threads // jobs)
+    threads = max(1, int(os.environ["OMP_NUM_THREADS"]) // jobs)
     environment = {"PIXELVAE_THREADS": str(threads), **os.environ}
     running: list[subprocess.Popen] = []
     waiting, status = list(commands), 0

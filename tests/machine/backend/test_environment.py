@@ -153,7 +153,7 @@ def test_users_without_a_name_or_a_home(tmp_path, home):
     ],
 )
 def test_what_batch_systems_say_of_threads(variables, threads):
-    code = "import pixelvae.lib; from pixelvae.machine.backend.preparation import prepare; print(prepare().threads)"
+    code = "import os, pixelvae.lib; print(os.environ['OMP_NUM_THREADS'])"
     assert int(output(code, **variables)) == threads
 
 

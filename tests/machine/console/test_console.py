@@ -203,6 +203,21 @@ def test_a_compilation_takes_about_what_it_took_the_last_time(clock, capsys, tmp
     assert estimate(2) == ["7.0 s"]
 
 
+def test_network_disks(tmp_path):
+    mounts = [
+        "/dev/sda1 / ext4 rw 0 0\n",
+        "server:/home /home nfs4 rw 0 0\n",
+        "/dev/sdb1 /home/local xfs rw 0 0\n",
+        "scratch /my\\040scratch lustre rw 0 0\n",
+    ]
+    assert compiling.network_disk("/root", mounts) is None
+    assert compiling.network_disk("/home/me/.theano", mounts) == "nfs4"
+    assert compiling.network_disk("/homes", mounts) is None
+    assert compiling.network_disk("/home/local/me", mounts) is None
+    assert compiling.network_disk("/my scratch/x", mounts) == "lustre"
+    assert compiling.network_disk(str(tmp_path)) is None
+
+
 def test_progress_in_plain_lines(clock, capsys):
     """An hour at ten iterations a second."""
     times, lines = [], []

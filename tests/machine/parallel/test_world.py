@@ -9,7 +9,6 @@ import pytest
 from ranks import ROOT, environment
 
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.files.disks import network_disk
 from pixelvae.machine.parallel.alone import World
 from pixelvae.machine.parallel.launch import forget, launch
 from pixelvae.machine.parallel.world import own_card, share, world
@@ -143,18 +142,3 @@ def test_in_a_function_of_rank_0_or_a_unit_a_rank_is_a_world_of_its_own():
     assert one.on_first(lambda: world().size) == 1
     assert one.in_turn(lambda: world().size) == 1
     assert share(lambda unit: world().size, 2) == [1, 1]
-
-
-def test_network_disks(tmp_path):
-    mounts = [
-        "/dev/sda1 / ext4 rw 0 0\n",
-        "server:/home /home nfs4 rw 0 0\n",
-        "/dev/sdb1 /home/local xfs rw 0 0\n",
-        "scratch /my\\040scratch lustre rw 0 0\n",
-    ]
-    assert network_disk("/root", mounts) is None
-    assert network_disk("/home/me/.theano", mounts) == "nfs4"
-    assert network_disk("/homes", mounts) is None
-    assert network_disk("/home/local/me", mounts) is None
-    assert network_disk("/my scratch/x", mounts) == "lustre"
-    assert network_disk(str(tmp_path)) is None
