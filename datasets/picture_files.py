@@ -53,7 +53,7 @@ class Listing:
     stamp
         MD5 of names, sizes and times (in a zip: checksums): another one, another content.
     others, astray
-        How many files are no pictures by their names, and how many links or names lead nowhere, in
+        How many files are not pictures by their names, and how many links or names lead nowhere, in
         a circle or out of a zip.
     """
 

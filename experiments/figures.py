@@ -63,7 +63,7 @@ class Figures:
     ) -> Picture:
         """Each original, then images from its latent of a level (:func:`reconstruction_grid`).
 
-        As many draws as is usual, unless told otherwise: pairs five to a row, as in figure 10, or a
+        As many draws as usual by default: pairs five to a row, as in figure 10, or a
         row for each original, as in figure 8. Raises UserError without a latent.
         """
         draws = draws or self._usual.draws

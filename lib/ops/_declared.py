@@ -59,7 +59,7 @@ class Shapes:
                 yield name, i, axis
 
     def shared_images(self) -> bool:
-        """Whether every input that tells the number of images N may hold one for all of them."""
+        """Whether every input with N images may hold one for all of them."""
         of_images = {n for n, axes in self.arrays.items() if axes[0] == "N"} - {*self.optional}
         return bool(self.shared) and of_images.issubset(self.shared)
 

@@ -116,7 +116,7 @@ def discretised_gaussian_log_likelihood(p: Gaussian, x, levels: int):
     upper = _lower_tail((centre + 0.5) / sigma)
     lower = _lower_tail((centre - 0.5) / sigma)
     mass = T.switch(to_middle, 1, upper) - T.switch(to_tail, 0, lower)
-    # If even that cannot be told from 0: the density, times the bin's width of 1.
+    # If even that is 0 to the last digit: the density, times the bin's width of 1.
     density = -0.5 * (LOG_2PI + T.sqr(centre / sigma)) - p.log_sigma
     tiny = 1e-30
     log_mass = T.switch(mass > tiny, T.log(T.maximum(mass, tiny)), density)

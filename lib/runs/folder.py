@@ -67,14 +67,14 @@ class Run:
         columns
             What this model logs beside :data:`pixelvae.lib.runs.metrics.COLUMNS`.
         resume, tensorboard
-            As in :meth:`take`, which tells what is raised.
+            As in :meth:`take`, which lists what is raised.
         """
         run = cls(Path(folder), config, columns)
         run.take(resume, tensorboard)
         return run
 
     def take(self, resume: bool = True, tensorboard: bool = False) -> None:
-        """Lock the folder, and prepare it for going on from its checkpoint or for a new training.
+        """Lock the folder, and prepare it for resuming from its checkpoint or for a new training.
 
         Parameters
         ----------

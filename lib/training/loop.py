@@ -47,7 +47,7 @@ class Trainer:
 
     A step that is not finite stops the training or is skipped, by the recipe's ``on_nan``;
     trouble.npz in the run's folder then holds all that takes the step again. If saving fails,
-    training goes on and the next save tries again.
+    training continues and the next save tries again.
 
     A new run begins at iteration ``first`` with what the model holds: 0, or where its weights are
     from. Adam's moments and the average begin there too.

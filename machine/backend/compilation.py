@@ -231,7 +231,7 @@ def _errors_in_one_line(cmodule: Any) -> Iterator[None]:
     """Around Theano's call of the compiler: :class:`CompilerError` if the machine is to blame."""
     name = cmodule.config.cxx
     try:
-        # Theano tells of its own report there; and the remedies are known by their English names.
+        # Theano announces its own report there; and the remedies are known by their English names.
         with contextlib.redirect_stdout(io.StringIO()), changed(LC_ALL="C"):
             yield
     except (CompilerError, cmodule.MissingGXX):

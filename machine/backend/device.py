@@ -62,7 +62,7 @@ def use(device: Optional[str], tf32: bool = False) -> Optional[str]:
                 environment.change("PIXELVAE_TF32", "1")
             gpu.ready(prepare().given, "cuda" if wanted == "auto" else wanted)
     except cuda.NoDriver as reason:
-        # Most machines have none, and need not be told. The image, which sets the variable, expects
+        # Most machines have none, and need no message. The image, which sets the variable, expects
         # one.
         return _without(reason, wanted, quiet=not os.environ.get("PIXELVAE_DEVICE"))
     except UserError as reason:

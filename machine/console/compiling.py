@@ -43,7 +43,7 @@ def compiling(what: str, arrays: int) -> Iterator[None]:
     with phase(f"compiling {what}", estimate), _first(folder, name) as first:
         start = time.monotonic()
         yield
-        # The next time all modules will be there, so one with g++ at work tells nothing of it.
+        # The next time all modules will be there, so one with g++ at work is not representative.
         if first and _modules(folder) == modules:
             _remember(folder, name, time.monotonic() - start)
 
