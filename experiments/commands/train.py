@@ -23,7 +23,7 @@ from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.family import Preset, header_of
 
 if TYPE_CHECKING:
-    from pixelvae.lib.model import Model
+    from pixelvae.lib.data import Dataset
     from pixelvae.models.weights import Weights
 
 
@@ -112,15 +112,14 @@ def complete(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def run(experiment: Experiment, options: argparse.Namespace) -> int:
-    """Train the chosen preset in its folder, resuming if there is a checkpoint.
+    """Train the chosen preset in its folder, resumed from its checkpoint if there is one.
 
     Returns
     -------
     0, or the exit status of the signal that stopped it
     """
     from pixelvae.experiments import figures
-    from pixelvae.lib.runs.environment import environment_record
-    from pixelvae.lib.runs.folder import Run, is_begun
+    from pixelvae.lib.runs.folder import Run
     from pixelvae.lib.training.loop import Trainer
     from pixelvae.machine.backend.device import summary
 
@@ -128,30 +127,16 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     name = "" if options.data else experiment.data_for(preset)
     dataset = experiment.open_data(options, name, preset.settings.image_shape)
     settings = fitted(experiment, preset, dataset)
-    config = {
-        "settings": {
-            "model": vars(settings),
-            **vars(preset.training),
-            "seed": options.seed,
-            "data": {"name": dataset.name, "checksum": dataset.checksum},
-        },
-        "environment": {**environment_record(), "backend": summary(), "preset": options.preset},
-    }
-    start, first = None, 0
-    if options.start is not None and not on_rank_0(is_begun)(options.out):
-        start = together.load(options.start, family)
-        if start.iteration is None:
-            raise UserError(f"{options.start} does not hold its iteration, to resume from")
-        first = start.iteration
-        config["settings"]["from"] = {"weights": options.start, "iteration": first}
-    run = Run(Path(options.out), config, family.columns)
+    start = weights_to_begin_with(experiment, options, settings)
+    run = Run(Path(options.out), configuration(options, settings, dataset, start), family.columns)
     on_rank_0(run.take)(options.resume, options.tensorboard)
     with run:
         say(summary())
         if start is None:
-            model = family.build(settings, seed=options.seed)
+            model, first = family.build(settings, seed=options.seed), 0
         else:
-            model = begin_with(start, options.start, settings)
+            model, first = start.model, start.iteration or 0
+            say(f"beginning with {options.start} at iteration {first:,}")
         latents = ", ".join(f"{k} {shape}" for k, shape in model.noise_shapes.items()) or "none"
         say(
             f"{settings.name} on {dataset.name}: {model.parameters.count():,} parameters, "
@@ -165,19 +150,46 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
         return status
 
 
-def begin_with(start: Weights, name: str, settings: Any) -> Model:
-    """The model of the weights that a training begins with.
+def weights_to_begin_with(
+    experiment: Experiment, options: argparse.Namespace, settings: Any
+) -> Weights | None:
+    """What ``--from`` names, for a new run; None if it names nothing, or the run is resumed.
 
-    Raises UserError if its settings are not those of the training.
+    Raises UserError if the settings of the weights are not those of the training.
     """
+    from pixelvae.lib.runs.folder import is_begun
+
+    if options.start is None or on_rank_0(is_begun)(options.out):
+        return None
+    start = together.load(options.start, experiment.family)
+    if start.iteration is None:
+        raise UserError(f"{options.start} does not contain its iteration", setting="from")
     changes = differences(start.model.header(), header_of(start.family.name, settings))
     if changes:
         raise UserError(
-            f"cannot begin with {name}, which has other settings ({', '.join(changes)})",
+            f"cannot begin with {options.start}, which has other settings ({', '.join(changes)})",
             setting="from",
         )
-    say(f"beginning with {name} at iteration {start.iteration:,}")
-    return start.model
+    return start
+
+
+def configuration(
+    options: argparse.Namespace, settings: Any, dataset: Dataset, start: Weights | None
+) -> dict[str, Any]:
+    """What ``config.json`` holds: the settings of the training, the machine and its software."""
+    from pixelvae.lib.runs.environment import environment_record
+    from pixelvae.machine.backend.device import summary
+
+    chosen: dict[str, Any] = {
+        "model": vars(settings),
+        **vars(options.chosen.training),
+        "seed": options.seed,
+        "data": {"name": dataset.name, "checksum": dataset.checksum},
+    }
+    if start is not None:
+        chosen["from"] = {"weights": options.start, "iteration": start.iteration}
+    environment = {**environment_record(), "backend": summary(), "preset": options.preset}
+    return {"settings": chosen, "environment": environment}
 
 
 def fitted(experiment: Experiment, preset: Preset, dataset) -> Any:
