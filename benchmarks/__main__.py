@@ -38,9 +38,10 @@ def parse(words: list[str]):
         help=f"only these: {', '.join(ROWS)}",
     )
     parser.add_argument(
-        "--keep", action="store_true",
+        "--keep",
+        action="store_true",
         help="write what was measured to docs/, beside the other rows, which stay as they are",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--json", action="store_true", help="print the numbers as JSON, not as a table"
     )

@@ -88,15 +88,23 @@ class FirstContact:
         """The card, and the output of ``python -m pixelvae.machine``."""
         said = {}
         for command in (
-            ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"],
+            [
+                "nvidia-smi",
+                "--query-gpu=name,driver_version,memory.total,clocks.max.sm",
+                "--format=csv,noheader",
+            ],
             [sys.executable, "-m", "pixelvae.machine"],
-        ):  # fmt: skip
+        ):
             name = " ".join(Path(word).name for word in command[:3])
             try:
                 done = subprocess.run(
-                    command, cwd=ROOT, env={**os.environ, **self._variables()},
-                    capture_output=True, text=True, timeout=self._left(0.2),
-                )  # fmt: skip
+                    command,
+                    cwd=ROOT,
+                    env={**os.environ, **self._variables()},
+                    capture_output=True,
+                    text=True,
+                    timeout=self._left(0.2),
+                )
                 said[name] = done.stdout + done.stderr
             except (OSError, subprocess.TimeoutExpired) as problem:
                 said[name] = str(problem)
@@ -123,8 +131,11 @@ class FirstContact:
             with (folder / "log").open("w") as log:
                 running[name] = subprocess.Popen(
                     [sys.executable, "-m", "benchmarks.agreement", str(folder), *cases],
-                    cwd=ROOT, env={**os.environ, **variables[name]}, stdout=log, stderr=log,
-                )  # fmt: skip
+                    cwd=ROOT,
+                    env={**os.environ, **variables[name]},
+                    stdout=log,
+                    stderr=log,
+                )
         try:
             for process in running.values():
                 with suppress(subprocess.TimeoutExpired):

@@ -90,9 +90,13 @@ def preset_step(name: str, batches: Sequence[int], *more, effort: Effort) -> lis
         result
         for batch in batches
         for result in training_step(
-            f"`{name}`, batch {batch}", "preset_step", partial(preset_files, name, batch), *more, effort=effort
+            f"`{name}`, batch {batch}",
+            "preset_step",
+            partial(preset_files, name, batch),
+            *more,
+            effort=effort,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _by_turns(what: str, commands, messages, effort: Effort) -> tuple[list[list[float]], float]:

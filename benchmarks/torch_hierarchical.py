@@ -180,9 +180,11 @@ class Hierarchical(nn.Module):
         top = torch.Size((s.top_stages[-1][0], s.height // halved, s.width // halved))
         self.embedding = Embedding(s.levels, s.embed) if s.embed else None
         self.enc1 = level(
-            {"input": Conv(pixels, d1, (1, 1))}, s.stages, "down",
+            {"input": Conv(pixels, d1, (1, 1))},
+            s.stages,
+            "down",
             {"output": Conv(d2, 2 * k1, (1, 1))},
-        )  # fmt: skip
+        )
         self.enc2 = level({}, s.top_stages, "down", {"output": Flattened(top, 2 * k2)})
         over_z1 = PixelCNN(k1, d2, s.latent_width, s.latent_kernels, 2 * k1, 1)
         self.dec2 = level(

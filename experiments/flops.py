@@ -28,10 +28,13 @@ TABLE_E2 = "64px_big-table-E.2"
 # masked.
 CHANGED = {
     TABLE_E2: replace(
-        HIERARCHICAL.presets["64px_big"].settings, name=TABLE_E2, stages=((192, 1), (256, 1), (512, 3)),
-        top_stages=((512, 2), (512, 2), (512, 2)), latent_kernels=(3, 3, 3),
-    ),
-}  # fmt: skip
+        HIERARCHICAL.presets["64px_big"].settings,
+        name=TABLE_E2,
+        stages=((192, 1), (256, 1), (512, 3)),
+        top_stages=((512, 2), (512, 2), (512, 2)),
+        latent_kernels=(3, 3, 3),
+    )
+}
 
 
 def models() -> dict[str, tuple[Family, Any]]:

@@ -29,9 +29,11 @@ class Pictures(Experiment):
         """Add the size of the images to what names the data."""
         super().add_data_options(parser, default)
         parser.add_argument(
-            "--image-size", type=positive_int, metavar="N",
+            "--image-size",
+            type=positive_int,
+            metavar="N",
             help="height and width that pictures are brought to, a multiple of 16 (default: the preset's)",
-        )  # fmt: skip
+        )
 
     def data_for(self, preset: Preset) -> str:
         """Raise UserError, since there is no data set to take."""

@@ -70,9 +70,11 @@ def record(arguments) -> None:
         run["autoregressive_layers"] = 0 if run["model"] == "conv-vae" else run["layers"] + 1
     runs.sort(
         key=lambda run: (
-            run["model"] == "gated-pixelcnn", run["autoregressive_layers"], run["seed"]
+            run["model"] == "gated-pixelcnn",
+            run["autoregressive_layers"],
+            run["seed"],
         )
-    )  # fmt: skip
+    )
     arguments.into.mkdir(parents=True, exist_ok=True)
     write_json(arguments.into / "figure4.json", runs)
     plot(arguments)

@@ -39,9 +39,11 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     for variation in family.variations:
         if variation.words:
             parser.add_argument(
-                flag(variation.name), choices=variation.words, default=variation.words[0],
+                flag(variation.name),
+                choices=variation.words,
+                default=variation.words[0],
                 help=variation.about,
-            )  # fmt: skip
+            )
         else:
             parser.add_argument(flag(variation.name), action="store_true", help=variation.about)
     for option in (*family.settings.options(), *family.training.options()):

@@ -193,9 +193,13 @@ def _results(results: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
     counts = [f"{numbers['images']:,} {name}" for name, numbers in splits.items()]
     remarks = {r: None for numbers in splits.values() for r in numbers.get("remarks", ())}
     return {
-        "splits": list(splits), "rows": rows, "notes": notes, "remarks": list(remarks),
-        "images": " and ".join(counts), "exact": not weights.model.latents,
-    }  # fmt: skip
+        "splits": list(splits),
+        "rows": rows,
+        "notes": notes,
+        "remarks": list(remarks),
+        "images": " and ".join(counts),
+        "exact": not weights.model.latents,
+    }
 
 
 def _cell(numbers: Mapping[str, Any] | None, digits: int) -> str:

@@ -231,9 +231,11 @@ def _headers(places: list[Path], cudnn: Path) -> list[Path]:
     beside = [cudnn.parents[1], *places]
     folders = []
     for name, remedy in (
-        ("cudnn.h", _LINES), ("cuda_runtime.h", _LINES), ("crt/host_config.h", _LINES),
+        ("cudnn.h", _LINES),
+        ("cuda_runtime.h", _LINES),
+        ("crt/host_config.h", _LINES),
         ("gpuarray/config.h", "apt-get install libgpuarray-dev"),
-    ):  # fmt: skip
+    ):
         found = next(_below(beside, _INCLUDE, name), None)
         if found is None:
             raise UserError(f"the header {name} cannot be found: {remedy}")

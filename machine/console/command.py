@@ -188,13 +188,16 @@ class ArgumentParser(argparse.ArgumentParser):
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """Adds ``--device`` and ``--tf32``, which :func:`run` heeds."""
     parser.add_argument(
-        "--device", type=_device, metavar="{auto,cuda,cuda0,cuda1,...,cpu}",
+        "--device",
+        type=_device,
+        metavar="{auto,cuda,cuda0,cuda1,...,cpu}",
         help="auto (the default, or PIXELVAE_DEVICE) uses a GPU if one works; cuda1 is the second of several",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--tf32", action="store_true",
+        "--tf32",
+        action="store_true",
         help="let a GPU's convolutions round their inputs to ten bits (from Ampere on)",
-    )  # fmt: skip
+    )
 
 
 def run(options: argparse.Namespace) -> int | None:

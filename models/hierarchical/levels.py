@@ -186,9 +186,7 @@ class IndependentDecoder(Decoder):
 class GaussianPixelDecoder(IndependentDecoder):
     """The same over pixels: means and log sigmas of a ``DiscretisedGaussian``."""
 
-    def __init__(
-        self, p: Parameters, name: str, stages, code: Code, pixels: DiscretisedGaussian
-    ):  # fmt: skip
+    def __init__(self, p: Parameters, name: str, stages, code: Code, pixels: DiscretisedGaussian):
         super().__init__(p, name, stages, code, pixels.outputs)
         self._channels, self._middle = pixels.channels, pixels.levels / 2
 

@@ -49,9 +49,11 @@ class Training(Checked):
     decay: tuple[float, int] = setting(pair(number(), whole()), (1.0, 1))
     learning_rate: float = setting(number(), 1e-3, about="Adam's first step")
     statistics: int = setting(
-        whole(), 1000, option="statistics_batches",
+        whole(),
+        1000,
+        option="statistics_batches",
         about="training batches that moving statistics are averaged over before an evaluation",
-    )  # fmt: skip
+    )
     eval_every: int = setting(whole(), 5000, about="iterations from one evaluation to the next")
     decay_after: int | None = setting(default=None, **DECAY_AFTER)
     average_decay: float | None = setting(default=None, **AVERAGE_DECAY)

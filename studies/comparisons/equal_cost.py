@@ -35,8 +35,12 @@ def add_options(parser: ArgumentParser, experiment: Experiment, preset: str, dat
     parser.add_argument("--minutes", required=True, type=positive_int, metavar="M",
                         help="processor time of each training")  # fmt: skip
     add_seeds_option(parser)
-    parser.add_argument("--preset", choices=list(experiment.presets), default=preset,
-                        help=f"the preset that all begin with (default: {preset})")  # fmt: skip
+    parser.add_argument(
+        "--preset",
+        choices=list(experiment.presets),
+        default=preset,
+        help=f"the preset that all begin with (default: {preset})",
+    )
     parser.add_argument("--data", type=path_or_name, default=data, help="a data set's name or path")
     parser.add_argument("options", nargs="*", help="after --: more options for each training")
     add_into_option(parser)
@@ -45,9 +49,13 @@ def add_options(parser: ArgumentParser, experiment: Experiment, preset: str, dat
 def add_tries(parser: ArgumentParser) -> None:
     """Add what :func:`race` tries."""
     parser.add_argument(
-        "--try", dest="tries", action="append", required=True, metavar="OPTIONS",
+        "--try",
+        dest="tries",
+        action="append",
+        required=True,
+        metavar="OPTIONS",
         help='one more training: --try="--learning-rate 1e-3"; the one without it comes first',
-    )  # fmt: skip
+    )
 
 
 def race(

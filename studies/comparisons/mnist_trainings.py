@@ -80,8 +80,9 @@ class PaperFigure:
         )
         add_seeds_option(first)
         add_options(first, out, one_run)
-        first.add_argument("--into", type=path, metavar="FOLDER",
-                           help="where to record (default: --out)")  # fmt: skip
+        first.add_argument(
+            "--into", type=path, metavar="FOLDER", help="where to record (default: --out)"
+        )
         first.set_defaults(function=train)
 
         p = commands.add_parser("record", help="record finished runs, and draw the figure")

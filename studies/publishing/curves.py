@@ -37,9 +37,12 @@ def curves(records: Mapping[str, Record]) -> Figure:
             axes.axhline(PAPER[name].bound, color=line.get_color(), linestyle=":", linewidth=1)
     bottom = min(lowest)
     axes.set(
-        xscale="log", xlabel="images seen, millions", ylabel="nats an image",
-        ylim=(bottom - 0.5, bottom + _ABOVE), title="validation bound; dotted: the paper's test bound",
-    )  # fmt: skip
+        xscale="log",
+        xlabel="images seen, millions",
+        ylabel="nats an image",
+        ylim=(bottom - 0.5, bottom + _ABOVE),
+        title="validation bound; dotted: the paper's test bound",
+    )
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

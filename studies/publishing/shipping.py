@@ -211,7 +211,7 @@ def describe_run(
             "git_commit": environment["git_commit"],
             "valid_bounds": {str(row["iteration"]): round(row["bound"], 4) for row in few},
         },
-    }  # fmt: skip
+    }
 
 
 def joined(
