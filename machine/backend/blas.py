@@ -8,6 +8,7 @@ needs no ``-dev`` package, no linker path with blanks in it, and no root.
 from __future__ import annotations
 
 import ctypes
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
@@ -51,6 +52,22 @@ def load(threads: int) -> Optional[OpenBLAS]:
             library.openblas_set_num_threads(threads)
             return OpenBLAS(origin, library)
     return None
+
+
+def limit_numpys(threads: int) -> None:
+    """Give NumPy's own OpenBLAS this many threads a call, in case it was imported first.
+
+    Else it has one for each core. Theano computes some products through NumPy, and the number of
+    threads changes how they are rounded.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return
+    for path in (Path(str(numpy.__file__)).parents[1] / "numpy.libs").glob("libopenblas*"):
+        library = ctypes.CDLL(str(path))  # which is loaded already
+        for suffix in ("", "64_"):
+            if hasattr(library, f"openblas_set_num_threads{suffix}"):
+                getattr(library, f"openblas_set_num_threads{suffix}")(threads)
 
 
 def _candidates() -> Iterator[tuple[str, list[str]]]:

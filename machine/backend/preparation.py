@@ -63,6 +63,7 @@ def prepare() -> Backend:
     if "OMP_WAIT_POLICY" not in os.environ:
         environment.change("OMP_WAIT_POLICY", "passive")
     environment.change("OPENBLAS_NUM_THREADS", str(blas_threads))
+    blas.limit_numpys(blas_threads)
     _keep_freed_memory()
     openblas = None if "blas.ldflags" in given else blas.load(blas_threads)
     if openblas:

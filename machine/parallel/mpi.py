@@ -8,7 +8,9 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import pickle
 import sys
+import threading
 import time
 import traceback
 from typing import Any, Optional
@@ -29,8 +31,8 @@ _SPIN_S = 1e-3  # what is over by then is waited for without sleeping
 class Ranks(World):
     """One of several ranks.
 
-    Waiting never keeps a core busy, for ranks may have to share one, and handles signals as they
-    come.
+    Nothing here waits inside MPI, which would keep a core busy that ranks may have to share, keep
+    signals from being handled and, if another rank is gone, the attendant from saying so.
     """
 
     def __init__(self, started: int) -> None:
@@ -59,25 +61,21 @@ class Ranks(World):
 
     def add(self, vector: np.ndarray) -> None:
         _meet(self._all)
-        self._all.Allreduce(MPI.IN_PLACE, vector)
+        _wait(self._all.Iallreduce(MPI.IN_PLACE, vector))
 
     def largest(self, *numbers: float) -> tuple[float, ...]:
-        _meet(self._all)
         values = np.array(numbers, "float64")
-        self._all.Allreduce(MPI.IN_PLACE, values, MPI.MAX)
+        _wait(self._all.Iallreduce(MPI.IN_PLACE, values, MPI.MAX))
         return tuple(values.tolist())
 
     def gather(self, value: Any) -> list:
-        _meet(self._all)
-        return self._all.allgather(value)
+        return _gather(self._all, value)
 
     def _from_first(self, value: Any) -> Any:
-        _meet(self._all)
-        return self._all.bcast(value)
+        return _gather(self._all, value if self.first else None)[0]
 
     def _gather_on_machine(self, value: Any) -> list:
-        _meet(self._machine)
-        return self._machine.allgather(value)
+        return _gather(self._machine, value)
 
     def end(self, status: int, message: Optional[str] = None) -> int:
         together, _ = _complete(self._ends.Ibarrier(), GRACE_S if status else math.inf)
@@ -85,7 +83,7 @@ class Ranks(World):
             self._give_up(
                 f"rank {self.rank} of {self.size}: {message or f'status {status}'}", status
             )
-        failed = [(s, m) for s, m in self._ends.allgather((status, message)) if s]
+        failed = [(s, m) for s, m in _gather(self._ends, (status, message)) if s]
         if not failed:
             return 0
         if self.first and failed[0][1] is not None:
@@ -101,6 +99,10 @@ class Ranks(World):
     def _give_up(self, message: str, status: int) -> None:
         print(message, file=sys.__stderr__, flush=True)
         time.sleep(FORWARD_S)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI has a line of its own
+        threading.Timer(
+            FORWARD_S, os._exit, [status]
+        ).start()  # it may wait for a machine that is gone
         MPI.COMM_WORLD.Abort(status)
         os._exit(status)  # a launcher may be set to leave the others alone
 
@@ -122,5 +124,15 @@ def _wait(request: Any) -> Any:
 
 
 def _meet(communicator: Any) -> None:
-    """Waits until all ranks are here, without keeping a core busy as MPI's own waiting does."""
+    """Waits until all ranks are here, so that what follows is over in a moment."""
     _wait(communicator.Ibarrier())
+
+
+def _gather(communicator: Any, value: Any) -> list:
+    """The values of all ranks of a communicator, by rank."""
+    mine = np.frombuffer(pickle.dumps(value), "uint8")
+    sizes = np.empty(communicator.size, "int64")
+    _wait(communicator.Iallgather(np.array([mine.size], "int64"), sizes))
+    everything = np.empty(sizes.sum(), "uint8")
+    _wait(communicator.Iallgatherv(mine, [everything, sizes.tolist()]))
+    return [pickle.loads(part) for part in np.split(everything, np.cumsum(sizes)[:-1])]
