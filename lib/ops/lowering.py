@@ -27,35 +27,35 @@ def _without_cpp(op: NativeOp, inputs) -> list:
     return op.expressed(op.meaning, inputs)
 
 
-class _Lowering(gof.Optimizer):
-    def __init__(self, wanted: Callable[[], bool]):
-        self._wanted = wanted
+def _lower(wanted: Callable[[], bool], fgraph) -> None:
+    if not wanted():
+        return
+    for node in fgraph.toposort():
+        if isinstance(node.op, NativeOp):
+            try:
+                outputs = _without_cpp(node.op, node.inputs)
+            except Exception as error:  # of which Theano would only warn
+                raise NotLowered(f"{node.op} cannot be put in Theano's terms: {error}") from error
+            # Theano may know more of the shape now; the type must stay.
+            meaning = [
+                T.patternbroadcast(new, old.broadcastable)
+                for new, old in zip(outputs, node.outputs)
+            ]
+            gof.opt.copy_stack_trace(node.outputs, meaning)
+            fgraph.replace_all_validate(list(zip(node.outputs, meaning)), reason="lowering")
 
-    def add_requirements(self, fgraph):
+
+def _register(name: str, wanted: Callable[[], bool], mode: str) -> None:
+    def require(fgraph) -> None:
         fgraph.attach_feature(gof.toolbox.ReplaceValidate())
 
-    def apply(self, fgraph):
-        if not self._wanted():
-            return
-        for node in fgraph.toposort():
-            if isinstance(node.op, NativeOp):
-                try:
-                    outputs = _without_cpp(node.op, node.inputs)
-                except Exception as error:  # of which Theano would only warn
-                    raise NotLowered(
-                        f"{node.op} cannot be put in Theano's terms: {error}"
-                    ) from error
-                # Theano may know more of the shape now; the type must stay.
-                meaning = [
-                    T.patternbroadcast(new, old.broadcastable)
-                    for new, old in zip(outputs, node.outputs)
-                ]
-                gof.opt.copy_stack_trace(node.outputs, meaning)
-                fgraph.replace_all_validate(list(zip(node.outputs, meaning)), reason="lowering")
+    lowering = gof.opt.FromFunctionOptimizer(partial(_lower, wanted), (require,))
+    lowering.__name__ = name
+    optdb.register(name, lowering, 0.05, mode)
 
 
 # Before shapes are inferred (0.1) and expressions simplified (1), so that both see Theano's own
 # operations, and long before the passes that choose a convolution (from 48.5) and the GPU's.
-optdb.register("lowering", _Lowering(lambda: not native()), 0.05, "fast_run")
+_register("lowering", lambda: not native(), "fast_run")
 # On a CPU, FAST_COMPILE runs NumPy alone: these operations have it, Theano's convolutions not.
-optdb.register("lowering_for_a_device", _Lowering(device.active), 0.05, "fast_compile")
+_register("lowering_for_a_device", device.active, "fast_compile")

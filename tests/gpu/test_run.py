@@ -273,7 +273,10 @@ raise SystemExit(main(compiled, None))
 @pytest.mark.parametrize("mode", ["FAST_RUN", "FAST_COMPILE"])
 @pytest.mark.parametrize(
     "what",
-    ["pixelvae.lib.ops.lowering._Lowering.apply = lambda *anything: None", "Elu.meaning = None"],
+    [
+        "pixelvae.lib.ops.lowering._lower.__code__ = (lambda wanted, fgraph: None).__code__",
+        "Elu.meaning = None",
+    ],
 )
 def test_a_lowering_that_fails_ends_the_run(what, mode):
     done = run("-c", LOST.format(what=what, mode=mode))
