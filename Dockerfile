@@ -15,7 +15,8 @@ WORKDIR /pixelvae
 # What only the building of packages needs stays in this stage.
 FROM base AS packages
 RUN apt-get update && apt-get install --yes --no-install-recommends python3.11-venv
-COPY scripts/build-venv scripts/find-python scripts/
+COPY scripts/build-venv scripts/find-python scripts/get-python scripts/
+COPY pixelvae/building pixelvae/building
 COPY requirements.txt requirements-mpi.txt ./
 RUN scripts/build-venv .venv requirements.txt requirements-mpi.txt
 

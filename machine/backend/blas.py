@@ -11,11 +11,13 @@ import ctypes
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional
+from typing import Any, Iterator, NamedTuple, Optional
 
 #: Theano's ``blas.ldflags``: not empty, so that it uses BLAS at all, and with "openblas" in it, so
 #: that its own convolutions keep the library's threads down. A macro nobody reads links nothing.
-FLAGS = "-DBLAS_OF_THE_PROCESS=openblas"
+_FLAGS = "-DBLAS_OF_THE_PROCESS=openblas"
+#: Routines that Theano and our operations call, in single (s) and double (d) precision.
+_ROUTINES = "axpy copy dot gemm gemv ger scal swap symm syrk trsm".split()
 
 
 class OpenBLAS(NamedTuple):
@@ -23,16 +25,29 @@ class OpenBLAS(NamedTuple):
 
     origin: str  #: "system's" or "SciPy's"
     library: ctypes.CDLL
+    prefix: str  #: of its symbols: "scipy_" in SciPy's wheels since 1.14, else none
+
+    @property
+    def flags(self) -> str:
+        """Theano's ``blas.ldflags``."""
+        names = [f"{kind}{routine}_" for kind in "sd" for routine in _ROUTINES]
+        names += ["openblas_get_num_threads", "openblas_set_num_threads"]
+        renamed = [f"-D{name}={self.prefix}{name}" for name in names if self.prefix]
+        return " ".join([_FLAGS, *renamed])
+
+    def function(self, name: str) -> Any:
+        """A function of the library's, by the name that it has without the prefix."""
+        return getattr(self.library, self.prefix + name)
 
     @property
     def threads(self) -> int:
         """Threads that one call may use."""
-        return self.library.openblas_get_num_threads()
+        return self.function("openblas_get_num_threads")()
 
     @property
     def version(self) -> str:
         """Version and build, as the library itself words them."""
-        get_config = self.library.openblas_get_config
+        get_config = self.function("openblas_get_config")
         get_config.restype = ctypes.c_char_p
         return get_config().decode()
 
@@ -47,10 +62,14 @@ def load(threads: int) -> Optional[OpenBLAS]:
             *_, library = [ctypes.CDLL(name, ctypes.RTLD_GLOBAL) for name in libraries]
         except OSError:
             continue
-        if hasattr(library, "sgemm_"):  # with 64-bit integers it would be called sgemm_64_
-            # The variable OPENBLAS_NUM_THREADS comes too late where it was loaded before.
-            library.openblas_set_num_threads(threads)
-            return OpenBLAS(origin, library)
+        for prefix in ("", "scipy_"):
+            if hasattr(
+                library, f"{prefix}sgemm_"
+            ):  # with 64-bit integers it would be called sgemm_64_
+                openblas = OpenBLAS(origin, library, prefix)
+                # The variable OPENBLAS_NUM_THREADS comes too late where it was loaded before.
+                openblas.function("openblas_set_num_threads")(threads)
+                return openblas
     return None
 
 
@@ -76,7 +95,7 @@ def _candidates() -> Iterator[tuple[str, list[str]]]:
     scipy = find_spec("scipy")
     if scipy and scipy.origin:
         folder = Path(scipy.origin).parents[1] / "scipy.libs"
-        for path in folder.glob("libopenblas*"):
-            # It does not say where these lie; once loaded, they are found by name.
+        for path in (*folder.glob("libopenblas*"), *folder.glob("libscipy_openblas-*")):
+            # The former do not say where these lie; once loaded, they are found by name.
             runtime = [*folder.glob("libquadmath*"), *folder.glob("libgfortran*")]
             yield "SciPy's", [str(library) for library in (*runtime, path)]

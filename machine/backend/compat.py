@@ -1,7 +1,8 @@
 """The repairs that let Theano 1.0.5, Lasagne 0.1 and Fuel 0.2.0 run well on current Pythons.
 
 They are made before the first import of those packages, or as soon as a module of theirs was
-imported, and none imports them. The larger ones are :mod:`.cache`'s and :mod:`.compilation`'s.
+imported, and none imports them. The larger ones are :mod:`.cache`'s and :mod:`.compilation`'s;
+those for NumPy 2 are :mod:`.numpy2`'s.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any, NoReturn
 
-from pixelvae.machine.backend import cache, compilation
+from pixelvae.machine.backend import cache, compilation, numpy2
 from pixelvae.machine.backend.environment import changed
 from pixelvae.machine.errors import UserError
 
@@ -38,6 +39,8 @@ def repair() -> None:
     wrap("theano.configparser", _escape_percent_signs)
     wrap("theano.configdefaults", _find_a_home)
     wrap("theano.tensor.io", _leave_mpi_alone)
+    if sys.version_info >= (3, 12):  # which have no older NumPy
+        _repair_for_numpy_2()
     after("theano.gof.utils", cache.flatten_views)
     after("theano.gof.cc", cache.version_operations_without_properties)
     after("theano.gof.op", cache.hash_code_in_files)
@@ -48,6 +51,18 @@ def repair() -> None:
     after("theano.gof.cmodule", compilation.link_without_libpython)
     after("theano.gof.vm", compilation.compile_ahead)
     after("theano.compile.function_module", cache.keep_optimised_graphs)
+
+
+def _repair_for_numpy_2() -> None:
+    if "numpy" in sys.modules:
+        numpy2.restore_names(sys.modules["numpy"])
+    after("numpy", numpy2.restore_names)
+    after("theano.gof.cmodule", numpy2.translate_c)
+    after("theano.tensor.subtensor", numpy2.add_at_in_numpy)
+    after("theano.scan_module.scan", numpy2.refuse_scan)
+    wrap("theano.tests.breakpoint", numpy2.lend_imp)
+    for module, edit in numpy2.EDITS.items():
+        wrap(module, edit)
 
 
 #: Runs a module's code by calling its second argument, and repairs what came of it or what was
@@ -234,3 +249,5 @@ def _silence() -> None:
     for category in (DeprecationWarning, FutureWarning, ResourceWarning):
         for package in ("theano", "lasagne", "fuel", "picklable_itertools", "pkg_resources"):
             warnings.filterwarnings("ignore", category=category, module=rf"{package}(\.|$)")
+    # Two of them import it; the version of setuptools is pinned.
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import glob
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ _DRIVER = ("/usr/local/nvidia/lib64", "/usr/lib64", "/usr/lib/wsl/lib")
 _OTHER_PYTHONS = ("/usr/lib/python3*", "/usr/local/lib/python3*", "/opt/*/lib/python3*", "~/.local/lib/python3*",
                   "/opt/*/envs/*/lib/python3*")  # fmt: skip
 _LINES = "pip install -r requirements-cuda12.txt, or -cuda11.txt for a driver before 525"
+_TOO_NEW = sys.version_info >= (3, 12)  # for pygpu, and for Theano's C for GPUs
 
 
 class NoDriver(UserError):
@@ -76,6 +78,10 @@ def find() -> Cuda:
     named = _named()
     places = [*named, *_places()]
     driver = _load_driver(places)
+    if _TOO_NEW:
+        raise UserError(
+            f"a GPU takes CPython 3.8 to 3.11, not {platform.python_version()}: make -B setup PYTHON=python3.11"
+        )
     card = _card(ctypes.CDLL(str(driver)))
     folders, missing = _packages(places), _missing_packages()
     if missing:

@@ -85,7 +85,7 @@ def prepare() -> Backend:
             "compiledir_format": flags.compiledir_format(
                 flags.march(given.get("gcc.cxxflags", ""))
             ),
-            "blas.ldflags": blas.FLAGS if openblas else "",
+            "blas.ldflags": openblas.flags if openblas else "",
         },
         given,
     )

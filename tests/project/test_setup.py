@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import module_from_spec, spec_from_loader
@@ -15,27 +19,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pins import pins
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "%d.%d" % sys.version_info[:2]
 TOOLS = ("sh", "cat", "dirname", "grep", "printf", "touch", "tr")  # that the scripts call
-
-
-def pins(*files: str) -> dict[str, str]:
-    """Name and version of each package that the files pin for this Python."""
-    pinned: dict[str, str] = {}
-    for file in files:
-        for line in (ROOT / file).read_text().splitlines():
-            if not line or line.startswith(("#", "--")):
-                continue
-            requirement = Requirement(line)
-            (specifier,) = requirement.specifier
-            assert specifier.operator == "==", line
-            if requirement.marker is None or requirement.marker.evaluate():
-                name = canonicalize_name(requirement.name)
-                assert name not in pinned, f"{name} is pinned twice"
-                pinned[name] = specifier.version
-    return pinned
 
 
 RUNNING = pins("requirements.txt", "requirements-dev.txt")
@@ -169,6 +157,7 @@ def machine(tmp_path):
 
     class Machine:
         folder = tmp_path / "bin"
+        clone = tmp_path / "clone"
 
         def add(self, name: str, script: str) -> Path:
             program = self.folder / name
@@ -179,13 +168,15 @@ def machine(tmp_path):
 
         def run(self, script: str, *arguments: str, **variables: str):
             return subprocess.run(
-                [str(ROOT / "scripts" / script), *arguments],
+                [str(self.clone / "scripts" / script), *arguments],
                 env={"PATH": str(self.folder), "HOME": str(tmp_path), **variables},
                 capture_output=True,
                 text=True,
             )
 
     here = Machine()
+    shutil.copytree(ROOT / "scripts", here.clone / "scripts")
+    shutil.copy(ROOT / "requirements-uv.txt", here.clone)
     for tool in TOOLS:
         here.add(tool, f'exec {shutil.which(tool)} "$@"')
     return here
@@ -202,7 +193,7 @@ def test_no_python(machine):
     result = machine.run("find-python")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        "CPython 3.8 to 3.11 is not to be found; this gets one: "
+        "CPython 3.8 to 3.14 is not to be found; this gets one: "
         "curl -LsSf https://astral.sh/uv/install.sh | sh && uv python install 3.11\n"
     )
 
@@ -228,6 +219,7 @@ def test_an_unsupported_python_is_none(machine):
 @pytest.mark.parametrize(
     ("programs", "remedy"),
     [
+        # uv was tried by then, and has said why it fails.
         ({"uv": "exit 1", "pyenv": "exit"}, "uv python install 3.11"),
         ({"pyenv": "exit", "conda": "exit 1"}, "pyenv install 3.11"),
         ({"conda": "exit 1"}, "conda create -n python3.11 python=3.11"),
@@ -240,6 +232,100 @@ def test_apt_without_a_python_that_serves_is_not_advised(machine, programs, reme
     for name, script in programs.items():
         machine.add(name, script)
     assert machine.run("find-python").stderr.endswith(f"; this gets one: {remedy}\n")
+
+
+# A uv that installs this Python, as a link, and otherwise says what it was asked.
+UV = f"""case "$1 $2" in
+"python install")
+    mkdir "$UV_PYTHON_INSTALL_DIR/made-up"
+    ln -s {sys.executable} "$UV_PYTHON_INSTALL_DIR/made-up/python" ;;
+"python find") [ -z "$UV_PYTHON_INSTALL_DIR" ] || echo "$UV_PYTHON_INSTALL_DIR/made-up/python" ;;
+esac
+echo "$*" >&2"""
+
+
+def test_where_no_python_serves_uv_fetches_one_into_the_clone(machine):
+    machine.add("mkdir", f'exec {shutil.which("mkdir")} -p "$@"')
+    machine.add("ln", f'exec {shutil.which("ln")} "$@"')
+    machine.add("uv", UV)
+    result = machine.run("find-python")
+    assert (result.returncode, result.stdout) == (0, f"{machine.clone}/.python/made-up/python\n")
+    assert "python install --no-progress --no-bin 3.11\n" in result.stderr
+
+
+def test_nothing_is_fetched_where_a_package_completes_a_python(machine):
+    machine.add(f"python{PYTHON}", LACKING.format('sys.modules["ensurepip"] = None'))
+    machine.add("apt-cache", APT.format(f"python{PYTHON}"))
+    machine.add("uv", 'echo "$*" >&2; exit 1')
+    result = machine.run("find-python")
+    assert result.returncode == 1
+    assert result.stderr.endswith(
+        f"; this gets one: apt-get install python{PYTHON}-dev python{PYTHON}-venv\n"
+    )
+    assert "install --no-progress" not in result.stderr
+
+
+def test_a_python_that_the_user_names_is_not_replaced(machine):
+    other = machine.add("../elsewhere/python", "exit")
+    machine.add("uv", 'echo "$*" >&2; exit 1')
+    result = machine.run("find-python", PYTHON=str(other))
+    assert result.returncode == 1
+    assert (
+        result.stderr
+        == f"{other} is not CPython 3.8 to 3.14; this gets one: uv python install 3.11\n"
+    )
+
+
+def test_uv_of_the_package_index_fetches_a_python_and_checks_it(machine, tmp_path):
+    """From an index of downloads of our own: an archive of this Python, then one that was tampered with."""
+    for tool in ("ls", "uname", "ldd", "mkdir", "env"):
+        machine.add(tool, f'exec {shutil.which(tool)} "$@"')
+    machine.add("python3", REAL)
+    archive = tmp_path / "python.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        for part in _parts_of_this_python():
+            tar.add(Path(sys.base_prefix, part), f"python/{part}", filter=_without_tests)
+    number = dict(zip(("major", "minor", "patch"), sys.version_info))
+    download = {
+        "name": "cpython", "arch": {"family": platform.machine(), "variant": None}, "os": "linux", "libc": "gnu",
+        **number, "prerelease": "", "url": archive.as_uri(), "variant": None,
+        "sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    index = tmp_path / "index.json"
+    index.write_text(json.dumps({"made-up": download}))
+
+    def fetch():
+        return machine.run("get-python", UV_PYTHON_DOWNLOADS_JSON_URL=str(index))
+
+    result = fetch()
+    if "uv==" in result.stderr:
+        pytest.skip("the package index cannot be reached")
+    assert result.returncode == 0, result.stderr
+    python = Path(result.stdout.strip())
+    assert machine.clone / ".python" in python.parents
+    subprocess.run([python, "-c", "import ctypes, json"], check=True)
+    shutil.rmtree(python.resolve().parents[1])
+    index.write_text(json.dumps({"made-up": {**download, "sha256": "0" * 64}}))
+    result = fetch()
+    assert result.returncode != 0
+    assert "Hash mismatch" in result.stderr
+
+
+def _parts_of_this_python() -> list[str]:
+    """What makes up this Python, below its prefix, without packages and without its own tests."""
+    version = f"python{PYTHON}"
+    library = Path(sys.base_prefix, "lib")
+    return [
+        f"bin/{version}",
+        f"include/{version}",
+        f"lib/{version}",
+        *(f"lib/{f.name}" for f in library.glob("libpython*.so*")),
+    ]
+
+
+def _without_tests(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    left_out = ("/site-packages", "/dist-packages", "/test", "/idlelib", "/__pycache__")
+    return None if any(part in entry.name for part in left_out) else entry
 
 
 def test_a_link_to_a_python_counts_as_what_it_links_to(machine):

@@ -20,8 +20,15 @@ CUDA = "from pixelvae.machine.backend import cuda; cuda._places = lambda: iter((
 
 
 @pytest.fixture(scope="module")
-def toolkit(tmp_path_factory):
+def libraries(tmp_path_factory):
     return emulated_gpu.toolkit(tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture(scope="module")
+def toolkit(libraries):
+    if sys.version_info >= (3, 12):
+        pytest.skip("a GPU takes CPython 3.8 to 3.11")
+    return libraries
 
 
 def run(*arguments, **variables):
@@ -36,15 +43,21 @@ def run(*arguments, **variables):
     )
 
 
-def find(toolkit, **variables):
+def find(toolkit, change="", **variables):
     """What :func:`pixelvae.machine.backend.cuda.find` finds, or the one line that it refuses with."""
     code = (
-        CUDA + "from pixelvae.machine.errors import UserError\n"
+        f"{CUDA}{change}\nfrom pixelvae.machine.errors import UserError\n"
         "try:\n    print(cuda.find())\nexcept UserError as e:\n    print(e)"
     )
     done = run("-c", code, PIXELVAE_CUDA=toolkit, PYTHONPATH=toolkit / "packages", **variables)
     assert done.returncode == 0 and done.stdout.count("\n") == 1, done.stderr
     return done.stdout.strip()
+
+
+def test_a_python_that_is_too_new_is_told_how_to_get_another(libraries):
+    refusal = find(libraries, "cuda._TOO_NEW = True")
+    assert refusal.startswith("a GPU takes CPython 3.8 to 3.11, not 3.")
+    assert refusal.endswith(": make -B setup PYTHON=python3.11")
 
 
 def test_all_parts_are_found_and_named(toolkit):

@@ -1,0 +1,1 @@
+"""What stands on PYTHONPATH while packages older than wheels are built."""
