@@ -1,7 +1,7 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
 
-.PHONY: setup help train test coverage fuzz bench results tour gpu-compile-test gpu-run-test lint docker bundle mpi
+.PHONY: setup help train test coverage fuzz bench results tour gpu-compile-test gpu-run-test hosts-test lint docker bundle mpi
 
 setup: .venv/ready ## build .venv, with everything pinned
 
@@ -37,6 +37,9 @@ gpu-compile-test: setup ## compile for a GPU, without one (1.5 GB)
 gpu-run-test: setup ## run the GPU path, on an emulated card (1 MB)
 	scripts/fetch-gpu-tools pygpu
 	$(python) -m pytest tests/gpu/test_run.py -m "gpu_run or not gpu_run"
+
+hosts-test: setup .venv/mpi ## train on two hosts, which are network namespaces (root)
+	$(python) -m pytest -m two_hosts
 
 lint: setup ## check style and types
 	$(python) -m ruff check .

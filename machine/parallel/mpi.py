@@ -135,4 +135,4 @@ def _gather(communicator: Any, value: Any) -> list:
     _wait(communicator.Iallgather(np.array([mine.size], "int64"), sizes))
     everything = np.empty(sizes.sum(), "uint8")
     _wait(communicator.Iallgatherv(mine, [everything, sizes.tolist()]))
-    return [pickle.loads(part) for part in np.split(everything, np.cumsum(sizes)[:-1])]
+    return [pickle.loads(part.tobytes()) for part in np.split(everything, np.cumsum(sizes)[:-1])]
