@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple, Optional
 
@@ -17,6 +18,10 @@ from typing import Any, Iterator, NamedTuple, Optional
 #: that its own convolutions keep the library's threads down. A macro nobody reads links nothing.
 _FLAGS = "-DBLAS_OF_THE_PROCESS=openblas"
 #: Routines that Theano and our operations call, in single (s) and double (d) precision.
+_PREFIXES = (
+    "",
+    "scipy_",
+)  #: of the library's symbols, the latter in NumPy's and SciPy's newer wheels
 _ROUTINES = "axpy copy dot gemm gemv ger scal swap symm syrk trsm".split()
 
 
@@ -25,7 +30,7 @@ class OpenBLAS(NamedTuple):
 
     origin: str  #: "system's" or "SciPy's"
     library: ctypes.CDLL
-    prefix: str  #: of its symbols: "scipy_" in SciPy's wheels since 1.14, else none
+    prefix: str  #: of its symbols, one of ``_PREFIXES``
 
     @property
     def flags(self) -> str:
@@ -62,10 +67,8 @@ def load(threads: int) -> Optional[OpenBLAS]:
             *_, library = [ctypes.CDLL(name, ctypes.RTLD_GLOBAL) for name in libraries]
         except OSError:
             continue
-        for prefix in ("", "scipy_"):
-            if hasattr(
-                library, f"{prefix}sgemm_"
-            ):  # with 64-bit integers it would be called sgemm_64_
+        for prefix in _PREFIXES:
+            if hasattr(library, f"{prefix}sgemm_"):  # sgemm_64_ would take 64-bit integers
                 openblas = OpenBLAS(origin, library, prefix)
                 # The variable OPENBLAS_NUM_THREADS comes too late where it was loaded before.
                 openblas.function("openblas_set_num_threads")(threads)
@@ -82,11 +85,12 @@ def limit_numpys(threads: int) -> None:
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return
-    for path in (Path(str(numpy.__file__)).parents[1] / "numpy.libs").glob("libopenblas*"):
+    for path in (Path(str(numpy.__file__)).parents[1] / "numpy.libs").glob("lib*openblas*"):
         library = ctypes.CDLL(str(path))  # which is loaded already
-        for suffix in ("", "64_"):
-            if hasattr(library, f"openblas_set_num_threads{suffix}"):
-                getattr(library, f"openblas_set_num_threads{suffix}")(threads)
+        for prefix, suffix in product(_PREFIXES, ("", "64_")):
+            name = f"{prefix}openblas_set_num_threads{suffix}"
+            if hasattr(library, name):
+                getattr(library, name)(threads)
 
 
 def _candidates() -> Iterator[tuple[str, list[str]]]:

@@ -19,7 +19,7 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any, NoReturn
 
-from pixelvae.machine.backend import cache, compilation, numpy2
+from pixelvae.machine.backend import cache, compilation
 from pixelvae.machine.backend.environment import changed
 from pixelvae.machine.errors import UserError
 
@@ -54,6 +54,8 @@ def repair() -> None:
 
 
 def _repair_for_numpy_2() -> None:
+    from pixelvae.machine.backend import numpy2  # here, since others need none of it
+
     if "numpy" in sys.modules:
         numpy2.restore_names(sys.modules["numpy"])
     after("numpy", numpy2.restore_names)
