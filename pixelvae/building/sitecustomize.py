@@ -1,7 +1,9 @@
 """What Theano's setup.py misses since CPython 3.12; on PYTHONPATH while packages are built."""
 
 import configparser
+from typing import Any
 
-if not hasattr(configparser, "SafeConfigParser"):
-    configparser.SafeConfigParser = configparser.ConfigParser  # type: ignore[attr-defined]
-    configparser.ConfigParser.readfp = configparser.ConfigParser.read_file  # type: ignore[attr-defined]
+module: Any = configparser
+if not hasattr(module, "SafeConfigParser"):
+    module.SafeConfigParser = module.ConfigParser
+    module.ConfigParser.readfp = module.ConfigParser.read_file
