@@ -202,7 +202,9 @@ open_dataset("lsun_bedrooms", Path(sys.argv[1]))
     assert left_over(tmp_path) == [".lsun_bedrooms.hdf5.work"]
     calls = []
     decode = lsun_bedrooms.decode
-    monkeypatch.setattr(lsun_bedrooms, "decode", lambda *a: calls.append("decode") or decode(*a))
+    monkeypatch.setattr(
+        lsun_bedrooms, "decode", lambda *a, **o: calls.append("decode") or decode(*a, **o)
+    )
     monkeypatch.setattr(
         lsun_bedrooms,
         "distinct",
