@@ -132,13 +132,7 @@ def parse(words: list[str]):
         prog="python -m benchmarks.convolutions", description=__doc__.splitlines()[0]
     )
     parser.add_argument("model", choices=[*SETTINGS, *MNIST], help="a preset or model")
-    parser.add_argument(
-        "--batch-size",
-        type=positive_int,
-        default=2,
-        metavar="N",
-        help="images in a batch (default: 2)",
-    )
+    parser.add_argument("--batch-size", type=positive_int, default=2, help="images in a batch")
     return parser.parse_args(words)
 
 

@@ -64,7 +64,6 @@ def parse(words: list[str]):
         "--images",
         type=positive_int,
         default=BATCH,
-        metavar="N",
         help=f"in the batch (default: {BATCH}); compiling does not depend on it, the step does",
     )
     return parser.parse_args(words)

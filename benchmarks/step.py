@@ -25,20 +25,8 @@ def parse(argv: list[str]):
     parser.add_argument(
         "preset", choices=list(HIERARCHICAL.presets), help="of the models for larger images"
     )
-    parser.add_argument(
-        "--batch-size",
-        type=positive_int,
-        default=2,
-        metavar="N",
-        help="images in a batch (default: 2)",
-    )
-    parser.add_argument(
-        "--steps",
-        type=positive_int,
-        default=3,
-        metavar="N",
-        help="steps that are timed (default: 3)",
-    )
+    parser.add_argument("--batch-size", type=positive_int, default=2, help="images in a batch")
+    parser.add_argument("--steps", type=positive_int, default=3, help="steps that are timed")
     command.add_device_options(parser)
     parser.set_defaults(function=measure)
     return parser.parse_args(argv)

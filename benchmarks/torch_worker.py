@@ -7,6 +7,7 @@ where ``PIXELVAE_TF32`` is 1.
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,48 +25,45 @@ def _open(weights: str, inputs: str):
     return Twin.load(weights).to(DEVICE), images, noise
 
 
-def training_step(weights: str, inputs: str, compiled: bool = False):
-    """One step on binary images; ``compiled``: the loss and its gradients by torch.compile."""
-    twin, images, noise = _open(weights, inputs)
-    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
-
-    def loss_of(x, e):
-        reconstruction, kl = twin.terms(x, e)
-        return (reconstruction + 1e-4 * kl).mean()
-
-    loss_of = torch.compile(loss_of) if compiled else loss_of
+def _step(model, loss_of_batch, clip):
+    """A step of Adam, waited for."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def repeat() -> None:
         optimizer.zero_grad()
-        loss = loss_of(images.float(), torch.randn_like(noise))
+        loss = loss_of_batch()
         loss.backward()
-        torch.nn.utils.clip_grad_value_(twin.parameters(), 1.0)
+        clip(model.parameters())
         optimizer.step()
         loss.item()
 
     return repeat
 
 
+def training_step(weights: str, inputs: str, compiled: bool = False):
+    """One step on binary images; ``compiled``: the loss and its gradients by torch.compile."""
+    twin, images, noise = _open(weights, inputs)
+
+    def loss_of(x, e):
+        reconstruction, kl = twin.terms(x, e)
+        return (reconstruction + 1e-4 * kl).mean()
+
+    loss_of = torch.compile(loss_of) if compiled else loss_of
+    clip = partial(torch.nn.utils.clip_grad_value_, clip_value=1.0)
+    return _step(twin, lambda: loss_of(images.float(), torch.randn_like(noise)), clip)
+
+
 def preset_step(weights: str, inputs: str, compiled: bool = False):
     """One step of a larger model; ``compiled``: the loss and its gradients by torch.compile."""
     model = Hierarchical.load(weights).to(DEVICE)
     images, noise, scalars = read_batch(inputs, DEVICE)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def cost_of(x, noise):
         return model.objective(x, noise, **scalars)[0]
 
     cost_of = torch.compile(cost_of) if compiled else cost_of
-
-    def repeat() -> None:
-        optimizer.zero_grad()
-        cost = cost_of(images.long(), [torch.randn_like(e) for e in noise])
-        cost.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-        cost.item()
-
-    return repeat
+    clip = partial(torch.nn.utils.clip_grad_norm_, max_norm=5.0)
+    return _step(model, lambda: cost_of(images.long(), [torch.randn_like(e) for e in noise]), clip)
 
 
 def bound(weights: str, inputs: str):

@@ -1,7 +1,8 @@
 """The jobs, done by this project: ``python -m benchmarks.worker``; see :mod:`benchmarks.protocol`.
 
 Every job takes the model as a weights file, and ``inputs``, an .npz file of images (N, C, H, W) and
-noise. It runs on a GPU where ``PIXELVAE_DEVICE`` is cuda, else on the CPU.
+noise. Each imports what needs Theano itself, for the device is chosen first: a GPU where
+``PIXELVAE_DEVICE`` is cuda, else the CPU.
 """
 
 from __future__ import annotations
@@ -9,23 +10,15 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count, repeat
 from typing import Any
 
 import numpy as np
 
 from benchmarks.protocol import serve
-from pixelvae.lib.data import Dataset
 from pixelvae.models.mnist.presets import MNIST
 from pixelvae.models.weights import load
-
-
-def _dataset(images: np.ndarray) -> Dataset:
-    from pixelvae.datasets.memory import (
-        InMemory,  # which imports Theano, and the device is not chosen yet
-    )
-
-    return InMemory(images)
 
 
 def _open(weights: str, inputs: str):
@@ -57,19 +50,21 @@ def preset_step(weights: str, inputs: str):
 
 def bound(weights: str, inputs: str):
     """The bound of all images, as one batch."""
+    from pixelvae.datasets.memory import InMemory
     from pixelvae.lib.evaluation import Bound
 
     model, images, _ = _open(weights, inputs)
-    evaluate, dataset = Bound(model, 0, len(images)), _dataset(images)
+    evaluate, dataset = Bound(model, 0, len(images)), InMemory(images)
     return lambda: evaluate(dataset, "test")
 
 
 def importance(weights: str, inputs: str, samples: int):
     """The importance-weighted likelihood of one image, with that many samples."""
+    from pixelvae.datasets.memory import InMemory
     from pixelvae.lib.evaluation import ImportanceWeighted
 
     model, batch, _ = _open(weights, inputs)
-    evaluate, dataset = ImportanceWeighted(model, 0, len(batch)), _dataset(batch)
+    evaluate, dataset = ImportanceWeighted(model, 0, len(batch)), InMemory(batch)
     return lambda: evaluate(dataset, "test", samples, 1)
 
 
@@ -77,7 +72,8 @@ class _Enough(Exception):
     pass
 
 
-def _sampling(weights: str, inputs: str, method: str, pixels: int):
+def _sampling(method: str, weights: str, inputs: str, pixels: int):
+    """As many images as there is noise, up to that pixel: cached, or by a full pass for each."""
     import theano.tensor as T
 
     from pixelvae.lib import noise as random_noise
@@ -102,20 +98,13 @@ def _sampling(weights: str, inputs: str, method: str, pixels: int):
     return until_enough
 
 
-def cached_sampling(weights: str, inputs: str, pixels: int):
-    """As many images as there is noise, by the cached sampler, up to that pixel."""
-    return _sampling(weights, inputs, "cached", pixels)
-
-
-def naive_sampling(weights: str, inputs: str, pixels: int):
-    """The first pixels of as many images as there is noise, one full pass each."""
-    return _sampling(weights, inputs, "naive", pixels)
-
-
-JOBS = (training_step, preset_step, bound, importance, cached_sampling, naive_sampling)
+JOBS = {
+    **{job.__name__: job for job in (training_step, preset_step, bound, importance)},
+    **{f"{method}_sampling": partial(_sampling, method) for method in ("cached", "naive")},
+}
 
 if __name__ == "__main__":
     from pixelvae.machine.backend import device
 
     device.use("cuda" if os.environ.get("PIXELVAE_DEVICE") == "cuda" else "cpu")
-    serve({job.__name__: job for job in JOBS})
+    serve(JOBS)

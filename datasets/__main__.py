@@ -100,9 +100,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     verifying.add_argument("name", type=path_or_name, metavar="NAME", help=_NAME)
     verifying.set_defaults(run=_verify)
     for command in (preparing, verifying):
-        command.add_argument(
-            "--image-size", type=positive_int, metavar="N", help="of pictures of your own (64)"
-        )
+        command.add_argument("--image-size", type=positive_int, help="of pictures of your own (64)")
     return parser.parse_args(argv)
 
 

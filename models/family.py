@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
-from pixelvae.models.checked import Checked, maybe, number, whole
+from pixelvae.machine.kinds import maybe, number, whole
+from pixelvae.models.checked import Checked
 
 if TYPE_CHECKING:
     from pixelvae.lib.model import Model

@@ -18,7 +18,7 @@ import numpy as np
 from pixelvae.lib.runs.folder import best_weights, is_run
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays
-from pixelvae.models.checked import whole
+from pixelvae.machine.kinds import whole
 from pixelvae.models.family import Family
 from pixelvae.models.registry import parse_header
 

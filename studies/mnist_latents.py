@@ -45,9 +45,7 @@ def parse(argv: list[str]):
         "explore", help="a page of one model's latent plane: images in it, and what is drawn there"
     )
     p.add_argument("run", metavar="RUN", type=path, help="the run's folder")
-    p.add_argument(
-        "--data", type=path_or_name, default="mnist", help="labelled images (default: mnist)"
-    )
+    p.add_argument("--data", type=path_or_name, default="mnist", help="labelled images")
     p.set_defaults(function=explore)
     return parser.parse_args(argv)
 

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Callable
 
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.machine.console.command import flag, non_negative_int, path, path_or_name
-from pixelvae.models.checked import Kind
 
 TRAINED = "what the weights were trained on"
-
-
-def argument_type(kind: Kind) -> Callable[[str], object]:
-    """Values of a setting's kind, as argparse reads them."""
-
-    def read(text: str) -> object:
-        try:
-            return kind.read(text)
-        except ValueError:
-            wrong = f"must be {kind.wanted}, not {text[:20]!r}"
-            raise argparse.ArgumentTypeError(wrong) from None
-
-    return read
 
 
 def add_weights(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
@@ -34,9 +19,7 @@ def add_weights(parser: argparse.ArgumentParser, experiment: Experiment) -> None
         metavar="RUN|WEIGHTS.npz|NAME",
         help="a run's folder, a weights file, or the name of trained weights in pretrained/",
     )
-    parser.add_argument(
-        "--seed", type=non_negative_int, default=0, metavar="N", help="of the noise (default: 0)"
-    )
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="of the noise")
     for mode in experiment.family.modes:
         parser.add_argument(
             flag(mode.name), choices=mode.words, default=mode.words[0], help=mode.about
@@ -46,10 +29,7 @@ def add_weights(parser: argparse.ArgumentParser, experiment: Experiment) -> None
 def add_split(parser: argparse.ArgumentParser) -> None:
     """The part of the data."""
     parser.add_argument(
-        "--split",
-        choices=("train", "valid", "test"),
-        default="test",
-        help="the part of the data (default: test)",
+        "--split", choices=("train", "valid", "test"), default="test", help="the part of the data"
     )
 
 

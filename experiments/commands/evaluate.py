@@ -33,20 +33,10 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
         help="importance-weight in two stages: F samples of all images, S of the M images",
     )
     parser.add_argument(
-        "--samples",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="posterior samples per image of the bound (default: 1)",
+        "--samples", type=positive_int, default=1, help="posterior samples per image of the bound"
     )
     batch = experiment.family.evaluation_batch
-    parser.add_argument(
-        "--batch-size",
-        type=positive_int,
-        default=batch,
-        metavar="N",
-        help=f"images at a time (default: {batch})",
-    )
+    parser.add_argument("--batch-size", type=positive_int, default=batch, help="images at a time")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
 
 

@@ -14,9 +14,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     """The weights, how many samples, and the picture."""
     add_weights(parser, experiment)
     count = experiment.family.pictured.samples
-    parser.add_argument(
-        "--count", type=picture_int, default=count, metavar="N", help=f"samples (default: {count})"
-    )
+    parser.add_argument("--count", type=picture_int, default=count, help="samples")
     add_picture(parser)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments import together
-from pixelvae.experiments.commands.arguments import argument_type
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.lib.runs.settings import differences
 from pixelvae.machine.console.command import (
@@ -34,7 +33,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
         "--preset",
         choices=list(experiment.presets),
         default=experiment.default,
-        help=f"a size of the model, and how it is trained (default: {experiment.default})",
+        help="a size of the model, and how it is trained",
     )
     for variation in family.variations:
         if variation.words:
@@ -47,10 +46,8 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
         else:
             parser.add_argument(flag(variation.name), action="store_true", help=variation.about)
     for option in (*family.settings.options(), *family.training.options()):
-        if option.kind.words:
-            how: dict[str, Any] = {"choices": list(option.kind.words)}
-        else:
-            how = {"type": argument_type(option.kind), "metavar": option.kind.metavar}
+        words = option.kind.words
+        how: dict[str, Any] = {"choices": list(words)} if words else {"type": option.kind}
         parser.add_argument(flag(option.name), help=option.about, **how)
     folder = experiment.folder.format(model="MODEL", preset="PRESET")
     experiment.add_data_options(parser, "the experiment's own")
@@ -59,8 +56,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
         "--seed",
         type=non_negative_int,
         default=0,
-        metavar="N",
-        help="of initial weights, noise and the order of images (default: 0)",
+        help="of initial weights, noise and the order of images",
     )
     parser.add_argument(
         "--resume",
@@ -87,7 +83,7 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
         "--on-nan",
         choices=("stop", "skip"),
         default="stop",
-        help="what to do with a step that is not finite (default: stop)",
+        help="what to do with a step that is not finite",
     )
 
 

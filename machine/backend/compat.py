@@ -233,17 +233,10 @@ def _restore_downsample() -> None:
     sys.modules.setdefault(module.__name__, module)
 
 
-def _max_pool_2d(
-    input: Any,
-    ds: Any,
-    ignore_border: Any = None,
-    st: Any = None,
-    padding: Any = (0, 0),
-    mode: str = "max",
-) -> Any:
+def _max_pool_2d(input: Any, ds: Any, *, st: Any = None, padding: Any = (0, 0), **more: Any) -> Any:
     from theano.tensor.signal.pool import pool_2d  # not at import time: Theano is slow to import
 
-    return pool_2d(input, ds, ignore_border=ignore_border, stride=st, pad=padding, mode=mode)
+    return pool_2d(input, ds, stride=st, pad=padding, **more)
 
 
 def _silence() -> None:

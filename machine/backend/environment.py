@@ -83,10 +83,7 @@ def changed(**variables: str) -> Iterator[None]:
         yield
     finally:
         for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+            _set(name, value)
 
 
 def _changes() -> dict[str, list[Optional[str]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from pixelvae.machine.backend.preparation import prepare
 from pixelvae.machine.console.progress import print_anything, say
 from pixelvae.machine.errors import UserError, did_you_mean
 from pixelvae.machine.files.atomic import NO_ROOM
+from pixelvae.machine.kinds import Kind, number, whole
 from pixelvae.machine.parallel.world import join, world
 
 USAGE_STATUS = 2
@@ -29,9 +29,6 @@ _OPTIONAL = {
     "matplotlib": "matplotlib",
     "sklearn": "scikit-learn",
 }
-
-
-_LARGEST_INT = 2**31 - 1  # what NumPy's seeds and Theano's sizes take everywhere
 
 
 def main(function: Callable[..., int | None], *arguments: Any) -> int:
@@ -150,7 +147,8 @@ class ArgumentParser(argparse.ArgumentParser):
     """`argparse.ArgumentParser` with errors in one line.
 
     An error names what a misspelt word is near to. Options are never abbreviated. What a subcommand
-    does not know is an error of the subcommand.
+    does not know is an error of the subcommand. Help shows a number as N or X, and tells the
+    default unless the option's own text does.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -158,6 +156,15 @@ class ArgumentParser(argparse.ArgumentParser):
         work_together()  # with one to print errors and help
         options.setdefault("allow_abbrev", False)
         super().__init__(*arguments, **options)
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """As in `argparse`; see the class for what help shows."""
+        if isinstance(options.get("type"), Kind):
+            options.setdefault("metavar", options["type"].metavar)
+        valued = "action" not in options and isinstance(options.get("default"), (str, int, float))
+        if valued and "default" not in options.get("help", "default"):
+            options["help"] += " (default: %(default)s)"
+        return super().add_argument(*names, **options)
 
     def error(self, message: str) -> NoReturn:
         """Print the error and where to find help, and exit with status 2."""
@@ -220,41 +227,12 @@ def use_device(options: argparse.Namespace) -> None:
         say(line)
 
 
-def _device(text: str) -> str:
-    if not device.is_device(text):
-        raise argparse.ArgumentTypeError(
-            f"must be auto, cuda, cuda0, cuda1, … or cpu, not {text!r}"
-        )
-    return text
-
-
-def positive_int(text: str) -> int:
-    """Argument type: a whole number of at least 1."""
-    return _parse_int(text, least=1)
-
-
-def non_negative_int(text: str) -> int:
-    """Argument type: a whole number of at least 0."""
-    return _parse_int(text, least=0)
-
-
-def positive_float(text: str) -> float:
-    """Argument type: a finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
-    return value
-
-
-def fraction(text: str) -> float:
-    """Argument type: a number above 0 and below 1."""
-    value = positive_float(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"must be below 1, not {text!r}")
-    return value
+# Types of arguments.
+_device = Kind("auto, cuda, cuda0, cuda1, … or cpu", device.is_device)
+positive_int = whole()
+non_negative_int = whole(least=0)
+picture_int = whole(most=10_000)  #: how many images go into one picture
+positive_float = number()
 
 
 def path(text: str) -> Path:
@@ -273,20 +251,3 @@ def path_or_name(text: str) -> str:
             f"names a home that is not known, {text!r}: write ./{text} for a file of that name"
         )
     return expanded
-
-
-def picture_int(text: str) -> int:
-    """Argument type: how many images go into one picture, 1 to 10,000."""
-    return _parse_int(text, least=1, most=10_000)
-
-
-def _parse_int(text: str, least: int, most: int = _LARGEST_INT) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number from {least} to {most}, not {text[:20]!r}"
-        )
-    return value

@@ -66,16 +66,6 @@ def grid_png(
     return file.getvalue()
 
 
-def side_by_side(originals: np.ndarray, *reconstructions: np.ndarray) -> np.ndarray:
-    """Put every image's reconstructions right after it, as in the paper's figures 8 and 10.
-
-    Takes arrays (N, C, H, W) of one shape and returns (N·A, C, H, W) for A arrays; in a grid whose
-    number of columns is a multiple of A, originals and reconstructions stand in columns of their
-    own.
-    """
-    return np.stack((originals, *reconstructions), axis=1).reshape(-1, *originals.shape[1:])
-
-
 def _to_bytes(images: np.ndarray, levels: int) -> np.ndarray:
     if images.ndim != 4 or len(images) == 0 or images.shape[1] not in (1, 3):
         raise ValueError(f"expected images (N, 1 or 3, H, W), not {images.shape}")

@@ -12,7 +12,8 @@ from typing import Any
 
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
-from pixelvae.models.checked import Checked, maybe, number, pair, setting, tuples, whole
+from pixelvae.machine.kinds import maybe, number, pair, tuples, whole
+from pixelvae.models.checked import Checked, setting
 from pixelvae.models.family import (
     AVERAGE_DECAY,
     DECAY_AFTER,

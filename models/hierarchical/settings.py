@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from pixelvae.machine.errors import UserError
-from pixelvae.models.checked import Checked, choice, pair, setting, text, tuples, whole
+from pixelvae.machine.kinds import choice, pair, text, tuples, whole
+from pixelvae.models.checked import Checked, setting
 
 BATCH_NORMS = ("blend", "moving")
 DECODERS = ("pixelcnn", "gaussian")

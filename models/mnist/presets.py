@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
-from pixelvae.models.checked import Checked, choice, maybe, number, setting, whole
+from pixelvae.machine.kinds import choice, maybe, number, whole
+from pixelvae.models.checked import Checked, setting
 from pixelvae.models.family import (
     AVERAGE_DECAY,
     DECAY_AFTER,

@@ -22,16 +22,10 @@ def add_options(parser: argparse.ArgumentParser, out: str, one_run: str) -> None
     ``one_run`` is what each folder in ``out`` holds a run of.
     """
     parser.add_argument(
-        "--preset",
-        choices=list(MNIST.presets),
-        default="paper",
-        help="of all trainings (default: paper)",
+        "--preset", choices=list(MNIST.presets), default="paper", help="of all trainings"
     )
     parser.add_argument(
-        "--data",
-        type=path_or_name,
-        default="binarized_mnist",
-        help="a data set's name (default: binarized_mnist)",
+        "--data", type=path_or_name, default="binarized_mnist", help="a data set's name"
     )
     parser.add_argument("--out", type=path, default=out, help=f"a folder with one run a {one_run}")
     parser.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")

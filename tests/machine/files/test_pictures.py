@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.files.pictures import PAD_VALUE, grid_png, save_png, side_by_side
+from pixelvae.machine.files.pictures import PAD_VALUE, grid_png, save_png
 
 
 def read(path) -> np.ndarray:
@@ -49,14 +49,6 @@ def test_the_grid_is_square_by_default(tmp_path):
     save_png(tmp_path / "a.png", grid_png(np.zeros((16, 1, 28, 28), np.uint8), 2))
     height, width = read(tmp_path / "a.png").shape
     assert height == width == 4 * 28 * 2 + 5 * 2
-
-
-def test_reconstructions_stand_in_columns_of_their_own():
-    originals = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
-    pairs = side_by_side(originals, originals + 10)
-    assert pairs.shape == (6, 1, 1, 1) and pairs.ravel().tolist() == [0, 10, 1, 11, 2, 12]
-    rows = side_by_side(originals, originals + 10, originals + 20).reshape(3, 3)
-    assert rows.tolist() == [[0, 10, 20], [1, 11, 21], [2, 12, 22]]
 
 
 def test_a_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
