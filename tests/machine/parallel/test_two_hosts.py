@@ -253,7 +253,6 @@ def test_a_cut_link_ends_both_sides_and_the_last_checkpoint_resumes(hosts):
     while not (run / "checkpoint.npz").exists() or checkpoint(run)[1] < 20:
         assert time.monotonic() < deadline and process.poll() is None, hosts.errors()
         time.sleep(0.1)
-    hosts.errors()
     cut = time.monotonic()
     hosts.link("down")
     try:
@@ -268,8 +267,9 @@ def test_a_cut_link_ends_both_sides_and_the_last_checkpoint_resumes(hosts):
     finally:
         hosts.link("up")
     for lines, other, name in zip(hosts.errors(), (1, 0), reversed(NAMES)):
-        [line] = [line for line in lines if "it/s" not in line and "bound" not in line]
-        assert line.startswith(f"rank {other} of 2, on {name}, has given no sign of life for 4")
+        assert not any("Traceback" in line or "Abort" in line for line in lines)
+        [line] = [line for line in lines if line.startswith("rank ")]
+        assert line.startswith(f"rank {other} of 2, on {name}, has given no sign of life for ")
         assert line.endswith("seconds: all ranks end; the last checkpoint is kept")
     _, iteration = checkpoint(run)
     assert iteration % 10 == 0
