@@ -144,7 +144,7 @@ def test_pictures_and_numbers_of_older_weights_are_not_taken_for_theirs(copy, ca
     assert page.images()[0] != (copy / "samples.png").read_bytes()
     assert (
         f"weights of iteration {header['iteration']};" in page.text
-        and "no picture of these weights" in page.text
+        and "No picture of these weights" in page.text
     )
 
 

@@ -76,7 +76,7 @@ def test_the_cure_reaches_theano_and_our_operations_whatever_the_user_asked_for(
         ("probe.cpp:2:10: fatal error: Python.h: No such file or directory", 1, "install python3-dev"),
         ("probe.cpp:5:10: fatal error: cstdio: No such file or directory", 1, "the header cstdio is missing"),
         ("fatal error: error writing to /tmp/x.s: No space left on device", 1, "free some space"),
-        ("g++: fatal error: cannot execute 'cc1plus': execvp: No such file", 1, "not installed whole"),
+        ("g++: fatal error: cannot execute 'cc1plus': execvp: No such file", 1, "not fully installed"),
         ("g++: internal compiler error: Segmentation fault signal", 4, "it crashed"),
         ("something else\nin two lines", 3, "fails (status 3): something else"),
     ],
