@@ -14,11 +14,10 @@ value as the probability.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +29,9 @@ from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.mnist.presets import MNIST
 from studies.comparisons.finished import finished_folders, finished_run
 from studies.comparisons.mnist_trainings import PaperFigure, training
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MODELS = ("conv-vae", "gated-pixelvae")
 NEIGHBOURS = (1, 3, 5, 10, 20, 30, 50, 100, 200)
@@ -113,24 +115,22 @@ def load_plane(folder: Path) -> Any:
     return model
 
 
-@on_rank_0
-def record(arguments) -> None:
-    """Writes ``figure5.json`` from a folder's finished runs; draws the test set's latent means.
+def finished(out: Path, into: Path) -> list[dict[str, Any]]:
+    """All finished runs in the folder ``out``; writes the test set's latent means into ``into``.
 
     The means are of each model's first seed.
 
     Raises UserError if a model has no finished run.
     """
-    from pixelvae.machine.files.atomic import atomic_write, write_json
+    from pixelvae.machine.files.atomic import atomic_write
 
-    folders = finished_folders(arguments.out)
+    folders = finished_folders(out)
     runs = [finished_run(folder, EXPERIMENT, ("model", "layers")) for folder in folders]
     missing = set(MODELS) - {run["model"] for run in runs}
     if missing:
-        raise UserError(f"{arguments.out} holds no finished run of {sorted(missing)[0]}")
+        raise UserError(f"{out} holds no finished run of {sorted(missing)[0]}")
     images = {split: labelled_images(split) for split in ("train", "valid", "test")}
     labels = {split: pair[1] for split, pair in images.items()}
-    arguments.into.mkdir(parents=True, exist_ok=True)
     ordered = sorted(zip(runs, folders), key=lambda pair: (pair[0]["model"], pair[0]["seed"]))
     first: dict[str, np.ndarray] = {}
     for run, folder in ordered:
@@ -140,31 +140,26 @@ def record(arguments) -> None:
         say(f"{folder.name}: k = {run['k']}, test error {100 * run['test_error']:.1f} %")
         first.setdefault(run["model"], latents["test"])
     for name, points in first.items():
-        with atomic_write(arguments.into / f"{name}.npz") as file:
+        with atomic_write(into / f"{name}.npz") as file:
             np.savez_compressed(
                 file, latents=points.astype("float32"), labels=labels["test"].astype("uint8")
             )
-    write_json(arguments.into / "figure5.json", [run for run, _ in ordered])
-    plot(arguments)
+    return [run for run, _ in ordered]
 
 
-@on_rank_0
-def plot(arguments) -> None:
-    """Draws figure 5 from the recorded errors and latent means, each model with its first seed.
+def draw(runs: list[dict[str, Any]], into: Path) -> Figure:
+    """Figure 5 from errors and latent means, each model with its first seed.
 
-    Raises UserError where there are none.
+    Raises UserError where there are no means.
     """
     from matplotlib.figure import Figure
 
-    from pixelvae.machine.files.atomic import atomic_write, user_errors
+    from pixelvae.machine.files.atomic import user_errors
 
-    path = arguments.into / "figure5.json"
-    with user_errors(f"cannot read {path}"):
-        runs = json.loads(path.read_text())
     first = {run["model"]: run for run in reversed(runs)}
     figure = Figure(figsize=(6 * len(MODELS), 5.5))
     for axes, name in zip(figure.subplots(1, len(MODELS)), MODELS):
-        path = arguments.into / f"{name}.npz"
+        path = into / f"{name}.npz"
         with user_errors(f"cannot read {path}"), np.load(path, allow_pickle=False) as arrays:
             points, digits = arrays["latents"], arrays["labels"]
         drawn = axes.scatter(*points.T, c=digits, cmap="tab10", vmin=-0.5, vmax=9.5, s=2)
@@ -172,9 +167,7 @@ def plot(arguments) -> None:
         axes.set(title=f"{name}: {error:.1f} % error", xlabel="z₁", ylabel="z₂")
     figure.colorbar(drawn, ticks=range(10), label="digit")
     figure.tight_layout()
-    with atomic_write(arguments.into / "figure5.png") as file:
-        figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
-    print(arguments.into / "figure5.png")
+    return figure
 
 
 @on_rank_0
@@ -201,7 +194,7 @@ def explore(arguments) -> None:
     )
 
 
-FIGURE = PaperFigure("figure5", record, plot)
+FIGURE = PaperFigure("figure5", finished, draw)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,18 @@ convolutional VAE, which has the same decoder and independent pixels.
 from __future__ import annotations
 
 import itertools
-import json
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
 from pixelvae.machine.console.command import ArgumentParser, main, non_negative_int
-from pixelvae.machine.parallel.world import on_rank_0
 from studies.comparisons.finished import finished_folders, finished_run
 from studies.comparisons.mnist_trainings import PaperFigure, training
 from studies.publishing.records import groups, over_seeds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MODELS = ("gated-pixelvae", "gated-pixelcnn")
 
@@ -54,42 +57,21 @@ def train(arguments) -> int:
     return FIGURE.train(commands, arguments)
 
 
-@on_rank_0
-def record(arguments) -> None:
-    """Writes ``figure4.json`` from all finished runs in a folder, and draws it.
-
-    Raises UserError where there are none.
-    """
-    from pixelvae.machine.files.atomic import write_json
-
+def finished(out: Path, into: Path) -> list[dict[str, Any]]:
+    """All finished runs in the folder ``out``. Raises UserError where there are none."""
     runs = [
-        finished_run(folder, EXPERIMENT, ("model", "layers"))
-        for folder in finished_folders(arguments.out)
+        finished_run(folder, EXPERIMENT, ("model", "layers")) for folder in finished_folders(out)
     ]
     for run in runs:
         run["autoregressive_layers"] = 0 if run["model"] == "conv-vae" else run["layers"] + 1
-    runs.sort(
-        key=lambda run: (
-            run["model"] == "gated-pixelcnn",
-            run["autoregressive_layers"],
-            run["seed"],
-        )
-    )
-    arguments.into.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.into / "figure4.json", runs)
-    plot(arguments)
+    order = "autoregressive_layers", "seed"
+    return sorted(runs, key=lambda run: (run["model"] == "gated-pixelcnn", *map(run.get, order)))
 
 
-@on_rank_0
-def plot(arguments) -> None:
-    """Draws figures 4a and 4b from ``figure4.json``; raises UserError if there is none."""
+def draw(runs: list[dict[str, Any]], into: Path) -> Figure:
+    """Figures 4a and 4b."""
     from matplotlib.figure import Figure
 
-    from pixelvae.machine.files.atomic import atomic_write, user_errors
-
-    path = arguments.into / "figure4.json"
-    with user_errors(f"cannot read {path}"):
-        runs = json.loads(path.read_text())
     vae = [run for run in runs if run["model"] != "gated-pixelcnn"]
     cnn = [run for run in runs if run["model"] == "gated-pixelcnn"]
 
@@ -117,12 +99,10 @@ def plot(arguments) -> None:
         axes.set(xlabel="autoregressive layers", ylabel="nats an image", title=title)
         axes.legend()
     figure.tight_layout()
-    with atomic_write(arguments.into / "figure4.png") as file:
-        figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
-    print(arguments.into / "figure4.png")
+    return figure
 
 
-FIGURE = PaperFigure("figure4", record, plot)
+FIGURE = PaperFigure("figure4", finished, draw)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pixelvae.machine.console.command import path, path_or_name, positive_int
+from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.mnist.presets import MNIST
 from studies.comparisons.jobs import add_seeds_option, run_all
+from studies.publishing.curves import save_figure
 from studies.publishing.records import ROOT
 
-Work = Callable[[argparse.Namespace], "int | None"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def add_options(parser: argparse.ArgumentParser, out: str, one_run: str) -> None:
@@ -51,18 +56,41 @@ class PaperFigure:
     ----------
     name
         Of its folder in ``results/``.
-    record
-        Writes the record of all finished runs in the folder ``out`` into the folder ``into``, and
-        plots.
-    plot
-        Draws the figure from the record in the folder ``into``.
+    runs
+        The record of all finished runs in a folder; what else it writes goes into the second.
+    draw
+        Makes a Matplotlib figure of the record; what else it reads is in that folder.
     """
 
     name: str
-    record: Work
-    plot: Work
+    runs: Callable[[Path, Path], list[dict[str, Any]]]
+    draw: Callable[[list[dict[str, Any]], Path], Figure]
 
-    def add_commands(self, commands, out: str, one_run: str, train: Work):
+    @on_rank_0
+    def record(self, arguments: argparse.Namespace) -> None:
+        """Writes the record of the runs in the folder ``out`` into the folder ``into``, and plots.
+
+        Raises UserError where there are none.
+        """
+        from pixelvae.machine.files.atomic import write_json
+
+        arguments.into.mkdir(parents=True, exist_ok=True)
+        runs = self.runs(arguments.out, arguments.into)
+        write_json(arguments.into / f"{self.name}.json", runs)
+        self.plot(arguments)
+
+    @on_rank_0
+    def plot(self, arguments: argparse.Namespace) -> None:
+        """Draws the figure from the record in ``into``; raises UserError if there is none."""
+        from pixelvae.machine.files.atomic import user_errors
+
+        path = arguments.into / f"{self.name}.json"
+        with user_errors(f"cannot read {path}"):
+            runs = json.loads(path.read_text())
+        save_figure(path.with_suffix(".png"), self.draw(runs, arguments.into))
+        print(path.with_suffix(".png"))
+
+    def add_commands(self, commands, out: str, one_run: str, train: Callable[..., int]):
         """Add the commands ``train``, ``record`` and ``plot``.
 
         Returns the parser of the first, for more options.

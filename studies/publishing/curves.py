@@ -50,7 +50,12 @@ def curves(records: Mapping[str, Record]) -> Figure:
 
 def draw_curves(root: Path, records: Mapping[str, Record]) -> None:
     """Writes the picture. Raises UserError where it cannot be written."""
+    save_figure(root / CURVES, curves(records))
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Writes a figure as a PNG file, whole or not at all. Raises UserError."""
     from pixelvae.machine.files.atomic import atomic_write
 
-    with atomic_write(root / CURVES) as file:
-        curves(records).savefig(file, format="png", dpi=90, metadata={"Software": None})
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=90, metadata={"Software": None})

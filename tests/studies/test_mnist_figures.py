@@ -49,7 +49,7 @@ def run(model: str, layers: int, autoregressive: int) -> dict:
 def test_figure_4_is_drawn_from_the_record_alone(tmp_path):
     runs = [run("conv-vae", 4, 0), *[run("gated-pixelvae", 0, 1)] * 2, run("gated-pixelcnn", 0, 1)]
     (tmp_path / "figure4.json").write_text(json.dumps(runs))
-    mnist_layers.plot(mnist_layers.parse(["plot", "--into", str(tmp_path)]))
+    mnist_layers.FIGURE.plot(mnist_layers.parse(["plot", "--into", str(tmp_path)]))
     assert Image.open(tmp_path / "figure4.png").size[0] > 500
 
 
@@ -60,7 +60,7 @@ def test_figure_5_is_drawn_from_the_record_alone(tmp_path):
         np.savez(
             tmp_path / f"{name}.npz", latents=np.eye(2, dtype="float32"), labels=np.uint8([0, 9])
         )
-    mnist_latents.plot(mnist_latents.parse(["plot", "--into", str(tmp_path)]))
+    mnist_latents.FIGURE.plot(mnist_latents.parse(["plot", "--into", str(tmp_path)]))
     assert Image.open(tmp_path / "figure5.png").size[0] > 500
 
 
@@ -99,7 +99,9 @@ def test_latents_are_drawn_of_the_first_seed_and_classified_of_each(tmp_path, mo
     )
     monkeypatch.setattr(mnist_latents, "load_plane", lambda folder: folder)
     monkeypatch.setattr(mnist_latents, "latent_means", means)
-    mnist_latents.record(mnist_latents.parse(["record", str(tmp_path), "--into", str(tmp_path)]))
+    mnist_latents.FIGURE.record(
+        mnist_latents.parse(["record", str(tmp_path), "--into", str(tmp_path)])
+    )
     runs = json.loads((tmp_path / "figure5.json").read_text())
     assert [(run["model"], run["seed"]) for run in runs] == [
         ("conv-vae", 0), ("gated-pixelvae", 2), ("gated-pixelvae", 10)
@@ -112,15 +114,15 @@ def test_latents_are_drawn_of_the_first_seed_and_classified_of_each(tmp_path, mo
 @pytest.mark.parametrize("module", [mnist_layers, mnist_latents])
 def test_nothing_to_record_or_draw_is_one_line(module, tmp_path):
     with pytest.raises(UserError, match="cannot read"):
-        module.plot(module.parse(["plot", "--into", str(tmp_path)]))
+        module.FIGURE.plot(module.parse(["plot", "--into", str(tmp_path)]))
 
 
 def test_no_finished_run_is_one_line(tmp_path):
     for module in mnist_layers, mnist_latents:
         arguments = module.parse(["record", str(tmp_path), "--into", str(tmp_path)])
         with pytest.raises(UserError, match="no finished run"):
-            module.record(arguments)
+            module.FIGURE.record(arguments)
     (tmp_path / "conv-vae").mkdir()
     (tmp_path / "conv-vae" / "results.json").touch()
     with pytest.raises(UserError, match="not a finished run"):
-        module.record(arguments)
+        module.FIGURE.record(arguments)
