@@ -107,13 +107,7 @@ def compare(
     """
     rows = []
     for case in cases:
-        row: dict[str, Any] = {
-            "case": case,
-            "error": None,
-            "agrees": False,
-            "worst": "",
-            "nodes": 0,
-        }
+        row: dict[str, Any] = dict(case=case, error=None, agrees=False, worst="", nodes=0)
         rows.append(row)
         files = [folder / f"{case}.npz" for folder in (truth, ours)]
         if not all(file.exists() for file in files):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pixelvae.lib.units import DIGITS, NATS
+from pixelvae.lib.units import DIGITS, NATS, Unit
 from pixelvae.machine.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,25 +41,25 @@ def summarise(
     """
     model, latents = weights.model, bool(weights.model.latents)
     names = [n for n in _PARTS if n in bound.values and (latents or not n.startswith("kl"))]
-    in_unit = bound.measured_in(model.unit)
+
+    def measured(unit: Unit) -> dict[str, Any]:
+        result: dict[str, Any] = {name: bound.measured_in(unit).summary(name) for name in names}
+        if weighted is not None:
+            estimate = weighted.measured_in(unit).summary("importance_weighted")
+            result["importance_weighted"] = {**estimate, "samples": samples}
+        return result
+
     numbers: dict[str, Any] = {
         "model": model.name,
         "split": split,
         "images": len(bound.values["bound"]),
         "unit": model.unit.name,
-        **{name: in_unit.summary(name) for name in names},
+        **measured(model.unit),
     }
     if not latents:
         numbers["bound"]["exact"] = True
-    if weighted is not None:
-        estimate = weighted.measured_in(model.unit).summary("importance_weighted")
-        numbers["importance_weighted"] = {**estimate, "samples": samples}
     if model.unit != NATS:
-        nats: dict[str, Any] = {name: bound.summary(name) for name in names}
-        if weighted is not None:
-            summary = weighted.summary("importance_weighted")
-            nats["importance_weighted"] = {**summary, "samples": samples}
-        numbers[NATS.name] = nats
+        numbers[NATS.name] = measured(NATS)
     numbers.update({mode.name: mode.words[0] for mode in weights.family.modes}, **(modes or {}))
     told = {"iteration": weights.iteration, "seed": weights.seed}
     if remarks:

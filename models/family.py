@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Callable, Protocol
+from typing import TYPE_CHECKING, Any, Callable
 
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
@@ -19,21 +19,6 @@ if TYPE_CHECKING:
     from pixelvae.lib.model import Model
 
 _SEED = whole(least=0)
-
-
-class ModelSettings(Protocol):
-    """What makes one model: a :class:`.checked.Checked` dataclass with these beside it."""
-
-    @property
-    def name(self) -> str:
-        """What the model is called in messages and records."""
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-
-    def fitted(self, image_shape: tuple[int, int, int]) -> Any:
-        """The same model for images of another size. Raises UserError if there is none."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +105,9 @@ class Family:
         What a weights file's header calls it.
     settings, training
         The :class:`pixelvae.models.checked.Checked` classes of what makes a model
-        (:class:`ModelSettings`) and of how it is trained, with a method ``recipe(seed, on_nan)``.
+        and of how it is trained. The first has ``name``, ``image_shape`` (C, H, W) and a method
+        ``fitted(image_shape)``, which gives the same model for images of another size or raises
+        UserError; the second has a method ``recipe(seed, on_nan)``.
     model
         The dotted path of the class of its models, a :class:`pixelvae.lib.model.Model`. It is
         called with settings, ``seed``, ``limit`` (see

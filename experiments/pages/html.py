@@ -19,18 +19,20 @@ TEMPLATES = Path(__file__).parent / "templates"
 INK = "#123456"
 
 
+def templates(*folders: Path, **options: Any) -> Environment:
+    """The templates in folders, in which an unknown name is an error."""
+    loader, undefined = FileSystemLoader(folders, encoding="utf-8"), StrictUndefined
+    return Environment(
+        loader=loader, undefined=undefined, trim_blocks=True, lstrip_blocks=True, **options
+    )
+
+
 def write_page(path: PathLike, template: Path, **content: Any) -> None:
     """Fill a template, which may extend `page.html`, and write it, whole or not at all.
 
     Raises UserError if it cannot be written.
     """
-    environment = Environment(
-        loader=FileSystemLoader([template.parent, TEMPLATES], encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(template.parent, TEMPLATES, autoescape=True)
     text = environment.get_template(template.name).render(content)
     with atomic_write(path) as file:
         file.write(text.encode())

@@ -168,13 +168,8 @@ class Run:
 
         `header` must say the `iteration`; `kind` and `config` are added.
         """
-        header = {
-            **header,
-            "kind": "checkpoint",
-            "config": self.config,
-            "iteration": int(header["iteration"]),
-        }
-        save_arrays(self.path("checkpoint.npz"), arrays, header)
+        header = {**header, "iteration": int(header["iteration"])}
+        self._save("checkpoint.npz", "checkpoint", arrays, header)
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Arrays and header of the last checkpoint; None in a new folder."""
@@ -186,13 +181,16 @@ class Run:
         """Put the best weights so far into `best.npz`; `kind` and `config` are added."""
         if not is_begun(self.folder):
             raise RuntimeError("save a checkpoint first: weights without one are never overwritten")
-        header = {**header, "kind": "weights", "config": self.config}
-        save_arrays(self.path(BEST), arrays, header)
+        self._save(BEST, "weights", arrays, header)
 
     def save_report(self, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
         """Write `trouble.npz`, a step that was not finite; `kind` and `config` are added."""
-        header = {**header, "kind": "report", "config": self.config}
-        save_arrays(self.path(REPORT), arrays, header)
+        self._save(REPORT, "report", arrays, header)
+
+    def _save(
+        self, name: str, kind: str, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]
+    ) -> None:
+        save_arrays(self.path(name), arrays, {**header, "kind": kind, "config": self.config})
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of this run, such as `results.json`."""

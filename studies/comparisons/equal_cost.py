@@ -22,7 +22,7 @@ from pixelvae.machine.parallel.world import on_rank_0
 from studies.comparisons.finished import finished_run
 from studies.comparisons.jobs import add_seeds_option, run_all
 from studies.publishing.pages import write_pages
-from studies.publishing.records import ROOT, read_json
+from studies.publishing.records import ROOT, read_json, write_record
 from studies.publishing.shipping import add_into_option
 
 WARM, TIMED = 3, 20  # steps before the clock starts, and steps on it
@@ -118,11 +118,7 @@ def compare(
 
 @on_rank_0
 def _write(into: Path, name: Path, record: Mapping[str, Any]) -> None:
-    from pixelvae.machine.files.atomic import user_errors, write_json
-
-    with user_errors(f"cannot write {into / name}"):
-        (into / name).parent.mkdir(parents=True, exist_ok=True)
-    write_json(into / name, record)
+    write_record(into / name, record)
     write_pages(into)
 
 
@@ -220,7 +216,6 @@ class EqualCost:
     def _costs(self) -> dict[str, Any]:
         """Processor time of a step of each model in seconds, from ``costs.json`` if it is there."""
         from pixelvae.machine.backend.device import summary
-        from pixelvae.machine.files.atomic import user_errors, write_json
 
         file = self.out / "costs.json"
         costs = read_json(file)
@@ -228,7 +223,5 @@ class EqualCost:
             words = {name: ["train", *self.words, *more] for name, more in self.options.items()}
             seconds = processor_seconds_a_step(self.experiment, words)
             costs = {"backend": summary(), "seconds_a_step": seconds}
-            with user_errors(f"cannot write {file}"):
-                self.out.mkdir(parents=True, exist_ok=True)
-            write_json(file, costs)
+            write_record(file, costs)
         return costs

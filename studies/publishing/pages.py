@@ -78,15 +78,9 @@ def _content(root: Path) -> dict:
 
 def _environment():
     """The templates, and how they write what a record holds."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from pixelvae.experiments.pages.html import templates
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(Path(__file__).parent / "templates", keep_trailing_newline=True)
     environment.globals.update(
         variants=VARIANTS, published=PUBLISHED, difference=records.difference
     )

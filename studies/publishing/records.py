@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 from pixelvae.experiments.summaries import combined
+from pixelvae.machine.files.atomic import user_errors, write_json
 from pixelvae.models.mnist.table1 import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +48,13 @@ def read_photographs(root: Path) -> dict[str, Record]:
 def read_json(file: Path) -> Any:
     """A record's content; None if the file does not exist."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def write_record(file: Path, value: Any) -> None:
+    """Write a record, and its folder first. Raises UserError if it cannot be written."""
+    with user_errors(f"cannot write {file}"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, value)
 
 
 def groups(runs: Iterable[Record], *keys: str) -> list[tuple[tuple[Any, ...], list[Record]]]:

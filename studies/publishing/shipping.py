@@ -21,7 +21,7 @@ from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.mnist.table1 import Row
-from studies.publishing.records import ROOT, read_json
+from studies.publishing.records import ROOT, read_json, write_record
 
 if TYPE_CHECKING:
     from pixelvae.lib.data import Dataset
@@ -139,8 +139,6 @@ def measure_again(name: str, into: Path, shipped: Shipped) -> dict[str, Any]:
 
     Weights and pictures stay. Raises UserError if there is no record, or it is of other weights.
     """
-    from pixelvae.machine.files.atomic import write_json
-
     start = time.monotonic()
     path = into / "results" / shipped.folder / f"{name}.json"
     record = on_rank_0(read_json)(path)
@@ -152,7 +150,7 @@ def measure_again(name: str, into: Path, shipped: Shipped) -> dict[str, Any]:
         raise UserError(f"{file} holds other weights than those of {path}: ship them")
     record.update(shipped.record(weights, _data_of(weights)))
     record["evaluation_seconds"] = round(time.monotonic() - start)
-    on_rank_0(write_json)(path, record)
+    on_rank_0(write_record)(path, record)
     return record
 
 
@@ -168,7 +166,6 @@ def _write(
     into: Path, shipped: Shipped, name: str, record: dict[str, Any], arrays, header
 ) -> dict[str, Any]:
     from pixelvae.machine.files.arrays import save_arrays
-    from pixelvae.machine.files.atomic import write_json
 
     file = into / "pretrained" / f"{name}.npz"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +175,7 @@ def _write(
         "bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
     }
-    write_json(into / "results" / shipped.folder / f"{name}.json", record)
+    write_record(into / "results" / shipped.folder / f"{name}.json", record)
     return record
 
 
