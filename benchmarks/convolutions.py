@@ -17,20 +17,10 @@ from collections import Counter
 
 from benchmarks.rows import MNIST
 from pixelvae.machine.console.command import ArgumentParser, main, positive_int
-from pixelvae.models.hierarchical.presets import SETTINGS
+from pixelvae.models.hierarchical.presets import HIERARCHICAL, SETTINGS
+from pixelvae.models.mnist import presets
 
 SECONDS = 0.3  # for each operation of each shape
-
-
-def build(name: str):
-    """The model of that name, untrained."""
-    from pixelvae.models.hierarchical.model import HierarchicalModel
-    from pixelvae.models.mnist.model import MnistModel
-
-    if name in SETTINGS:
-        return HierarchicalModel(SETTINGS[name])
-    _, settings = MNIST[name]
-    return MnistModel(settings)
 
 
 def layers_of(name: str, batch: int) -> Counter:
@@ -45,7 +35,8 @@ def layers_of(name: str, batch: int) -> Counter:
     from pixelvae.lib.model import noise_variables
     from pixelvae.lib.ops.conv import Correlate, CorrelateInputs
 
-    model = build(name)
+    larger = name in SETTINGS
+    model = HIERARCHICAL.build(SETTINGS[name]) if larger else presets.MNIST.build(MNIST[name][1])
     x = T.tensor4("x")
     noise = noise_variables(model)
     bound = model.terms(x, noise).bound

@@ -16,11 +16,11 @@ from typing import Any
 from pixelvae.experiments.command_line import parse
 from pixelvae.experiments.commands.train import fitted
 from pixelvae.experiments.experiment import Experiment
-from pixelvae.machine.console.command import ArgumentParser, path, path_or_name, positive_int
+from pixelvae.machine.console.command import ArgumentParser, path, positive_int
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.parallel.world import on_rank_0
 from studies.comparisons.finished import finished_run
-from studies.comparisons.jobs import add_seeds_option, run_all
+from studies.comparisons.jobs import add_seeds_option, add_training_options, run_all
 from studies.publishing.pages import write_pages
 from studies.publishing.records import ROOT, read_json, write_record
 from studies.publishing.shipping import add_into_option
@@ -35,14 +35,7 @@ def add_options(parser: ArgumentParser, experiment: Experiment, preset: str, dat
     parser.add_argument("--minutes", required=True, type=positive_int, metavar="M",
                         help="processor time of each training")  # fmt: skip
     add_seeds_option(parser)
-    parser.add_argument(
-        "--preset",
-        choices=list(experiment.presets),
-        default=preset,
-        help=f"the preset that all begin with (default: {preset})",
-    )
-    parser.add_argument("--data", type=path_or_name, default=data, help="a data set's name or path")
-    parser.add_argument("options", nargs="*", help="after --: more options for each training")
+    add_training_options(parser, experiment.presets, preset, data)
     add_into_option(parser)
 
 
@@ -112,14 +105,10 @@ def compare(
     line = [*first, "--out", f"runs/{a.out.name}", "--minutes", a.minutes, "--seeds", *a.seeds]
     line += [*given, *(["--", *a.options] if a.options else [])]
     command = f"python studies/{shlex.join(map(str, line))}"
-    _write(a.into, record, {"command": command, "preset": a.preset, **comparison.record()})
+    content = {"command": command, "preset": a.preset, **comparison.record()}
+    on_rank_0(write_record)(a.into / record, content)
+    write_pages(a.into)
     return 0
-
-
-@on_rank_0
-def _write(into: Path, name: Path, record: Mapping[str, Any]) -> None:
-    write_record(into / name, record)
-    write_pages(into)
 
 
 def processor_seconds_a_step(

@@ -6,12 +6,21 @@ import argparse
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from pixelvae.machine.console.command import non_negative_int
+from pixelvae.machine.console.command import non_negative_int, path_or_name
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.console.stop import GracefulStop, exit_status
 from pixelvae.machine.parallel.world import world
+
+
+def add_training_options(
+    parser: argparse.ArgumentParser, presets: Iterable[str], preset: str, data: str
+) -> None:
+    """What all trainings begin with; the last two arguments are the defaults."""
+    parser.add_argument("--preset", choices=[*presets], default=preset, help="of all trainings")
+    parser.add_argument("--data", type=path_or_name, default=data, help="a data set's name or path")
+    parser.add_argument("options", nargs="*", help="after --: more options for each training")
 
 
 def add_seeds_option(parser: argparse.ArgumentParser) -> None:

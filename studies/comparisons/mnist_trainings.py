@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixelvae.machine.console.command import path, path_or_name, positive_int
+from pixelvae.machine.console.command import path, positive_int
 from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.mnist.presets import MNIST
-from studies.comparisons.jobs import add_seeds_option, run_all
+from studies.comparisons.jobs import add_seeds_option, add_training_options, run_all
 from studies.publishing.curves import save_figure
 from studies.publishing.records import ROOT
 
@@ -26,15 +26,9 @@ def add_options(parser: argparse.ArgumentParser, out: str, one_run: str) -> None
 
     ``one_run`` is what each folder in ``out`` holds a run of.
     """
-    parser.add_argument(
-        "--preset", choices=list(MNIST.presets), default="paper", help="of all trainings"
-    )
-    parser.add_argument(
-        "--data", type=path_or_name, default="binarized_mnist", help="a data set's name"
-    )
+    add_training_options(parser, MNIST.presets, "paper", "binarized_mnist")
     parser.add_argument("--out", type=path, default=out, help=f"a folder with one run a {one_run}")
     parser.add_argument("--jobs", type=positive_int, default=1, help="trainings at the same time")
-    parser.add_argument("options", nargs="*", help="after --: more options for each training")
 
 
 def training(arguments: argparse.Namespace, model: str, name: str, *words: Any) -> list[str]:
