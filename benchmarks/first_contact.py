@@ -24,6 +24,7 @@ from typing import Any
 from benchmarks import agreement
 from benchmarks.harness import ROOT, Worker, alternate, ours, pytorch
 from benchmarks.rows import batch_files, preset_files
+from pixelvae.machine.backend.flags import joined
 from pixelvae.machine.console.command import ArgumentParser, main, path, positive_float
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
@@ -215,7 +216,11 @@ class FirstContact:
     def profile(self) -> dict[str, str]:
         """Theano's own profile of some steps of the first model, each operation waited for."""
         path = (self._out / "profile.txt").resolve()
-        flags = [os.environ.get("THEANO_FLAGS"), "profile=True", f"profiling.destination={path}"]
+        flags = [
+            os.environ.get("THEANO_FLAGS"),
+            "profile=True",
+            joined({"profiling.destination": str(path)}),
+        ]
         size = Settings("gated-pixelvae-noup", *((1, 4, 4, 3) if self._tiny else (12, 32, 64)))
         variables = self._variables(
             CUDA_LAUNCH_BLOCKING="1", THEANO_FLAGS=",".join(flag for flag in flags if flag)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from benchmarks.harness import Worker, ours
 from benchmarks.rows import BATCH, PAPER, batch_files
+from pixelvae.machine.backend.flags import joined
 from pixelvae.machine.console.command import ArgumentParser, main, positive_int
 
 
@@ -44,7 +45,7 @@ def measure(options: argparse.Namespace) -> None:
 
 def first_step(files: dict, cache: str, images: int) -> Iterator[tuple[str, Part]]:
     """One start with Theano's compile folder below ``cache``, up to the end of the first step."""
-    with Worker(ours(), {"THEANO_FLAGS": f"base_compiledir={cache}"}) as worker:
+    with Worker(ours(), {"THEANO_FLAGS": joined({"base_compiledir": str(cache)})}) as worker:
         worker.ask(job="training_step", **files, images=images)
         yield "the compiled step", _so_far(worker)
         worker.repeat(1)

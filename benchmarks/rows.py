@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.harness import Worker, alternate, ours, pytorch
 from pixelvae.lib.model import draw_noise
+from pixelvae.machine.backend.flags import joined
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.files.arrays import save_arrays
 from pixelvae.models.hierarchical.model import HierarchicalModel
@@ -141,7 +142,9 @@ def side_by_side(
 def first_step(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
     """From the start of a process to the end of its first training step."""
     with batch_files(settings) as files, tempfile.TemporaryDirectory() as cache:
-        flags = {"THEANO_FLAGS": f"{os.environ['THEANO_FLAGS']},base_compiledir={cache}"}
+        flags = {
+            "THEANO_FLAGS": f"{os.environ['THEANO_FLAGS']},{joined({'base_compiledir': cache})}"
+        }
         empty = _first_step(ours(), files, flags)
         full = _first_step(ours(), files, flags)
         theirs = _first_step(pytorch(), files)

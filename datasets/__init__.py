@@ -5,8 +5,10 @@ Each data set is a module with its `RECIPE`; `python -m datasets` lists and prep
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import import_module
+from os import PathLike
 from pathlib import Path
 
 import pixelvae.lib  # noqa: F401  (repairs Fuel before it is imported)
@@ -19,6 +21,7 @@ from pixelvae.datasets.sources import find
 from pixelvae.lib.data import SPLITS, Dataset
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError, did_you_mean
+from pixelvae.machine.threads import queued
 
 __all__ = [
     "RECIPES",
@@ -52,9 +55,10 @@ def named_recipe(name: str) -> Recipe:
     return getattr(import_module(f"pixelvae.datasets.{module}"), recipe)
 
 
+@queued
 def open_dataset(
-    name: str,
-    source: Path | None = None,
+    name: str | PathLike[str],
+    source: str | PathLike[str] | None = None,
     image_size: int | None = None,
     skip_damaged: bool = False,
 ) -> Dataset:
@@ -85,6 +89,12 @@ def open_dataset(
     UserError
         It is unknown, damaged, or cannot be had.
     """
+    name = _text(name)
+    source = Path(_text(source)) if source else None
+    if isinstance(image_size, bool) or not isinstance(image_size, (int, type(None))):
+        raise UserError(
+            f"the image size must be a whole number, not {image_size!r:.50}", "image_size"
+        )
     if name == "auto" or name.endswith(".npz"):
         for given, setting in ((source, "source"), (skip_damaged, "skip_damaged")):
             if given:
@@ -101,6 +111,12 @@ def open_dataset(
     for remark in dataset.remarks:
         say(f"data: {dataset.name}: {remark}")
     return dataset
+
+
+def _text(path: object) -> str:
+    if not isinstance(path, (str, PathLike)):
+        raise UserError(f"a data set is named by text or a path, and this is {path!r:.50}")
+    return os.fsdecode(path)
 
 
 def find_recipe(

@@ -15,6 +15,7 @@ from fuel.streams import DataStream
 from pixelvae.lib.data import SPLITS
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import user_errors
+from pixelvae.machine.threads import queued
 
 IMAGES, LABELS = "features", "targets"  # Fuel's names for the two sources
 
@@ -155,6 +156,7 @@ def brief_errors() -> Iterator[None]:
         raise OSError(problem.errno, os.strerror(problem.errno)) from problem
 
 
+@queued  # Fuel counts who has a file open
 def _read(dataset: Any, request: slice) -> np.ndarray:
     stream = DataStream(dataset)
     try:

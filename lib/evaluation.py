@@ -96,7 +96,7 @@ class Bound:
     """
 
     def __init__(self, model: Model, seed: int, batch_size: int = 100):
-        self._model, self.seed, self._batch_size = model, seed, batch_size
+        self._model, self._seed, self._batch_size = model, seed, batch_size
         self._function: Any = None
 
     def compile(self) -> None:
@@ -112,9 +112,16 @@ class Bound:
             )
 
     def __call__(
-        self, dataset: Dataset, split: str, images: int | None = None, samples: int = 1
+        self,
+        dataset: Dataset,
+        split: str,
+        images: int | None = None,
+        samples: int = 1,
+        seed: int | None = None,
     ) -> Evaluation:
         """Evaluate a split, or ``images`` evenly spaced ones of it, averaging over samples.
+
+        The seed is the one that this was made with, unless another is given.
 
         Raises
         ------
@@ -127,9 +134,10 @@ class Bound:
             self.compile()
         if not self._model.noise_shapes:
             samples = 1
+        seed = self._seed if seed is None else seed
         parts = units(evenly_spaced(dataset, split, images), self._batch_size)
         results = share(
-            lambda part: self._evaluate(dataset, split, parts[part], samples), len(parts)
+            lambda part: self._evaluate(dataset, split, parts[part], samples, seed), len(parts)
         )
         values = dict(zip(self._names, np.concatenate(results, axis=1)))
         kls = [v for name, v in values.items() if name != "reconstruction"]
@@ -138,13 +146,13 @@ class Bound:
         return Evaluation(values)
 
     def _evaluate(
-        self, dataset: Dataset, split: str, numbers: np.ndarray, samples: int
+        self, dataset: Dataset, split: str, numbers: np.ndarray, samples: int, seed: int
     ) -> np.ndarray:
         """One unit of work, a function of its arguments and the weights alone: (terms, N)."""
         batch = read(dataset, split, numbers)
         sums = np.zeros((len(self._names), len(numbers)))
         for sample in range(samples):
-            noise = draw_image_noise(self._model, self.seed, f"{split} {sample}", numbers)
+            noise = draw_image_noise(self._model, seed, f"{split} {sample}", numbers)
             sums += self._function(batch, *noise)
         for name, values in zip(self._names, sums):
             _check_finite(values, name, split, numbers.tolist())
@@ -208,7 +216,7 @@ class ImportanceWeighted:
     def __init__(self, model: Model, seed: int, batch_size: int = 100):
         if not model.noise_shapes:
             raise UserError(f"{model.name} has no latent: its likelihood is exact, and its bound")
-        self.seed, self._batch_size = seed, batch_size
+        self._seed, self._batch_size = seed, batch_size
         self._shapes = model.noise_shapes
         x = T.TensorType("uint8", (True, False, False, False))("image")
         noise = noise_variables(model)
@@ -222,13 +230,18 @@ class ImportanceWeighted:
             self._log_weights = theano.function([x, *inputs, *noise.values()], weights)
 
     def __call__(
-        self, dataset: Dataset, split: str, samples: int, images: int | None = None
+        self,
+        dataset: Dataset,
+        split: str,
+        samples: int,
+        images: int | None = None,
+        seed: int | None = None,
     ) -> Evaluation:
         """Estimates for a split, or for ``images`` evenly spaced ones of it, from S ``samples``.
 
-        Under the name ``importance_weighted``. Raises as :class:`Bound` does.
+        Under the name ``importance_weighted``; seed and exceptions are as :class:`Bound`'s.
         """
-        return self._estimate(dataset, split, [samples], images)[0]
+        return self._estimate(dataset, split, [samples], images, seed)[0]
 
     def in_two_stages(
         self, dataset: Dataset, split: str, few: int, samples: int, images: int
@@ -247,7 +260,12 @@ class ImportanceWeighted:
         return TwoStages(few, samples, whole, gain)
 
     def _estimate(
-        self, dataset: Dataset, split: str, samples: Sequence[int], images: int | None
+        self,
+        dataset: Dataset,
+        split: str,
+        samples: Sequence[int],
+        images: int | None,
+        seed: int | None = None,
     ) -> list[Evaluation]:
         """One evaluation for each number of samples.
 
@@ -257,7 +275,10 @@ class ImportanceWeighted:
         mine: list[float] = []  # of those that this process estimates
 
         def estimate(image: int) -> list[float]:
-            estimates = self._evaluate(dataset, split, int(numbers[image]), samples)
+            number = int(numbers[image])
+            estimates = self._evaluate(
+                dataset, split, number, samples, self._seed if seed is None else seed
+            )
             mine.append(estimates[-1])
             return estimates
 
@@ -268,12 +289,12 @@ class ImportanceWeighted:
         return [Evaluation({"importance_weighted": v}) for v in np.array(estimates).T]
 
     def _evaluate(
-        self, dataset: Dataset, split: str, number: int, samples: Sequence[int]
+        self, dataset: Dataset, split: str, number: int, samples: Sequence[int], seed: int
     ) -> list[float]:
         """One unit of work, a function of its arguments and the weights alone."""
         x = dataset.images(split, number, number + 1)
         moments = self._encode(x)
-        draws = random_noise.generator(self.seed, f"{split} importance", number)
+        draws = random_noise.generator(seed, f"{split} importance", number)
         sizes = [math.prod(shape) for shape in self._shapes.values()]
         total, drawn = LogSumExp(), 0
         estimates = []

@@ -4,12 +4,14 @@ Importing it prepares Theano (:mod:`pixelvae.machine.backend`), so ``import thea
 numpy`` come after it. ``python -m pixelvae.machine`` prints what a bug report should say.
 """
 
-from pixelvae.machine.backend.compat import end
+from pixelvae.machine.backend.compat import refuse
 from pixelvae.machine.backend.preparation import is_report, prepare
+from pixelvae.machine.console.progress import occupy_standard_streams
 from pixelvae.machine.errors import UserError
 
+occupy_standard_streams()
 try:
     prepare()
 except UserError as error:
     if not is_report():  # which includes what is wrong
-        end(error)
+        refuse(error)

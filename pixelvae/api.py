@@ -14,7 +14,10 @@ are of a model ``m`` of 28×28 binary images with 2 latent dimensions, and of 3 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -26,8 +29,10 @@ from pixelvae.datasets.memory import InMemory
 from pixelvae.lib.evaluation import Bound, ImportanceWeighted
 from pixelvae.lib.model import Model
 from pixelvae.lib.sampling.images import ImageSampler
+from pixelvae.machine.backend import device
 from pixelvae.machine.console.compiling import compiling
 from pixelvae.machine.errors import UserError
+from pixelvae.machine.threads import queued
 from pixelvae.models import weights as trained
 
 __all__ = ["Moments", "PixelVAE", "UserError", "load", "open_dataset"]
@@ -43,6 +48,7 @@ class Moments(NamedTuple):
 Posteriors = Union[Moments, "tuple[Moments, ...]"]
 
 
+@queued
 def load(path: Any, **modes: str) -> PixelVAE:
     """The model of a NAME from ``pretrained/``, a RUN's folder or a weights FILE, of any family.
 
@@ -64,17 +70,29 @@ def load(path: Any, **modes: str) -> PixelVAE:
     >>> pixelvae.load("conv-vae").image_shape
     (1, 28, 28)
     """
-    return PixelVAE(trained.load(str(path), None, **modes))
+    return PixelVAE(trained.load(str(path), None, **modes), modes)
+
+
+def _restored(
+    arrays: Mapping[str, np.ndarray], header: Mapping[str, Any], modes: Mapping[str, str]
+) -> PixelVAE:
+    """What :meth:`PixelVAE.__reduce__` took apart."""
+    return PixelVAE(trained.assemble("the pickled model", (arrays, header), None, **modes), modes)
 
 
 class PixelVAE:
     """A trained model; :func:`load` gives one. Compiles what is used at its first use, once.
 
+    Any thread may call it, and gets what it would get alone: calls of all models queue, compiling
+    too. It works in a forked process (with one thread of OpenMP's if the model was used before the
+    fork), and can be pickled or copied; the copy compiles again.
+
     ``name``, ``image_shape`` (C, H, W), ``levels`` (values that a pixel can have) and
     ``latent_shapes`` (the shape of each latent for one image, by name) describe it.
     """
 
-    def __init__(self, weights: trained.Weights):
+    def __init__(self, weights: trained.Weights, modes: Mapping[str, str] = MappingProxyType({})):
+        self._header, self._modes = weights.header, dict(modes)
         self._model: Model = weights.model
         self._batch = weights.family.evaluation_batch
         self.name: str = self._model.name
@@ -82,6 +100,11 @@ class PixelVAE:
         self.levels: int = self._model.levels
         self.latent_shapes: dict[str, tuple[int, ...]] = dict(self._model.noise_shapes)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        header = {**self._header, "model": self._model.header()}
+        return _restored, (self._model.parameters.arrays(), header, self._modes)
+
+    @queued
     def encode(self, x: np.ndarray) -> Posteriors:
         """Mean and log sigma of q(z|x) (section 3); with two latents of q(z₁|x) and q(z₂|x) (3.1).
 
@@ -109,6 +132,7 @@ class PixelVAE:
         pairs = self._posteriors(x)
         return pairs if len(pairs) > 1 else pairs[0]
 
+    @queued
     def decode(self, z: np.ndarray, seed: int = 0) -> np.ndarray:
         """An image drawn from p(x|z) for each z (section 3): uint8 (N, C, H, W).
 
@@ -133,6 +157,7 @@ class PixelVAE:
         z, name = self._latent(z)
         return self._sampler.decode(z, _whole(seed, "the seed"), name=name)
 
+    @queued
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """Images drawn from the model (figures 1, 7, 9), as by ``sample``: uint8 (n, C, H, W).
 
@@ -143,8 +168,11 @@ class PixelVAE:
         >>> m.sample(2, seed=1).shape
         (2, 1, 28, 28)
         """
-        return self._sampler.sample(_whole(n, "n", least=1), _whole(seed, "the seed"))
+        n = _whole(n, "n", least=1)
+        self._check_memory(n)
+        return self._sampler.sample(n, _whole(seed, "the seed"))
 
+    @queued
     def reconstruct(self, x: np.ndarray, seed: int = 0) -> np.ndarray:
         """For each image one drawn from p(x|z), z drawn from q(z|x) (figures 8 and 10): uint8.
 
@@ -160,6 +188,7 @@ class PixelVAE:
         self._require_latent()
         return self._sampler.reconstruct(x, _whole(seed, "the seed"))
 
+    @queued
     def interpolate(
         self, a: np.ndarray, b: np.ndarray, steps: int = 8, seed: int = 0
     ) -> np.ndarray:
@@ -187,12 +216,14 @@ class PixelVAE:
         (4, 1, 28, 28)
         """
         steps, seed = _whole(steps, "steps", least=2), _whole(seed, "the seed")
+        self._check_memory(steps)
         self._require_latent()
         first, last = self._end(a), self._end(b)
         along = np.linspace(0, 1, steps, dtype="float32")[:, None]
         line = (1 - along) * first + along * last
         return self._sampler.decode(line.astype("float32"), seed, numbers=[0] * steps)
 
+    @queued
     def bound(self, x: np.ndarray, seed: int = 0, samples: int = 1) -> np.ndarray:
         """The bound on −log p(x) of each image (equation 2), as by ``evaluate``: float64 (N,).
 
@@ -207,9 +238,9 @@ class PixelVAE:
         """
         dataset = InMemory(self._images(x), levels=self.levels)
         seed, samples = _whole(seed, "the seed"), _whole(samples, "samples", least=1)
-        self._bound.seed = seed
-        return self._bound(dataset, "test", samples=samples).values["bound"]
+        return self._bound(dataset, "test", samples=samples, seed=seed).values["bound"]
 
+    @queued
     def log_likelihood(
         self, x: np.ndarray, importance_samples: int = 100, seed: int = 0
     ) -> np.ndarray:
@@ -229,8 +260,7 @@ class PixelVAE:
         if not self.latent_shapes:
             return -self.bound(x, seed)
         dataset = InMemory(self._images(x), levels=self.levels)
-        self._weighted.seed = seed
-        estimate = self._weighted(dataset, "test", samples)
+        estimate = self._weighted(dataset, "test", samples, seed=seed)
         return -estimate.values["importance_weighted"]
 
     @cached_property
@@ -259,6 +289,16 @@ class PixelVAE:
         parts = [self._encoder(x[at : at + self._batch]) for at in range(0, len(x), self._batch)]
         values = [np.concatenate(each) for each in zip(*parts)]
         return tuple(Moments(*pair) for pair in zip(values[::2], values[1::2]))
+
+    def _check_memory(self, images: int) -> None:
+        """Raise UserError if the noise of so many images is more than the machine's memory."""
+        per_image = math.prod(self.image_shape) + sum(map(math.prod, self.latent_shapes.values()))
+        needed, memory = 4 * images * per_image, device.memory()
+        if needed > memory:
+            raise UserError(
+                f"{images:,} images take {needed / 2**30:,.0f} GiB, and this machine has "
+                f"{memory / 2**30:,.0f}: ask for fewer at a time"
+            )
 
     def _require_latent(self) -> None:
         if not self.latent_shapes:
@@ -303,14 +343,19 @@ class PixelVAE:
         return self._latent(value[None])[0]
 
 
+_MOST = 2**31 - 1  # as on the command line
+
+
 def _array(value: Any, wanted: str) -> np.ndarray:
     try:
         return np.asarray(value)
-    except (ValueError, TypeError) as problem:  # rows of unequal lengths
+    except Exception as problem:  # rows of unequal lengths; what tensors of other libraries raise
         raise UserError(f"not a valid array of {wanted}: {problem}") from None
 
 
 def _whole(value: Any, what: str, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise UserError(f"{what} must be a whole number from {least} on, and it is {value!r}")
+        raise UserError(f"{what} must be a whole number from {least} on, and it is {value!r:.50}")
+    if value > _MOST:
+        raise UserError(f"{what} must be at most {_MOST:,}, and it is {value}")
     return int(value)

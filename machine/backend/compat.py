@@ -32,7 +32,6 @@ def repair() -> None:
     """
     _restore_collections()
     _restore_downsample()
-    _silence()
     wrap("theano", _end_in_one_line)
     wrap("fuel", _end_in_one_line)
     wrap("fuel.config_parser", _with_settings_of_any_version(*_fuels_settings()))
@@ -112,10 +111,22 @@ def _find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | 
 _finder: Any = types.SimpleNamespace(find_spec=_find_spec)
 
 
-def end(error: Exception | str) -> NoReturn:
-    """Print what is wrong and end the process: without Theano nothing works."""
-    print(" ".join(str(error).split()), file=sys.stderr)
-    raise SystemExit(2)
+def refuse(error: UserError) -> NoReturn:
+    """Raise the error; a program that does not handle it ends in one line, with status 2.
+
+    There may be no command line yet that would see to that.
+    """
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], problem: BaseException, trace: Any) -> None:
+        if not isinstance(problem, UserError):
+            before(kind, problem, trace)
+            return
+        print(" ".join(str(problem).split()), file=sys.stderr)
+        raise SystemExit(2)
+
+    sys.excepthook = hook
+    raise error from None
 
 
 def _end_in_one_line(module: types.ModuleType, run: Callable[[], None]) -> None:
@@ -130,7 +141,7 @@ def _end_in_one_line(module: types.ModuleType, run: Callable[[], None]) -> None:
         reason = str(error) or type(error).__name__
         _refused[name] = f"{name} cannot be imported with these settings: {reason}"
     if name in _refused:
-        end(_refused[name])
+        refuse(UserError(_refused[name]))
 
 
 _refused: dict[str, str] = {}
@@ -239,10 +250,13 @@ def _max_pool_2d(input: Any, ds: Any, *, st: Any = None, padding: Any = (0, 0), 
     return pool_2d(input, ds, stride=st, pad=padding, **more)
 
 
-def _silence() -> None:
-    """Hide the warnings that only the authors of these packages could act on."""
-    for category in (DeprecationWarning, FutureWarning, ResourceWarning):
-        for package in ("theano", "lasagne", "fuel", "picklable_itertools", "pkg_resources"):
-            warnings.filterwarnings("ignore", category=category, module=rf"{package}(\.|$)")
+def silence() -> None:
+    """Hide what only the authors of these packages could act on, even with ``-W error``."""
+    warnings.filterwarnings("ignore", "The distutils package is deprecated")
     # Two of them import it; the version of setuptools is pinned.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
+    for category in (DeprecationWarning, FutureWarning, ResourceWarning, SyntaxWarning):
+        for package in ("theano", "lasagne", "fuel", "picklable_itertools", "pkg_resources"):
+            # The compiler, which finds strange escapes, names the file and not the module.
+            module = rf"(.*/)?{package}([./]|$)"
+            warnings.filterwarnings("ignore", category=category, module=module)

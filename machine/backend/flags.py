@@ -72,8 +72,17 @@ def set_defaults(defaults: Mapping[str, str], given: Mapping[str, str]) -> None:
     """Put those defaults into ``THEANO_FLAGS`` that the user gave no value for."""
     settings = _in_environment()
     settings.update({k: v for k, v in defaults.items() if k.lower() not in given})
-    text = ",".join(f"{k}={shlex.quote(v)}" for k, v in settings.items())
-    environment.change("THEANO_FLAGS", text)
+    environment.change("THEANO_FLAGS", joined(settings))
+
+
+def joined(settings: Mapping[str, str]) -> str:
+    """Settings as ``THEANO_FLAGS`` has them."""
+    return ",".join(f"{name}={_quoted(value)}" for name, value in settings.items())
+
+
+def _quoted(value: str) -> str:
+    """As `shlex.quote`, and with commas in quotes, since Theano splits at them."""
+    return shlex.quote(value).replace(",", "','" if shlex.quote(value) == value else ",")
 
 
 def base_compiledir() -> str:

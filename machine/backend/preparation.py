@@ -45,6 +45,11 @@ def prepare() -> Backend:
         raise UserError(
             "theano was imported before pixelvae, too early for its settings: import pixelvae first."
         )
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "Theano computes with its docstrings: run Python without -OO, and unset PYTHONOPTIMIZE."
+        )
+    compat.silence()
     # Theano fails without it, and Fuel, which imports Theano first, hides that error.
     if find_spec("distutils.spawn") is None:
         raise UserError(

@@ -43,8 +43,9 @@ def main(function: Callable[..., int | None], *arguments: Any) -> int:
     print_anything()
     work_together()
     status, message = _outcome(function, arguments)
+    status = world().end(status, message)
     _discard_unwritable_output()
-    return world().end(status, message)
+    return status
 
 
 def work_together() -> None:
@@ -133,10 +134,11 @@ def _option_of(problem: UserError, arguments: tuple) -> str:
 
 def _discard_unwritable_output() -> None:
     """Else the interpreter, which flushes once more when it ends, would change the exit status."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _error(message: str) -> str:

@@ -19,9 +19,12 @@ tqdm.set_lock(threading.RLock())
 
 
 def say(line: str) -> None:
-    """Print a line on standard error, above a progress bar where there is one."""
-    tqdm.write(line, file=sys.stderr)
-    sys.stderr.flush()  # which CPython 3.8 does not do by itself outside a terminal
+    """Print a line on standard error, above a progress bar; nowhere if that is closed or gone."""
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()  # which CPython 3.8 does not do by itself outside a terminal
 
 
 # For terminals and pipes that lack them: some spelling of all characters that we print.
@@ -44,12 +47,27 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("pixelvae.spell", _spell)
 
 
+def occupy_standard_streams() -> None:
+    """Open closed ones to nowhere: else the next file that is opened gets what is printed.
+
+    Daemons, cron and windows start programs so.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
+
+
 def print_anything() -> None:
     r"""Let standard output and error spell what their encoding lacks: a "±" costs no number.
 
     File names that are not text, in which Python keeps the odd bytes as surrogates, are printed as
-    ``\udcff``.
+    ``\udcff``. Where standard output is closed, standard error gets the numbers.
     """
+    occupy_standard_streams()
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    sys.stdout = sys.stdout or sys.stderr
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where a notebook or a test has put its own
             stream.reconfigure(errors="pixelvae.spell")
@@ -89,7 +107,10 @@ def _duration(seconds: float) -> str:
 
 def _shows_bars() -> bool:
     """Whether standard error is a terminal that knows its width; without one tqdm shows nothing."""
-    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    try:
+        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (AttributeError, OSError, ValueError):  # closed or gone
+        return False
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a loop to stop after its step."""
+"""Ctrl-C, SIGTERM and their like ask a loop to stop after its step."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import threading
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: What asks to stop. Batch systems send SIGUSR1 and SIGXCPU before a job's time is up, and a closed
+#: terminal sends SIGHUP.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
 
 
 class GracefulStop:
-    """Context manager in which Ctrl-C and SIGTERM only ask the loop to stop.
+    """Context manager in which :data:`SIGNALS` only ask the loop to stop.
 
     The loop looks at :attr:`signal` after each step, saves, and exits with :func:`exit_status`.
-    A second Ctrl-C interrupts at once. Outside the main thread, where Python allows no handlers,
+    A second Ctrl-C interrupts at once. Signals other than Ctrl-C that the process ignores, as under
+    ``nohup``, stay ignored. Outside the main thread, where Python allows no handlers,
     nothing is changed.
 
     Attributes
@@ -32,8 +35,11 @@ class GracefulStop:
 
     def __enter__(self) -> GracefulStop:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                self._previous[number] = signal.signal(number, self._handle)
+            for number in SIGNALS:
+                previous = signal.getsignal(number)
+                # None: a library has a handler of its own.
+                if number == signal.SIGINT or previous not in (signal.SIG_IGN, None):
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -47,7 +53,7 @@ class GracefulStop:
             return
         self.signal = number
         # Not print, which must not be entered again if the signal came in the middle of one.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(AttributeError, OSError):  # no stream, or one that is gone
             os.write(sys.stderr.fileno(), b"\nstopping after this step; Ctrl-C stops at once\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Set
@@ -173,7 +174,8 @@ class World:
         A rank that fails while others continue ends them: they would wait for it.
         """
         if message is not None:
-            print(message, file=sys.stderr)
+            with contextlib.suppress(OSError):  # a terminal that is gone
+                print(message, file=sys.stderr, flush=True)
         return status
 
     def __str__(self) -> str:

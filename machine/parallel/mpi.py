@@ -6,6 +6,7 @@ Imported only if several processes were started together.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import os
 import pickle
@@ -87,7 +88,8 @@ class Ranks(World):
         if not failed:
             return 0
         if self.first and failed[0][1] is not None:
-            print(failed[0][1], file=sys.stderr)
+            with contextlib.suppress(OSError):  # a terminal that is gone
+                print(failed[0][1], file=sys.stderr, flush=True)
         return failed[0][0]
 
     def _crash(self, kind, error, trace) -> None:

@@ -117,8 +117,9 @@ COMPUTE = (
 )
 
 
-def test_homes_and_temporary_folders_with_signs_that_settings_split_at(tmp_path):
-    home = tmp_path / "a, b:c=d'e\"f%g #h"
+@pytest.mark.parametrize("name", ["a,b", "a=b", "a'b", "a, b:c=d'e\"f%g #h"])
+def test_homes_and_temporary_folders_with_signs_that_settings_split_at(tmp_path, name):
+    home = tmp_path / name
     (home / "100% tmp").mkdir(parents=True)
     shown = output(COMPUTE, HOME=str(home), TMPDIR=str(home / "100% tmp"), USER=None)
     assert shown.startswith(f"2.0 {home}/.theano/compiledir_")

@@ -24,9 +24,9 @@ from pixelvae.machine.console.stop import GracefulStop, exit_status
 from pixelvae.machine.errors import UserError
 
 
-def run_script(body: str, *arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run `body` as the function `run` of a script that ends like those of experiments/."""
-    script = (
+def script_of(body: str) -> str:
+    """A script that ends like those of experiments/, whose function `run` is `body`."""
+    return (
         "import os, sys, signal\n"
         "from pixelvae.machine.console.command import ArgumentParser, main, positive_int\n"
         "from pixelvae.machine.errors import UserError\n"
@@ -35,9 +35,13 @@ def run_script(body: str, *arguments: str, **options) -> subprocess.CompletedPro
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.exit(main(run, sys.argv[1:]))\n"
     )
+
+
+def run_script(body: str, *arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run `body` as the function `run` of a script that ends like those of experiments/."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments],
+        [sys.executable, "-c", script_of(body), *arguments],
         env=environment,  # where output is buffered, errors come late
         stdout=options.pop("stdout", subprocess.PIPE),
         stderr=subprocess.PIPE,
@@ -279,7 +283,16 @@ def test_a_terminal_of_unknown_width_gets_lines():
     assert text.startswith("a line of its own\r\n70/100 it, ") and "bound 98.5" in text
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
+        (signal.SIGUSR1, 138),
+        (signal.SIGXCPU, 152),
+    ],
+)
 def test_a_signal_asks_to_stop(number, status, capfd):
     before = signal.getsignal(number)
     with GracefulStop() as stop:
@@ -292,6 +305,18 @@ def test_a_signal_asks_to_stop(number, status, capfd):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(number) is before
     assert capfd.readouterr().err.count("stopping after this step") == 1
+
+
+def test_an_ignored_signal_stays_ignored():
+    """``nohup`` lets a training go on when its terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with GracefulStop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.signal
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_outside_the_main_thread_signals_are_left_alone():
@@ -325,3 +350,57 @@ say("after")
         [sys.executable, "-c", program], timeout=60, capture_output=True, text=True, check=True
     )
     assert done.stderr == "before\nafter\n"
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("fails", [False, True])
+def test_numbers_go_where_they_can_if_streams_are_closed(tmp_path, closed, fails):
+    body = (
+        "file = open('written', 'w'); os.write(2, b'')\n"
+        "assert file.fileno() > 2\n"
+        "from pixelvae.machine.console.progress import Progress, say\n"
+        "say('a message')\n"
+        "with Progress(1) as progress: progress.update()\n"
+        "print(7.25)\n" + ("raise UserError('a reason')" if fails else "")
+    )
+    streams = [(tmp_path / name).open("w") for name in ("out", "err")]
+    result = subprocess.run(
+        [sys.executable, "-c", script_of(body)],
+        cwd=tmp_path, stdout=streams[0], stderr=streams[1],
+        preexec_fn=lambda: [os.close(number) for number in closed],
+    )  # fmt: skip
+    assert result.returncode == (2 if fails else 0)
+    out, err = ((tmp_path / name).read_text() for name in ("out", "err"))
+    assert ("7.25" in out) == (1 not in closed)
+    assert ("a message" in err and (not fails or "error: a reason" in err)) == (2 not in closed)
+    assert ("7.25" in err) == (1 in closed and 2 not in closed)
+    assert (tmp_path / "written").read_text() == ""
+
+
+def test_a_terminal_that_is_gone_stops_nothing():
+    read, write = os.pipe()
+    os.close(read)
+    body = (
+        "os.dup2(int(arguments[0]), 2)\n"
+        "from pixelvae.machine.console.progress import say\n"
+        "say('a message')\nprint(7.25)\nraise UserError('a reason')"
+    )
+    result = run_script(body, str(write), pass_fds=[write])
+    os.close(write)
+    assert (result.returncode, result.stdout) == (2, "7.25\n")
+
+
+def test_without_docstrings_it_is_one_line_and_warnings_that_are_errors_do_no_harm():
+    for option, status in (("-OO", 2), ("-O", 0), ("-Werror", 0)):
+        result = subprocess.run(
+            [
+                sys.executable,
+                option,
+                "-c",
+                "import pixelvae.lib.layers.conv, fuel.converters, lasagne, h5py",
+            ],
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == status, (option, result.stderr)
+        assert result.stderr.count("\n") == status // 2 and "Traceback" not in result.stderr
