@@ -25,7 +25,7 @@ import numpy as np
 
 from pixelvae.datasets.conversion import Recipe
 from pixelvae.datasets.places import entries, is_directory
-from pixelvae.datasets.sources import SourceFile, sampled_md5
+from pixelvae.datasets.sources import SourceFile, open_zip, sampled_md5
 from pixelvae.datasets.streaming import Split, streamed_part, write_images
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import open_ordinary, user_errors
@@ -38,7 +38,7 @@ _BATCHES = {
 }
 _NAMES = {name for names in _BATCHES.values() for name in names}
 _ROWS = 256  # read at a time
-_DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, ValueError, NotImplementedError, RuntimeError)
+_DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, ValueError, RuntimeError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _Batch:
                 if self.member:
                     file = stack.enter_context(zipfile.ZipFile(file).open(self.member))
                 yield zipfile.ZipFile(file)
-            except (*_DAMAGE, zlib.error) as problem:
+            except _DAMAGE as problem:
                 raise UserError(f"{self} is damaged ({problem}): get it again") from problem
 
 
@@ -75,11 +75,8 @@ def find_batches(folder: Path) -> dict[str, _Batch]:
         if not name.lower().endswith(".zip"):
             continue
         path = folder / name
-        with user_errors(f"cannot read {path}"), open_ordinary(path) as file:
-            try:
-                members = zipfile.ZipFile(file).namelist()
-            except _DAMAGE as problem:
-                raise UserError(f"{path} is damaged ({problem}): get it again") from problem
+        with open_zip(path) as archive:
+            members = archive.namelist()
         for member in members:
             if PurePosixPath(member).name in _NAMES:
                 found.setdefault(PurePosixPath(member).name, _Batch(path, member))

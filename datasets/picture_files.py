@@ -15,7 +15,6 @@ import hashlib
 import os
 import re
 import stat
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ import numpy as np
 
 from pixelvae.datasets.decoding import UnusablePicture
 from pixelvae.datasets.places import is_companion, is_directory
+from pixelvae.datasets.sources import open_zip
 from pixelvae.lib.data import SPLITS
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import open_ordinary, user_errors
@@ -122,7 +122,7 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, bool, str]]:
 
 def _in_zip(path: Path) -> Iterator[tuple[str, bool, str]]:
     """Name, whether it is inside, and size and checksum, of every file."""
-    with _opened(path) as archive:
+    with open_zip(path) as archive:
         members = _members(archive)
     for name, member in members.items():
         parts = PurePosixPath(name).parts
@@ -141,18 +141,6 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    with user_errors(f"cannot read {path}"), open_ordinary(path) as file:
-        try:
-            archive = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as problem:
-            raise UserError(
-                f"{path} is truncated, damaged or no zip file ({problem}): get it again"
-            ) from problem
-        yield archive
-
-
-@contextlib.contextmanager
 def reader(place: Path) -> Iterator[Reader]:
     """A function that reads pictures at a place by their names.
 
@@ -162,7 +150,7 @@ def reader(place: Path) -> Iterator[Reader]:
     if is_directory(place):
         yield lambda name: _read_file(place / name)
         return
-    with _opened(place) as archive:
+    with open_zip(place) as archive:
         members = _members(archive)
 
         def read(name: str) -> bytes:

@@ -9,6 +9,8 @@ import gzip
 import hashlib
 import io
 import os
+import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,6 +140,19 @@ def reading(path: Path) -> Iterator[io.BufferedIOBase]:
                 raise UserError(f"{path} is truncated (no end): get it again") from problem
             except (gzip.BadGzipFile, zlib.error) as problem:
                 raise UserError(f"{path} is damaged ({problem}): get it again") from problem
+
+
+@contextlib.contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip; whatever is wrong with its directory is one clear line."""
+    with user_errors(f"cannot read {path}"), open_ordinary(path) as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as problem:
+            raise UserError(
+                f"{path} is truncated, damaged or no zip file ({problem}): get it again"
+            ) from problem
+        yield archive
 
 
 def plain_md5(path: Path) -> str:

@@ -36,18 +36,13 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
         help="a size of the model, and how it is trained",
     )
     for variation in family.variations:
-        if variation.words:
-            parser.add_argument(
-                flag(variation.name),
-                choices=variation.words,
-                default=variation.words[0],
-                help=variation.about,
-            )
-        else:
-            parser.add_argument(flag(variation.name), action="store_true", help=variation.about)
+        how: dict[str, Any] = {"action": "store_true"}
+        if words := variation.words:
+            how = {"choices": words, "default": words[0]}
+        parser.add_argument(flag(variation.name), help=variation.about, **how)
     for option in (*family.settings.options(), *family.training.options()):
-        words = option.kind.words
-        how: dict[str, Any] = {"choices": list(words)} if words else {"type": option.kind}
+        choices = list(option.kind.words)
+        how = {"choices": choices} if choices else {"type": option.kind}
         parser.add_argument(flag(option.name), help=option.about, **how)
     folder = experiment.folder.format(model="MODEL", preset="PRESET")
     experiment.add_data_options(parser, "the experiment's own")
@@ -60,7 +55,6 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     )
     parser.add_argument(
         "--resume",
-        dest="resume",
         action="store_true",
         default=True,
         help="resume from the checkpoint in --out, if there is one (the default)",
