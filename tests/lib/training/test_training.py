@@ -161,11 +161,11 @@ def validation(monkeypatch):
     values: list = []
     original = Bound._evaluate
 
-    def evaluate(self, dataset, split, numbers, samples):
+    def evaluate(self, dataset, split, numbers, samples, seed):
         if values:
             value = np.full(len(numbers), values.pop(0))
             self._function = lambda images, *noise: [value, 0 * np.isfinite(value)]
-        return original(self, dataset, split, numbers, samples)
+        return original(self, dataset, split, numbers, samples, seed)
 
     monkeypatch.setattr(Bound, "_evaluate", evaluate)
     return values
