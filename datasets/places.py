@@ -9,7 +9,9 @@ from pathlib import Path, PurePosixPath
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import user_errors
 
-_DATA = Path(__file__).resolve().parent.parent / "data"
+_ROOT = Path(__file__).resolve().parent.parent
+#: `data/` of the clone, or of the current folder where the package is installed.
+_DATA = (_ROOT if (_ROOT / "pyproject.toml").exists() else Path()) / "data"
 # Left by other systems beside what they store, in lower case; so is whatever begins with a point.
 _COMPANIONS = {
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "lost+found",

@@ -15,7 +15,10 @@ from pixelvae.models.family import Preset
 
 def command(experiment: Experiment, *words: Any) -> str:
     """A command line of an experiment, as a shell reads it."""
-    return f"python experiments/{experiment.prog} {shlex.join(map(str, words))}"
+    program = experiment.prog  # a script's name, or where the package is installed "pixelvae NAME"
+    if program.endswith(".py"):
+        program = f"python experiments/{program}"
+    return f"{program} {shlex.join(map(str, words))}"
 
 
 def training_command(
