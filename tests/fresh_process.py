@@ -14,6 +14,11 @@ OURS = (
 )  # fmt: skip
 
 
+def unmeasured() -> dict[str, str]:
+    """The environment of a process whose coverage is not measured, for where its file would be in the way."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV_CORE_")}
+
+
 def run(*arguments: str, cwd: Path = ROOT, **variables: str | None) -> subprocess.CompletedProcess:
     """Run this Python without what lib has set in this process; a variable that is None is unset."""
     environment: dict[str, str | None] = {n: v for n, v in os.environ.items() if n not in OURS}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_process import unmeasured
 from PIL import Image
 
 from pixelvae.datasets import hdf5
@@ -29,12 +30,10 @@ def folders(tmp_path, monkeypatch):
 
 def prepared(*arguments, limit=resource.RLIM_INFINITY):
     """`python -m datasets prepare`, in which no file may have more bytes than the limit."""
-    # The coverage of the process would be written to a file as well.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV_CORE_")}
     return subprocess.run(
         [sys.executable, "-m", "pixelvae.datasets", "prepare", *arguments],
         cwd=ROOT,
-        env=environment,
+        env=unmeasured(),
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),

@@ -16,6 +16,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from fresh_process import unmeasured
 
 from pixelvae.machine.console import command, compiling, progress
 from pixelvae.machine.console.command import main
@@ -294,6 +295,16 @@ def test_a_terminal_of_unknown_width_gets_lines():
     ],
 )
 def test_a_signal_asks_to_stop(number, status, capfd):
+    ignored = signal.getsignal(number) is signal.SIG_IGN  # as of a suite behind nohup
+    before = signal.signal(number, signal.SIG_DFL) if ignored else None
+    try:
+        check_stop(number, status, capfd)
+    finally:
+        if ignored:
+            signal.signal(number, before)
+
+
+def check_stop(number, status, capfd):
     before = signal.getsignal(number)
     with GracefulStop() as stop:
         assert exit_status(stop.signal) == 0
@@ -366,7 +377,7 @@ def test_numbers_go_where_they_can_if_streams_are_closed(tmp_path, closed, fails
     streams = [(tmp_path / name).open("w") for name in ("out", "err")]
     result = subprocess.run(
         [sys.executable, "-c", script_of(body)],
-        cwd=tmp_path, stdout=streams[0], stderr=streams[1],
+        cwd=tmp_path, stdout=streams[0], stderr=streams[1], env=unmeasured(),
         preexec_fn=lambda: [os.close(number) for number in closed],
     )  # fmt: skip
     assert result.returncode == (2 if fails else 0)
