@@ -4,6 +4,7 @@ Importing it prepares Theano (:mod:`pixelvae.machine.backend`), so ``import thea
 numpy`` come after it. ``python -m pixelvae.machine`` prints what a bug report should say.
 """
 
+from pixelvae.machine import threads  # noqa: F401 - forks are looked after in every program
 from pixelvae.machine.backend.compat import refuse
 from pixelvae.machine.backend.preparation import is_report, prepare
 from pixelvae.machine.console.progress import occupy_standard_streams
