@@ -17,11 +17,9 @@ from typing import Any, Iterator, NamedTuple, Optional
 #: Theano's ``blas.ldflags``: not empty, so that it uses BLAS at all, and with "openblas" in it, so
 #: that its own convolutions keep the library's threads down. A macro nobody reads links nothing.
 _FLAGS = "-DBLAS_OF_THE_PROCESS=openblas"
+#: Of the library's symbols; the latter in NumPy's and SciPy's newer wheels.
+_PREFIXES = ("", "scipy_")
 #: Routines that Theano and our operations call, in single (s) and double (d) precision.
-_PREFIXES = (
-    "",
-    "scipy_",
-)  #: of the library's symbols, the latter in NumPy's and SciPy's newer wheels
 _ROUTINES = "axpy copy dot gemm gemv ger scal swap symm syrk trsm".split()
 
 
