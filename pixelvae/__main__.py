@@ -28,8 +28,8 @@ EXPERIMENTS = {
 }
 
 
-def main() -> int:
-    """The exit status of the command line."""
+def parse(arguments: list[str]) -> tuple[ArgumentParser, str]:
+    """The parser, which reports errors, and the experiment or ``setup``."""
     parser = ArgumentParser(
         prog="pixelvae",
         description="PixelVAE (Gulrajani et al., 2016). EXPERIMENT --help lists its subcommands.",
@@ -39,7 +39,12 @@ def main() -> int:
     parser.add_argument(
         "experiment", choices=names, metavar="EXPERIMENT", help=", ".join(EXPERIMENTS)
     )
-    name = parser.parse_args(sys.argv[1:2]).experiment
+    return parser, parser.parse_args(arguments).experiment
+
+
+def main() -> int:
+    """The exit status of the command line."""
+    parser, name = parse(sys.argv[1:2])
     try:
         if name == "setup":
             return _setup()

@@ -43,7 +43,7 @@ def parser_of(name: str, monkeypatch: pytest.MonkeyPatch) -> ArgumentParser:
             module = importlib.import_module(f"pixelvae.experiments.{name}")
             command_line.parse(module.EXPERIMENT, ["--help"])  # builds them all
         else:
-            inside = "" if name.startswith(("studies", "benchmarks")) else "pixelvae."
+            inside = "" if name.startswith(("studies", "benchmarks", "pixelvae")) else "pixelvae."
             importlib.import_module(inside + name).parse([])
     return built.value.args[0]
 

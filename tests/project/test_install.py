@@ -9,7 +9,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from fresh_process import run
+from fresh_process import run, unmeasured
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pins import pins
@@ -24,9 +24,11 @@ def wheel(tmp_path_factory):
     # What a build leaves behind stays out of the clone.
     source = folder / "source"
     subprocess.run(["git", "clone", "--quiet", ROOT, source], check=True)
+    # Unmeasured, for in the build's folder coverage would take the copies for the code.
     built = subprocess.run(
-        [*PIP, "wheel", "--no-deps", "--wheel-dir", folder, source], capture_output=True, text=True
-    )
+        [*PIP, "wheel", "--no-deps", "--wheel-dir", folder, source],
+        capture_output=True, text=True, env=unmeasured(),
+    )  # fmt: skip
     if "setuptools>=" in built.stderr and "No matching distribution" in built.stderr:
         pytest.skip("the package index cannot be reached for setuptools")
     assert built.returncode == 0, built.stderr
