@@ -12,7 +12,7 @@ from pixelvae.machine.console import command
 from pixelvae.machine.console.command import ArgumentParser
 from pixelvae.machine.errors import UserError
 
-COMMANDS = ("train", "evaluate", "sample", "reconstruct", "vary", "report", "replay")
+COMMANDS = ("train", "evaluate", "sample", "reconstruct", "vary", "export", "report", "replay")
 
 
 def main(experiment: Experiment, argv: Sequence[str]) -> int:

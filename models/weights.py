@@ -17,7 +17,8 @@ import numpy as np
 
 from pixelvae.lib.runs.folder import best_weights, is_run
 from pixelvae.machine.errors import UserError
-from pixelvae.machine.files.arrays import load_arrays
+from pixelvae.machine.files.arrays import export_arrays, load_arrays
+from pixelvae.machine.files.atomic import PathLike
 from pixelvae.machine.kinds import whole
 from pixelvae.models.family import Family
 from pixelvae.models.registry import parse_header
@@ -71,6 +72,14 @@ class Weights:
         data = self.trained.get("data")
         name = data.get("name") if isinstance(data, Mapping) else None
         return name if isinstance(name, str) else None
+
+    def export(self, path: PathLike) -> None:
+        """Write the arrays, with the header, for other libraries (docs/pytorch.md).
+
+        Else as :func:`pixelvae.machine.files.arrays.export_arrays`.
+        """
+        header = {**self.header, "model": self.model.header()}
+        export_arrays(path, self.model.parameters.arrays(), header)
 
 
 def load(path: str, family: Family | None = None, **modes: str) -> Weights:

@@ -92,7 +92,7 @@ class PixelVAE:
     """
 
     def __init__(self, weights: trained.Weights, modes: Mapping[str, str] = MappingProxyType({})):
-        self._header, self._modes = weights.header, dict(modes)
+        self._weights, self._modes = weights, dict(modes)
         self._model: Model = weights.model
         self._batch = weights.family.evaluation_batch
         self.name: str = self._model.name
@@ -101,7 +101,7 @@ class PixelVAE:
         self.latent_shapes: dict[str, tuple[int, ...]] = dict(self._model.noise_shapes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        header = {**self._header, "model": self._model.header()}
+        header = {**self._weights.header, "model": self._model.header()}
         return _restored, (self._model.parameters.arrays(), header, self._modes)
 
     @queued
@@ -262,6 +262,23 @@ class PixelVAE:
         dataset = InMemory(self._images(x), levels=self.levels)
         estimate = self._weighted(dataset, "test", samples, seed=seed)
         return -estimate.values["importance_weighted"]
+
+    @queued
+    def export(self, path: Any) -> None:
+        """Write the weights as safetensors, as by ``export`` (docs/pytorch.md).
+
+        The arrays bear the names and the shapes that they have in a weights file, whose header is
+        the metadata ``header``, as JSON. Raises UserError if the name does not end in
+        ``.safetensors`` or the file cannot be written.
+
+        Examples
+        --------
+        >>> from safetensors.numpy import load_file
+        >>> m.export("weights.safetensors")
+        >>> load_file("weights.safetensors")["encoder.conv1.v"].shape
+        (32, 1, 9)
+        """
+        self._weights.export(path)
 
     @cached_property
     def _sampler(self) -> ImageSampler:

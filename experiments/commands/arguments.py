@@ -11,14 +11,19 @@ from pixelvae.machine.console.command import flag, non_negative_int, path, path_
 TRAINED = "what the weights were trained on"
 
 
-def add_weights(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
-    """The weights, the seed of what is drawn with them, and the modes of the family."""
+def add_trained(parser: argparse.ArgumentParser) -> None:
+    """The weights."""
     parser.add_argument(
         "weights",
         type=path_or_name,
         metavar="RUN|WEIGHTS.npz|NAME",
         help="a run's folder, a weights file, or the name of trained weights in pretrained/",
     )
+
+
+def add_weights(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
+    """The weights, the seed of what is drawn with them, and the modes of the family."""
+    add_trained(parser)
     parser.add_argument("--seed", type=non_negative_int, default=0, help="of the noise")
     for mode in experiment.family.modes:
         parser.add_argument(

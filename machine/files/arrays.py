@@ -74,6 +74,27 @@ def save_arrays(
                 np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
 
 
+def export_arrays(
+    path: PathLike, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]
+) -> None:
+    """Write the arrays as safetensors, which other libraries read, in place of `path`.
+
+    The header is their metadata `header`, as JSON.
+
+    Raises
+    ------
+    UserError
+        The file is not called `.safetensors`, or cannot be written; the old one is intact.
+    """
+    if not str(path).endswith(".safetensors"):
+        raise UserError(f"{path} would hold safetensors: choose a name that ends in .safetensors")
+    from safetensors.numpy import save  # late: it takes 20 ms, and few commands export
+
+    content = save(dict(arrays), {"header": to_json(header)})
+    with atomic_write(path) as file:
+        file.write(content)
+
+
 def load_arrays(
     path: PathLike, kind: str | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

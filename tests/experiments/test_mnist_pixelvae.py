@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command_lines import error
 from PIL import Image
+from safetensors import safe_open
 
 import pixelvae
 from pixelvae.experiments.command_line import parse
@@ -143,6 +144,21 @@ def test_pictures(run, tmp_path):
     assert Image.open(tmp_path / "c.png").width > 28 * 5
 
 
+def test_what_is_exported_is_what_was_trained(run, tmp_path, capsys):
+    assert call("export", run, tmp_path / "a.safetensors") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "a.safetensors")
+    pixelvae.load(run).export(tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    arrays, header = load_arrays(run / "best.npz")
+    with safe_open(tmp_path / "a.safetensors", framework="numpy") as file:
+        assert sorted(file.keys()) == sorted(arrays)
+        for name, array in arrays.items():
+            exported = file.get_tensor(name)
+            assert exported.dtype == array.dtype, name
+            np.testing.assert_array_equal(exported, array)
+        assert json.loads(file.metadata()["header"]) == header
+
+
 def test_other_settings_are_refused_and_named(run, capsys):
     before = (run / "checkpoint.npz").read_bytes()
     assert call("train", *TINY, 3, "--out", run, "--seed", 1) == 2
@@ -236,12 +252,19 @@ def test_the_schedules_of_the_presets():
         (["train", *TINY, "1", "--layers", "2147483647", "--out", "TMP"], "fewer layers"),
         (["sample", "RUN", "--count", "2", "--out", "/proc/nowhere/x.png"], "x.png"),
         (["reconstruct", "RUN", "--count", "9999"], "9999"),
+        (["export", "RUN"], "OUT.safetensors"),
+        (["export", "RUN", "RUN/best.npz"], "choose a name that ends in .safetensors"),
+        (["export", "/nowhere/at/all.npz", "out.safetensors"], "all.npz"),
+        (["export", "RUN", "/proc/nowhere/x.safetensors"], "x.safetensors"),
     ],
 )
 def test_bad_arguments_end_with_one_line_and_status_2(run, tmp_path, capsys, arguments, says):
     capsys.readouterr()
-    assert call(*[{"RUN": run, "TMP": tmp_path}.get(a, a) for a in arguments]) == 2
+    before = (run / "best.npz").read_bytes()
+    words = [a.replace("RUN", str(run)).replace("TMP", str(tmp_path)) for a in arguments]
+    assert call(*words) == 2
     assert says in error(capsys)
+    assert (run / "best.npz").read_bytes() == before
 
 
 def broken(run, tmp_path, kind):
