@@ -40,6 +40,7 @@ RECIPES = {
     "binarized_mnist": ("binarized_mnist", "RECIPE"),
     "mnist": ("mnist", "RECIPE"),
     "mnist_256": ("mnist", "RECIPE_256"),
+    "mnist_dynamic": ("mnist_dynamic", "RECIPE"),
     "digits": ("digits", "RECIPE"),
     "cifar10": ("cifar10", "RECIPE"),
     "imagenet64": ("imagenet64", "RECIPE"),

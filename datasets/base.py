@@ -22,6 +22,9 @@ IMAGES, LABELS = "features", "targets"  # Fuel's names for the two sources
 #: Gives Fuel's data set that holds one source of one split. Raises UserError if there is none.
 Part = Callable[[str, str], Any]
 
+#: Gives Fuel's data set that holds the training images as they are drawn for a seed and an epoch.
+Draw = Callable[[int, int], Any]
+
 
 class FuelDataset:
     """A :class:`pixelvae.lib.data.Dataset` whose images Fuel reads, from memory or from the disk.
@@ -38,16 +41,26 @@ class FuelDataset:
         Called once for each split and source that is asked for.
     remarks
         Remarks that belong beside every number measured on it, one line each.
+    draw
+        Called for each epoch of training if its images are drawn anew; by default they are those
+        of the training split.
     """
 
     def __init__(
-        self, name: str, checksum: str, levels: int, part: Part, remarks: Sequence[str] = ()
+        self,
+        name: str,
+        checksum: str,
+        levels: int,
+        part: Part,
+        remarks: Sequence[str] = (),
+        draw: Draw | None = None,
     ) -> None:
         self.name = name
         self.checksum = checksum
         self.levels = levels
         self.remarks = tuple(remarks)
         self._part = functools.lru_cache(maxsize=None)(part)
+        self._draw: Draw = draw or (lambda seed, epoch: self._images("train"))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -95,7 +108,8 @@ class FuelDataset:
 
     def batches(self, split: str, batch_size: int) -> Iterator[np.ndarray]:
         """All images of a split in order, as uint8 (n, C, H, W); the last batch may be smaller."""
-        return self._batches(split, range(self.size(split)), _positive(batch_size))
+        indices = range(self.size(split))
+        return self._batches(self._images(split), indices, _positive(batch_size))
 
     def training_stream(self, batch_size: int, seed: int, start: int = 0) -> Iterator[np.ndarray]:
         """Endless batches of training images, uint8 (n, C, H, W), in a new order each epoch.
@@ -122,13 +136,13 @@ class FuelDataset:
         while True:
             order = np.random.RandomState([seed, epoch]).permutation(size)
             left = order[taken * batch_size :].tolist()
-            yield from self._batches("train", left, batch_size)
+            yield from self._batches(self._draw(seed, epoch), left, batch_size)
             epoch, taken = epoch + 1, 0
 
-    def _batches(self, split: str, indices: Any, batch_size: int) -> Iterator[np.ndarray]:
+    def _batches(self, images: Any, indices: Any, batch_size: int) -> Iterator[np.ndarray]:
         with self._reading():
             scheme = SequentialScheme(indices, batch_size)
-            stream = DataStream(self._images(split), iteration_scheme=scheme)
+            stream = DataStream(images, iteration_scheme=scheme)
             try:
                 for (batch,) in stream.get_epoch_iterator():
                     yield batch

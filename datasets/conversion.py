@@ -55,11 +55,14 @@ class Recipe:
         The source files; none if the data come with a library.
     part
         Called with the converted file's path, a split and a source; gives Fuel's data set of it.
+    draw
+        Called with the path, a seed and an epoch, if training images are drawn anew in each epoch;
+        gives Fuel's data set of them.
     estimate_s
         About how long the conversion takes, in seconds.
     stored_as
         The data set whose sources and converted file are those of this one, which then differs in
-        `part` alone.
+        `part` and `draw` alone.
     splits
         Those that it has of its own. A set without test images is tested on the validation split.
     published
@@ -79,6 +82,7 @@ class Recipe:
     convert: Callable[..., Mapping[str, int] | None]
     files: Sequence[SourceFile] = ()
     part: Callable[[Path, str, str], Any] = hdf5_part
+    draw: Callable[[Path, int, int], Any] | None = None
     estimate_s: float | None = None
     stored_as: str | None = None
     splits: Sequence[str] = SPLITS
@@ -121,7 +125,8 @@ class Recipe:
             return FuelDataset(self.name, "", self.levels, part)
         sizes = FuelDataset(self.name, "", self.levels, part).size
         remarks = _remarks(self, header, {split: sizes(split) for split in self.splits})
-        return FuelDataset(self.name, header.checksum, self.levels, part, tuple(remarks))
+        draw = partial(self.draw, path) if self.draw else None
+        return FuelDataset(self.name, header.checksum, self.levels, part, tuple(remarks), draw)
 
 
 def _remarks(recipe: Recipe, header: Header, sizes: Mapping[str, int]) -> Iterator[str]:

@@ -62,6 +62,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Print the numbers as a line, and as JSON if asked for."""
     from pixelvae.experiments.summaries import describe, summarise
     from pixelvae.lib.evaluation import Bound, ImportanceWeighted
+    from pixelvae.lib.runs.settings import remarks_on_data
     from pixelvae.machine.files.atomic import to_json
 
     weights = experiment.load(options)
@@ -80,9 +81,11 @@ def run(experiment: Experiment, options: argparse.Namespace) -> None:
             two_stages = estimate.in_two_stages(dataset, split, *stages).measured_in(model.unit)
         else:
             weighted = estimate(dataset, split, samples, images)
-    numbers = summarise(
-        weights, split, bound, weighted, samples, experiment.modes(options), dataset.remarks
-    )
+    remarks = remarks_on_data(weights.trained, dataset)
+    for remark in remarks[len(dataset.remarks) :]:  # opening it has printed the others
+        say(f"data: {remark}")
+    modes = experiment.modes(options)
+    numbers = summarise(weights, split, bound, weighted, samples, modes, remarks)
     if two_stages:
         numbers["two_stages"] = two_stages.summary()
     print(f"{describe(numbers)} (± standard error)")

@@ -45,24 +45,36 @@ def differences(
 
 
 def check_data(settings: Mapping[str, Any], dataset: Dataset) -> None:
-    """Compare a data set with the checksum in a run's settings (`config["settings"]`).
-
-    Settings without one, from elsewhere, say nothing.
-
-    Raises
-    ------
-    UserError
-        The data set's images are not those that the run was trained on.
-    """
-    data = settings.get("data")
-    trained = data.get("checksum") if isinstance(data, Mapping) else None
-    if trained is not None and trained != dataset.checksum:
+    """Raise UserError if the images of a data set are not those that a run was trained on."""
+    trained = _checksum_if_other(settings, dataset)
+    if trained:
         raise UserError(
             f"the images of {dataset.name} are not those that these weights were trained on "
             f"(checksum {str(dataset.checksum)[:12]}, then {str(trained)[:12]}): "
             "bring those back, or name the data to use",
             setting="data",
         )
+
+
+def remarks_on_data(settings: Mapping[str, Any], dataset: Dataset) -> list[str]:
+    """What belongs beside numbers on a data set of weights from a run with these settings.
+
+    The data set's own remarks, and one that the run was trained on other images if it was.
+    """
+    remarks = list(dataset.remarks)
+    if _checksum_if_other(settings, dataset):
+        remarks.append(f"measured on {dataset.name}, trained on {settings['data'].get('name')}")
+    return remarks
+
+
+def _checksum_if_other(settings: Mapping[str, Any], dataset: Dataset) -> str | None:
+    """The checksum in a run's settings (`config["settings"]`), unless it is the data set's.
+
+    None for settings without one, from elsewhere, too.
+    """
+    data = settings.get("data")
+    trained = data.get("checksum") if isinstance(data, Mapping) else None
+    return trained if trained != dataset.checksum else None
 
 
 def _steady_until(settings: Mapping[str, Any]) -> float:

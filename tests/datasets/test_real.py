@@ -174,3 +174,46 @@ def test_mnist_256_is_the_grey_values(grey):
     v = np.arange(256)
     np.testing.assert_array_equal(np.minimum(255, v * 256 // 255), v)  # floor(v/255 · 256)
     np.testing.assert_array_equal(named.images("valid"), grey.images("valid"))
+
+
+@pytest.fixture(scope="module")
+def dynamic(grey):
+    return open_dataset("mnist_dynamic")
+
+
+def drawn(data, epoch, seed=3):
+    """The first 5,000 training images as they are in an epoch."""
+    (images,) = itertools.islice(data.training_stream(50000, seed, epoch), 1)
+    order = np.random.RandomState([seed, epoch]).permutation(50000)
+    return images[np.argsort(order)[:5000]]
+
+
+def test_dynamic_training_images_are_drawn_from_the_grey_values_in_each_epoch(dynamic, grey):
+    v = grey.images("train", 0, 5000)
+    epochs = np.array([drawn(dynamic, epoch) for epoch in range(4)])
+    assert epochs[:, v == 255].all() and not epochs[:, v == 0].any()
+    epochs, p = epochs[:, (v > 0) & (v < 255)], v[(v > 0) & (v < 255)] / 255
+    variance = p * (1 - p)
+    for images in epochs[1:]:
+        assert abs((images != epochs[0]).mean() - 2 * variance.mean()) < 2e-3
+    error = epochs.mean(axis=0) - p
+    assert abs(error.mean()) < 1e-3
+    np.testing.assert_allclose(4 * np.square(error).mean(), variance.mean(), rtol=0.02)
+
+
+def test_dynamic_training_is_a_function_of_seed_and_epoch(dynamic):
+    batches = list(itertools.islice(dynamic.training_stream(10000, seed=3), 8))
+    for start in (1, 4, 6):
+        again = dynamic.training_stream(10000, seed=3, start=start)
+        np.testing.assert_array_equal(next(again), batches[start])
+    assert (drawn(dynamic, 1, seed=3) != drawn(dynamic, 1, seed=4)).any()
+
+
+def test_dynamic_validation_and_test_are_drawn_once(dynamic, grey):
+    assert (dynamic.levels, dynamic.remarks[0][:19]) == (2, "drawn from MNIST's ")
+    counts = [int(dynamic.images(split).sum(dtype=int)) for split in SPLITS]
+    assert counts == [5133672, 1012533, 1038545]  # every number on these images depends on them
+    ones = [grey.images(split).sum() / 255 for split in SPLITS]
+    np.testing.assert_allclose(counts, ones, rtol=2e-3)
+    np.testing.assert_array_equal(dynamic.labels("test"), grey.labels("test"))
+    np.testing.assert_array_equal(next(dynamic.batches("test", 9)), dynamic.images("test", 0, 9))

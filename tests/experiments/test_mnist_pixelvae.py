@@ -127,6 +127,13 @@ def test_a_weights_file_needs_nothing_else(run, tmp_path, capsys):
     assert evaluate(capsys, copy)["bound"]["mean"] == pytest.approx(expected["bound"]["mean"])
 
 
+def test_numbers_on_other_data_than_the_weights_were_trained_on_say_so(run, tmp_path, capsys):
+    images = pixelvae.open_dataset("digits").images("test", 0, 9)
+    np.savez(tmp_path / "few.npz", train=images, valid=images, test=images)
+    remarks = evaluate(capsys, run, "--data", tmp_path / "few.npz")["remarks"]
+    assert remarks[-1] == f"measured on {tmp_path / 'few.npz'}, trained on digits"
+
+
 def test_pictures(run, tmp_path):
     assert call("sample", run, "--count", 6, "--out", tmp_path / "a.png", "--seed", 3) == 0
     arguments = ("--count", 6, "--out", tmp_path / "b.png", "--seed", 3, "--sampler", "naive")

@@ -19,7 +19,7 @@ from pixelvae.lib.runs.environment import environment_record
 from pixelvae.lib.runs.folder import Run
 from pixelvae.lib.runs.metrics import COLUMNS, read_metrics
 from pixelvae.lib.runs.saver import Saver
-from pixelvae.lib.runs.settings import check_data
+from pixelvae.lib.runs.settings import check_data, remarks_on_data
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import load_arrays, save_arrays
 from pixelvae.machine.files.atomic import to_json
@@ -111,13 +111,16 @@ def test_the_data_s_checksum_decides_and_not_its_name(tmp_path):
 
 def test_other_images_than_those_trained_on_are_refused():
     class Data:
-        name, checksum = "images.npz", "2" * 64
+        name, checksum, remarks = "images.npz", "2" * 64, ("a stand-in",)
 
-    check_data({"data": {"name": "images.npz", "checksum": "2" * 64}}, Data())
-    for unsaid in ({}, {"data": None}, {"data": {"name": "images.npz"}}):
-        check_data(unsaid, Data())
+    same, other = ({"data": {"name": "others", "checksum": n * 64}} for n in "21")
+    for settings in (same, {}, {"data": None}, {"data": {"name": "images.npz"}}):
+        check_data(settings, Data())
+        assert remarks_on_data(settings, Data()) == ["a stand-in"]
     with pytest.raises(UserError, match="images.npz are not those .* trained on .*2{12}.*1{12}"):
-        check_data({"data": {"name": "images.npz", "checksum": "1" * 64}}, Data())
+        check_data(other, Data())
+    told = ["a stand-in", "measured on images.npz, trained on others"]
+    assert remarks_on_data(other, Data()) == told
 
 
 def test_a_checkpoint_is_never_overwritten_unasked(tmp_path):
