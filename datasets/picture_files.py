@@ -125,8 +125,7 @@ def _in_zip(path: Path) -> Iterator[tuple[str, bool, str]]:
     with open_zip(path) as archive:
         members = _members(archive)
     for name, member in members.items():
-        parts = PurePosixPath(name).parts
-        outside = name.startswith("/") or ".." in parts or re.match("[A-Za-z]:", name)
+        outside = name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name)
         link = stat.S_ISLNK(member.external_attr >> 16)
         yield name, not (outside or link), f"{member.file_size} {member.CRC}"
 
@@ -196,7 +195,7 @@ def split(names: list[str]) -> Splits:
     by_split: dict[str, list[tuple[str, str]]] = {name: [] for name in SPLITS}
     outside: list[tuple[str, str]] = []
     for name in names:
-        parts = PurePosixPath(name).parts
+        parts = name.split("/")
         folders = [_SPLIT_NAMES.get(part.lower()) for part in parts[:-1]]
         at = next((i for i, folder in enumerate(folders) if folder), None)
         if at is None:

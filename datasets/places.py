@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import user_errors
@@ -54,9 +54,10 @@ def entries(folder: Path) -> list[str]:
 
 def is_companion(name: str) -> bool:
     """Whether a path is of what systems leave beside data: hidden, a thumbnail, a resource fork."""
+    # Not by pathlib, which interns every part: CPython 3.12 never forgets what is interned.
     return any(
-        part.startswith(".") and part != ".." or part.lower() in _COMPANIONS
-        for part in PurePosixPath(name).parts
+        part.startswith(".") and part not in (".", "..") or part.lower() in _COMPANIONS
+        for part in name.split("/")
     )
 
 

@@ -41,7 +41,11 @@ def pixels(content):
 @pytest.mark.parametrize("mode", [*Image.MODES, "BGR;15", "BGR;16", "BGR;24"])
 @pytest.mark.filterwarnings("ignore:BGR")
 def test_every_mode_becomes_colour_or_is_refused_by_name(mode):
-    image = Image.new(mode, (4, 3))
+    try:
+        image = Image.new(mode, (4, 3))
+    except ValueError:
+        assert mode.startswith("BGR")
+        pytest.skip(f"this Pillow has no mode {mode}")
     if mode in REFUSED:
         with pytest.raises(UnusablePicture, match=f"is of mode {mode}"):
             in_colour(image)
