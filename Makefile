@@ -1,5 +1,7 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
+# On all cores, up to four: more would only share what is compiled less.
+pytest := $(python) -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: setup help train test coverage fuzz bench results tour gpu-compile-test gpu-run-test hosts-test lint docker bundle mpi
 
@@ -12,10 +14,10 @@ train: setup ## train and evaluate a small gated PixelVAE
 	$(python) experiments/mnist_pixelvae.py train --preset quick --data auto --out runs/quick
 
 test: setup ## run the tests
-	$(python) -m pytest
+	$(pytest)
 
 coverage: setup ## run the tests, and hold their coverage
-	$(python) -m pytest --cov
+	$(pytest) --cov
 	scripts/check-coverage
 
 fuzz: setup ## feed the parsers what is not theirs

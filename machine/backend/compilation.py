@@ -263,9 +263,10 @@ def know_openmp(op: ModuleType) -> None:
 
 
 def look_before_locking(compilelock: Any) -> None:
-    """Theano tries for a minute to lock a folder that cannot be written, with a warning each time.
+    """Refuse to lock a folder that cannot be written, and wait less long between two tries.
 
-    Takes ``theano.gof.compilelock``.
+    Theano tries for a minute, with a warning each time; and where another process compiles, it
+    sleeps for 5 to 10 s before it looks again. Takes ``theano.gof.compilelock``.
     """
     lock = compilelock.lock
 
@@ -277,7 +278,7 @@ def look_before_locking(compilelock: Any) -> None:
                 pass
         except OSError as error:
             raise CompilerError(f"nothing can be compiled in {parent}: {error.strerror}") from None
-        lock(folder, *arguments, **options)
+        lock(folder, *arguments, **{"min_wait": 0.1, "max_wait": 0.3, **options})
 
     compilelock.lock = look_and_lock
 

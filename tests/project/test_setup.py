@@ -129,8 +129,8 @@ def test_the_bundle_takes_or_names_each_pinned_package():
     ("target", "command"),
     [
         ("train", "python experiments/mnist_pixelvae.py train --preset quick --data auto --out"),
-        ("test", "python -m pytest"),
-        ("coverage", "python -m pytest --cov"),
+        ("test", "python -m pytest -n logical"),
+        ("coverage", "--dist loadfile --cov"),
         ("coverage", "scripts/check-coverage"),
         ("fuzz", "python tests/fuzzing.py"),
         ("bench", "python -m benchmarks"),
