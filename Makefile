@@ -1,6 +1,6 @@
 # Every target that needs the environment .venv builds it first, and again when the pins change.
 python := .venv/bin/python
-# On all cores, up to four: more would only share what is compiled less.
+# On up to four cores, for many tests have threads or ranks of their own.
 pytest := $(python) -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: setup help train test coverage fuzz bench results tour gpu-compile-test gpu-run-test hosts-test lint docker bundle mpi

@@ -21,7 +21,9 @@ def unmeasured() -> dict[str, str]:
 
 def run(*arguments: str, cwd: Path = ROOT, **variables: str | None) -> subprocess.CompletedProcess:
     """Run this Python without what lib has set in this process; a variable that is None is unset."""
-    environment: dict[str, str | None] = {n: v for n, v in os.environ.items() if n not in OURS}
+    # Coverage looks for the packages below the folder in which a process starts: others are not ours.
+    inherited = os.environ if cwd == ROOT else unmeasured()
+    environment: dict[str, str | None] = {n: v for n, v in inherited.items() if n not in OURS}
     environment.update(variables)
     return subprocess.run(
         [sys.executable, *arguments],
