@@ -7,10 +7,10 @@ import theano.tensor as T
 from scipy.special import expit, ndtri, softmax
 
 from pixelvae.lib.ops import gaussian
+from pixelvae.lib.ops.categorical import categorical_log_likelihood
 from pixelvae.lib.ops.gaussian import Gaussian
 from pixelvae.lib.ops.likelihood import (
     bernoulli_log_likelihood,
-    categorical_log_likelihood,
     discretised_gaussian_log_likelihood,
 )
 

@@ -1,13 +1,12 @@
-"""Log-likelihoods of discrete pixels, in nats."""
+"""Log-likelihoods of binary pixels, and of levels that share out a Gaussian, in nats."""
 
 from __future__ import annotations
 
 import numpy as np
 import theano.tensor as T
-from scipy.special import logsumexp
 
 from pixelvae.lib.ops.gaussian import LOG_2PI, Gaussian
-from pixelvae.lib.ops.native import MAPS, NativeOp, example, pixels
+from pixelvae.lib.ops.native import MAPS, example, pixels
 
 
 def bernoulli_log_likelihood(logits, x):
@@ -16,87 +15,6 @@ def bernoulli_log_likelihood(logits, x):
     Written with softplus so that saturated logits stay finite.
     """
     return (x * logits - T.nnet.softplus(logits)).flatten(2).sum(axis=1)
-
-
-class Categorical(NativeOp):
-    """log softmax of the logits at the levels that pixels have.
-
-    Inputs: logits (N, levels·C, H, W), whose channel k·C + c belongs to level k of colour c; x
-    (N, C, H, W), whole numbers from 0 to levels − 1. Outputs: log p(x), summed over each image,
-    (N,); the logarithms of the softmax's denominators, (N, C, H, W), through which no gradient
-    flows. Raises ValueError if a pixel has another value.
-    """
-
-    header = "categorical.h"
-    takes = {"logits": "N levels*C H W", "x": "N C H W"}
-    gives = {"log_p": "N", "norms": "N C H W"}
-    call = "categorical(logits, x, log_p, norms, N, levels, C * H * W)"
-
-    def reference(self, logits, x):
-        per_level = _per_level(logits, x)
-        levels = per_level.shape[1]
-        self.require(((x > -1) & (x < levels)).all(), "a value is outside 0 ... levels - 1")
-        norms = logsumexp(per_level, axis=1)
-        chosen = np.take_along_axis(per_level, x.astype(int)[:, None], axis=1)[:, 0]
-        return (chosen - norms).sum(axis=(1, 2, 3)), norms
-
-    def meaning(self, logits, x):
-        per_level, chosen = _chosen(logits, x)
-        top = per_level.max(axis=1, keepdims=True)
-        norms = T.log(T.exp(per_level - top).sum(axis=1)) + top[:, 0]
-        log_p = T.switch(chosen, per_level, 0).sum(axis=1) - norms
-        return [log_p.sum(axis=(1, 2, 3)), norms]
-
-    def grad(self, inputs, output_gradients):
-        logits, x = inputs
-        norms = self(logits, x)[1]
-        gradient = CategoricalGradient()(logits, x, norms, output_gradients[0])
-        return [gradient, T.DisconnectedType()()]
-
-    def connection_pattern(self, node):
-        return [[True, False], [False, False]]
-
-
-class CategoricalGradient(NativeOp):
-    """Gradient of :class:`Categorical`: (logits, x, denominators, g (N,)) -> as the logits."""
-
-    header = "categorical.h"
-    takes = {"logits": "N levels*C H W", "x": "N C H W", "norms": "N C H W", "g": "N"}
-    gives = {"glogits": "N levels*C H W"}
-    call = "categorical_gradient(logits, x, norms, g, glogits, N, levels, C * H * W)"
-
-    def reference(self, logits, x, norms, g):
-        per_level = _per_level(logits, x)
-        levels = np.arange(per_level.shape[1])[:, None, None, None]
-        gradient = (levels == x[:, None]) - np.exp(per_level - norms[:, None])
-        return (g[:, None, None, None, None] * gradient).reshape(logits.shape)
-
-    def meaning(self, logits, x, norms, g):
-        per_level, chosen = _chosen(logits, x)
-        gradient = chosen - T.exp(per_level - norms.dimshuffle(0, "x", 1, 2, 3))
-        return (g.dimshuffle(0, "x", "x", "x", "x") * gradient).reshape(logits.shape)
-
-
-def _per_level(logits, x):
-    """The logits as (N, levels, C, H, W)."""
-    n, c, h, w = x.shape
-    return logits.reshape((n, logits.shape[1] // c, c, h, w))
-
-
-def _chosen(logits, x):
-    """The logits by level, and for each of them whether the pixel has that level."""
-    per_level = _per_level(logits, x)
-    # Levels are counted by a sum, which a GPU computes itself; a range would be sent from the host.
-    levels = T.cumsum(T.ones((per_level.shape[1],), x.dtype)) - 1
-    return per_level, T.eq(levels.dimshuffle("x", 0, "x", "x", "x"), x.dimshuffle(0, "x", 1, 2, 3))
-
-
-def categorical_log_likelihood(logits, x):
-    """log p(x) of pixels by a softmax over their levels, summed over each image: (N,).
-
-    See :class:`Categorical`.
-    """
-    return Categorical()(logits, x)[0]
 
 
 def discretised_gaussian_log_likelihood(p: Gaussian, x, levels: int):
@@ -129,11 +47,6 @@ def _lower_tail(t):
 
 
 example("bernoulli likelihood", lambda logits: bernoulli_log_likelihood(logits, pixels(2)), MAPS)
-example(
-    "softmax likelihood",
-    lambda logits: categorical_log_likelihood(logits, pixels(11)),
-    (4, 33, 9, 8),
-)
 example(
     "discretised gaussian likelihood",
     lambda mean, log_sigma: discretised_gaussian_log_likelihood(

@@ -30,8 +30,9 @@ def _without_cpp(op: NativeOp, inputs) -> list:
 def _lower(wanted: Callable[[], bool], fgraph) -> None:
     if not wanted():
         return
-    for node in fgraph.toposort():
-        if isinstance(node.op, NativeOp):
+    # The meaning of some is in terms of others.
+    while natives := [node for node in fgraph.toposort() if isinstance(node.op, NativeOp)]:
+        for node in natives:
             try:
                 outputs = _without_cpp(node.op, node.inputs)
             except Exception as error:  # of which Theano would only warn

@@ -98,7 +98,7 @@ class NativeOp(gof.Op):
         raise NotImplementedError
 
     def meaning(self, *variables: Any) -> Any:
-        """The outputs in Theano's own operations, equal within rounding."""
+        """The outputs in Theano's own operations, or in others of ours, equal within rounding."""
         raise NotImplementedError
 
     def grad(self, inputs, output_gradients):

@@ -57,7 +57,8 @@ template <class V> inline V at_least(V floor, V x) { return x < floor ? floor : 
 inline idx floor_div(idx a, idx b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 // out (ROWS x V vectors, rows ld apart) = A (K x ROWS) transposed, times the vectors at b + at[k] + apart[v]; or += that.
-template <class T, int V> __attribute__((noinline))
+// The numbers of A lie ACROSS apart from row to row, and ALONG from k to k.
+template <class T, int V, int ACROSS = 1, int ALONG = ROWS> __attribute__((noinline))
 void block(idx K, const T *a, const T *b, const idx *at, const idx *apart, T *out, idx ld, bool add) {
     typedef typename Vector<T>::type Vec;
     const int width = Vector<T>::width;
@@ -65,13 +66,13 @@ void block(idx K, const T *a, const T *b, const idx *at, const idx *apart, T *ou
     const T *from[V];
     #pragma GCC unroll 3
     for (int v = 0; v < V; v++) from[v] = b + apart[v];
-    for (idx k = 0; k < K; k++, a += ROWS) {
+    for (idx k = 0; k < K; k++, a += ALONG) {
         Vec x[V];
         #pragma GCC unroll 3
         for (int v = 0; v < V; v++) x[v] = *(const Vec *)(from[v] + at[k]);
         #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) {
-            const T factor = a[r];
+            const T factor = a[r * ACROSS];
             #pragma GCC unroll 3
             for (int v = 0; v < V; v++) sum[r][v] += factor * x[v];
         }
@@ -86,13 +87,13 @@ void block(idx K, const T *a, const T *b, const idx *at, const idx *apart, T *ou
 }
 
 // The same for 1 to VECTORS vectors.
-template <class T>
-inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, const idx *apart, T *out, idx ld,
-                  bool add) {
+template <class T, int ACROSS = 1, int ALONG = ROWS>
+inline void some_vectors(idx vectors, idx K, const T *a, const T *b, const idx *at, const idx *apart, T *out, idx ld,
+                         bool add) {
     switch (vectors) {
-    case 1: return block<T, 1>(K, a, b, at, apart, out, ld, add);
-    case 2: return block<T, 2>(K, a, b, at, apart, out, ld, add);
-    default: return block<T, 3>(K, a, b, at, apart, out, ld, add);
+    case 1: return block<T, 1, ACROSS, ALONG>(K, a, b, at, apart, out, ld, add);
+    case 2: return block<T, 2, ACROSS, ALONG>(K, a, b, at, apart, out, ld, add);
+    default: return block<T, 3, ACROSS, ALONG>(K, a, b, at, apart, out, ld, add);
     }
 }
 
@@ -100,7 +101,7 @@ inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, con
 template <class T>
 inline void block(idx vectors, idx K, const T *a, const T *b, const idx *at, T *out, idx ld, bool add) {
     static const idx apart[VECTORS] = {0, Vector<T>::width, 2 * Vector<T>::width};
-    block<T>(vectors, K, a, b, at, apart, out, ld, add);
+    some_vectors<T>(vectors, K, a, b, at, apart, out, ld, add);
 }
 
 // How many of so many vectors the next block takes: one alone would keep the units half busy.
@@ -414,8 +415,9 @@ void weights_by_team(const T *x, const T *gy, T *gw, idx N, idx C, idx H, idx W,
                     for (idx s = strip0; s < strip1; s++)
                         for (idx v = 0, some; v < own_vectors; v += some) {
                             some = next_vectors(own_vectors - v);
-                            block<T>(some, least(DEPTH, P - p), rows + s * strip + p * ROWS, maps + block0 * plane,
-                                     at + p, apart + v, sums + (s - strip0) * tile + v * width, ld, p > 0);
+                            some_vectors<T>(some, least(DEPTH, P - p), rows + s * strip + p * ROWS,
+                                            maps + block0 * plane, at + p, apart + v,
+                                            sums + (s - strip0) * tile + v * width, ld, p > 0);
                         }
                 for (idx o = strip0 * ROWS; o < least(O, strip1 * ROWS); o++)
                     for (idx c = block0 * width; c < least(C, block1 * width); c++) {

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <vector>
 
+#include "categorical_of_maps.h"
 #include "correlate.h"
 #include "relu.h"
 
@@ -61,6 +62,33 @@ int check(idx N, idx C, idx H, idx W, idx O, idx kh, idx kw, idx n_taps, idx str
     return differ("forward", y, ty, W) + differ("inputs", gx, tx, W) + differ("weights", gw, tw, W);
 }
 
+// The likelihood of logits that are not stored, to that of those that are.
+template <class T> int check_likelihood(idx N, idx D, idx S, idx C, idx levels) {
+    const idx O = levels * C;
+    const vector<T> h = draw<T>(N * D * S), w = draw<T>(O * D), b = draw<T>(O), g = draw<T>(N);
+    vector<T> x = draw<T>(N * C * S), logits(N * O * S), gl(N * O * S), log_p(N), norms(x.size()), gh(h.size());
+    vector<T> gw(w.size()), gb(O), truth(N), other(x.size());
+    vector<double> th(h.size()), tw(w.size()), tb(O);
+    for (T &level : x) level = T(idx((level + 1) * levels / 2));
+    correlate<T>(h.data(), w.data(), b.data(), 0, logits.data(), N, D, 1, S, O, 1, 1, 1, 1, false);
+    categorical<T>(logits.data(), x.data(), truth.data(), other.data(), N, levels, C * S);
+    categorical_gradient<T>(logits.data(), x.data(), other.data(), g.data(), gl.data(), N, levels, C * S);
+    for (idx i = 0; i < N * O * S; i++) {
+        const idx n = i / S / O, o = i / S % O, p = i % S;
+        tb[o] += gl[i];
+        for (idx d = 0; d < D; d++) {
+            th[(n * D + d) * S + p] += double(w[o * D + d]) * gl[i];
+            tw[o * D + d] += double(h[(n * D + d) * S + p]) * gl[i];
+        }
+    }
+    wide::categorical_of_maps<T>(h.data(), w.data(), b.data(), x.data(), log_p.data(), norms.data(), N, D, C, levels, S);
+    wide::categorical_of_maps_gradient<T>(h.data(), w.data(), b.data(), x.data(), norms.data(), g.data(), gh.data(),
+                                          gw.data(), gb.data(), N, D, C, levels, S);
+    const vector<double> sums(truth.begin(), truth.end());
+    return differ("log p", log_p, sums, S) + differ("maps", gh, th, S) + differ("their weights", gw, tw, S) +
+           differ("bias", gb, tb, S);
+}
+
 int main() {
     const idx kernels[][4] = {{3, 3, 9, 1}, {3, 3, 9, 2}, {5, 5, 13, 1}, {3, 1, 1, 1}, {1, 1, 1, 1}, {3, 3, 4, 3}};
     const idx sizes[][2] = {{1, 1}, {4, 4}, {7, 9}, {8, 8}, {5, 17}, {3, 8}};
@@ -74,5 +102,8 @@ int main() {
                     wrong += check<double>(2, c[0], s[0], s[1], c[1], k[0], k[1], k[2], k[3], terms);
                 }
     for (auto &k : kernels) wrong += check<float>(17, 9, 34, 33, 10, k[0], k[1], k[2], k[3], true);  // summed in parts
+    const idx pixels[][4] = {{1, 1, 1, 2}, {9, 47, 3, 5}, {17, 49, 1, 256}, {33, 200, 3, 7}};
+    for (auto &p : pixels)
+        wrong += check_likelihood<float>(3, p[0], p[1], p[2], p[3]) + check_likelihood<double>(2, p[0], p[1], p[2], p[3]);
     return wrong != 0;
 }

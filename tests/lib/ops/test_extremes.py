@@ -13,12 +13,9 @@ from theano import gof
 from pixelvae.datasets.memory import InMemory
 from pixelvae.lib.evaluation import Bound, Evaluation, LogSumExp
 from pixelvae.lib.model import Terms
+from pixelvae.lib.ops.categorical import Categorical, CategoricalGradient
 from pixelvae.lib.ops.gaussian import Gaussian, StandardNormal, kl
-from pixelvae.lib.ops.likelihood import (
-    Categorical,
-    CategoricalGradient,
-    discretised_gaussian_log_likelihood,
-)
+from pixelvae.lib.ops.likelihood import discretised_gaussian_log_likelihood
 from pixelvae.lib.ops.native import NativeOp, as_list, examples
 from pixelvae.models.hierarchical.levels import split_gaussian
 from pixelvae.models.mnist.model import MnistModel, Settings

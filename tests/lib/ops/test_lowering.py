@@ -17,11 +17,11 @@ from tiny_training import SETTINGS, Images, recipe
 from pixelvae.lib.model import draw_noise
 from pixelvae.lib.ops import lowering
 from pixelvae.lib.ops.batch_norm import BatchNorm, BatchNormGradient
+from pixelvae.lib.ops.categorical import Categorical, CategoricalGradient
 from pixelvae.lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
 from pixelvae.lib.ops.elu import Elu, EluGradient
 from pixelvae.lib.ops.embedding import Embed, EmbedGradient
 from pixelvae.lib.ops.gate import Gate, GateGradient
-from pixelvae.lib.ops.likelihood import Categorical, CategoricalGradient
 from pixelvae.lib.ops.native import NativeOp, as_list, examples
 from pixelvae.lib.ops.weight_norm import WeightNorm, WeightNormGradient
 from pixelvae.lib.training.step import TrainingStep

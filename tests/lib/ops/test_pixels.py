@@ -6,20 +6,23 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as T
-from compiled import BOTH, PYTHON, apply
+from compiled import BOTH, PYTHON, apply, threads
 from scipy.special import log_softmax, ndtri
 from scipy.stats import norm
 from theano.tensor import verify_grad
 
+from pixelvae.lib.ops.categorical import (
+    Categorical,
+    CategoricalGradient,
+    CategoricalOfMaps,
+    CategoricalOfMapsGradient,
+    categorical_log_likelihood,
+)
+from pixelvae.lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
 from pixelvae.lib.ops.elu import Elu, EluGradient
 from pixelvae.lib.ops.embedding import Embed, EmbedGradient
 from pixelvae.lib.ops.gaussian import Gaussian
-from pixelvae.lib.ops.likelihood import (
-    Categorical,
-    CategoricalGradient,
-    categorical_log_likelihood,
-    discretised_gaussian_log_likelihood,
-)
+from pixelvae.lib.ops.likelihood import discretised_gaussian_log_likelihood
 from pixelvae.lib.pixels import DiscretisedGaussian
 
 RNG = np.random.RandomState(0)
@@ -119,3 +122,38 @@ def test_draws_from_the_levels_have_their_masses():
     np.testing.assert_allclose(frequencies, np.exp(log_mass), atol=1e-4)
     lowest = DiscretisedGaussian(6, 1).draw(outputs[:1], np.zeros((1, 1)))
     assert lowest == 0 and ndtri(0) == -np.inf
+
+
+@pytest.mark.parametrize(
+    "size, levels, depth", [((3, 4), 5, 3), ((9, 11), 256, 20), ((7, 7), 4, 384)]
+)
+def test_logits_that_are_not_stored_have_the_bits_of_those_that_are(size, levels, depth):
+    """Gradients agree within rounding, and nothing depends on threads or batch. 1 s, and compiling."""
+    rng = np.random.RandomState(0)
+    h, w, bias = (
+        rng.standard_normal(shape).astype("float32")
+        for shape in ((3, depth, *size), (3 * levels, depth, 1), (3 * levels,))
+    )
+    x = rng.randint(levels, size=(3, 3, *size)).astype("float32")
+    g = rng.standard_normal(3).astype("float32")
+    for b in (bias, None):
+        logits = apply(Correlate(1, 1, 1), h, w, b)
+        log_p, norms = apply(Categorical(), logits, x)
+        gradients = []
+        for count in (1, 3):
+            with threads(count):
+                results = apply(CategoricalOfMaps(), h, w, b, x)
+                np.testing.assert_array_equal(results[0], log_p)
+                np.testing.assert_array_equal(results[1], norms)
+                gradients.append(apply(CategoricalOfMapsGradient(), h, w, b, x, norms, g))
+        gh, gw, gb = gradients[0]
+        for one, other in zip(*gradients):
+            np.testing.assert_array_equal(one, other)
+        gl = apply(CategoricalGradient(), logits, x, norms, g)
+        truth = apply(CorrelateInputs(1, 1, 1), gl, w, *size)
+        np.testing.assert_allclose(gh, truth, rtol=1e-5, atol=1e-5 * np.abs(truth).max())
+        truth = apply(CorrelateWeights(1, 1, 1), h, gl)
+        np.testing.assert_allclose(gw, truth, rtol=1e-5, atol=1e-5 * np.abs(truth).max())
+        np.testing.assert_allclose(gb, gl.sum((0, 2, 3)), rtol=1e-5, atol=1e-5 * np.abs(gl).max())
+    alone = apply(CategoricalOfMaps(), h[2:], w, bias, x[2:])[0]
+    assert alone == apply(CategoricalOfMaps(), h, w, bias, x)[0][2]
