@@ -36,6 +36,16 @@ EDITS = {
         r"(storage_map\[r\]\[0\])\.itemset\((.*)\)", r"\1[()] = \2"
     ),
     "theano.printing": _edited(r"\.tostring\(\)", ".tobytes()"),
+    # Integers that are out of bounds wrapped around, and are an error now. Of the types that hold
+    # a constant, Theano tries the smaller ones first.
+    "theano.misc.safe_asarray": _edited(
+        r"( +)rval = (np\.asarray\(a, dtype=)dtype(, order=order\))",
+        r"\1try:\n\1    rval = \2dtype\3\n"
+        r"\1except OverflowError:\n\1    rval = \2'int64'\3.astype(dtype)",
+    ),
+    # A number of Python's takes the type of what it is compared with: any is equal to itself
+    # rounded to a smaller type, into which Theano would put it.
+    "theano.scalar.basic": _edited(r"\b(x|data) == (x_|converted_data)\b", r"np.asarray(\1) == \2"),
 }
 
 

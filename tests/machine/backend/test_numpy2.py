@@ -57,6 +57,27 @@ def test_gradients_of_indices_that_repeat_add_up(linker):
     np.testing.assert_array_equal(value, truth)
 
 
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (0.5, "float32"), (0.1, "float64"), (100, "int8"), (300, "int16"), (-70_000, "int32"), (2**40, "int64"),
+        (2**63, "uint64"),
+    ],
+)  # fmt: skip
+def test_a_constant_is_of_the_smallest_type_that_holds_it(value, dtype):
+    with theano.configparser.change_flags(floatX="float64"):
+        constant = T.constant(value)
+    assert constant.dtype == dtype and constant.data.item() == value
+
+
+def test_values_are_not_rounded_unless_that_is_wanted():
+    with theano.configparser.change_flags(floatX="float64"), pytest.raises(TypeError):
+        theano.scalar.float32.filter(0.1)
+    with pytest.raises(TypeError):
+        T.bvector().type.filter([300])
+    np.testing.assert_array_equal(T.bvector().type.filter([300], allow_downcast=True), [44])
+
+
 def test_debug_mode_compares_c_with_numpy():
     x = T.fmatrix()
     total = theano.function([x], [x.sum(), T.dot(x, x.T)], mode="DebugMode")(X)[0]
