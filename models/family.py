@@ -122,6 +122,9 @@ class Family:
         What metrics.csv holds beside what all models have.
     variations, modes
         What can be chosen beside the fields of settings and training.
+    growth
+        The dotted path of a function of settings and larger ones, which gives the steps of
+        :mod:`pixelvae.models.growth`; none if the models cannot grow.
     evaluation_batch
         Images in a batch while evaluating, by default.
     """
@@ -136,6 +139,7 @@ class Family:
     columns: Sequence[str] = ()
     variations: Sequence[Variation] = field(default=())
     modes: Sequence[Mode] = field(default=())
+    growth: str = ""
     evaluation_batch: int = 100
 
     def build(self, settings: Any, seed: int = 0, limit: int | None = None, **modes: Any) -> Model:

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pixelvae.lib import noise
 from pixelvae.lib.runs.folder import best_weights, is_run
+from pixelvae.lib.runs.settings import differences
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import export_arrays, load_arrays
 from pixelvae.machine.files.atomic import PathLike
 from pixelvae.machine.kinds import whole
-from pixelvae.models.family import Family
+from pixelvae.models import growth
+from pixelvae.models.checked import Checked
+from pixelvae.models.family import Family, header_of, named
 from pixelvae.models.registry import parse_header
 
 if TYPE_CHECKING:
@@ -121,6 +125,31 @@ def assemble(
             raise UserError(f"its iteration must be {_COUNT.wanted}")
     model.parameters.assign(arrays)
     return Weights(model, family, header)
+
+
+def grow(weights: Weights, settings: Checked, seed: int = 0) -> tuple[Weights, list[str]]:
+    """Weights in a larger model of their family that computes the same, and what grew, in words.
+
+    See :mod:`pixelvae.models.growth`. Weights of these very settings are returned as they are.
+
+    Raises
+    ------
+    UserError
+        The settings differ in what cannot grow.
+    """
+    family, start = weights.family, parse_header(weights.model.header())[1]
+    arrays, reached = weights.model.parameters.arrays(), start
+    for step in named(family.growth)(start, settings) if family.growth else ():
+        reached, fresh = step.settings, family.build(step.settings, seed).parameters.arrays()
+        arrays = growth.take(step, arrays, fresh, noise.generator(seed, "growth", len(fresh)))
+    of_start, of_reached, wanted = (header_of(family.name, s) for s in (start, reached, settings))
+    if left := differences(of_reached, wanted):
+        raise UserError(f"these settings cannot grow: {', '.join(left)}")
+    if not (grown := differences(of_start, wanted)):
+        return weights, []
+    model = family.build(settings, seed)
+    model.parameters.assign(arrays)
+    return Weights(model, family, weights.header), grown
 
 
 def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

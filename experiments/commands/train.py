@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments import together
 from pixelvae.experiments.experiment import Experiment
-from pixelvae.lib.runs.settings import differences
 from pixelvae.machine.console.command import (
     flag,
     missing_package,
@@ -19,7 +18,7 @@ from pixelvae.machine.console.command import (
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
-from pixelvae.models.family import Preset, header_of
+from pixelvae.models.family import Preset
 
 if TYPE_CHECKING:
     from pixelvae.lib.data import Dataset
@@ -70,7 +69,8 @@ def add(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
         dest="start",
         type=path_or_name,
         metavar="WEIGHTS",
-        help="begin a new run with these weights at their iteration: NAME, RUN or FILE",
+        help="begin a new run with these weights at their iteration, grown if they are of a smaller "
+        "model: NAME, RUN or FILE",
     )
     parser.add_argument("--tensorboard", action="store_true", help="write event files too")
     parser.add_argument(
@@ -147,21 +147,24 @@ def weights_to_begin_with(
 ) -> Weights | None:
     """What ``--from`` names, for a new run; None if it names nothing, or the run is resumed.
 
-    Raises UserError if the settings of the weights are not those of the training.
+    Smaller models grow. Raises UserError if the weights do not fit the settings even so.
     """
     from pixelvae.lib.runs.folder import is_begun
+    from pixelvae.models.weights import grow
 
     if options.start is None or on_rank_0(is_begun)(options.out):
         return None
     start = together.load(options.start, experiment.family)
     if start.iteration is None:
         raise UserError(f"{options.start} does not contain its iteration", setting="from")
-    changes = differences(start.model.header(), header_of(start.family.name, settings))
-    if changes:
+    try:
+        start, changes = grow(start, settings, options.seed)
+    except UserError as problem:
         raise UserError(
-            f"cannot begin with {options.start}, which has other settings ({', '.join(changes)})",
-            setting="from",
-        )
+            f"cannot begin with {options.start}: {problem}", setting="from"
+        ) from problem
+    if changes:
+        say(f"growing {options.start} ({', '.join(changes)})")
     return start
 
 

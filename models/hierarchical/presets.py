@@ -231,5 +231,6 @@ HIERARCHICAL = Family(
             BATCH_NORMS,
         ),
     ),
+    growth="pixelvae.models.hierarchical.growth.growth",
     evaluation_batch=16,
 )

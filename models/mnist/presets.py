@@ -131,4 +131,5 @@ PRESETS = {
 MNIST = Family(
     "mnist", Settings, Training, "pixelvae.models.mnist.model.MnistModel", PRESETS,
     levels=2, pictured=Pictured(samples=100, originals=50, draws=1, few=16),
+    growth="pixelvae.models.mnist.growth.growth",
 )  # fmt: skip

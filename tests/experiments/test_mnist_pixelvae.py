@@ -212,11 +212,17 @@ def test_a_run_begins_with_the_weights_of_another_where_those_are(run, tmp_path,
     )
 
 
-def test_a_run_does_not_begin_with_the_weights_of_another_model(run, tmp_path, capsys):
-    arguments = (*TINY, 3, "--out", tmp_path / "other", "--from", run, "--dim-pix", 3)
-    assert call("train", *arguments) == 2
-    assert "dim_pix: 2 → 3" in error(capsys)
+def test_a_run_begins_with_the_weights_of_a_smaller_model_alone(run, tmp_path, capsys):
+    arguments = (*TINY, 4, "--out", tmp_path / "other", "--from", run, "--learning-rate", 1e-9)
+    assert call("train", *arguments, "--dim-pix", 1) == 2
+    assert "these settings cannot grow: dim_pix: 2 → 1" in error(capsys)
     assert not (tmp_path / "other" / "best.npz").exists()
+    assert call("train", *arguments, "--dim-pix", 3) == 0
+    assert f"growing {run} (dim_pix: 2 → 3)" in capsys.readouterr().err
+    small, large = (
+        json.loads((folder / "results.json").read_text()) for folder in (run, tmp_path / "other")
+    )
+    assert large["test"]["bound"]["mean"] == pytest.approx(small["test"]["bound"]["mean"], rel=1e-4)
 
 
 def test_the_schedules_of_the_presets():
