@@ -3,7 +3,7 @@ python := .venv/bin/python
 # On up to four cores, for many tests have threads or ranks of their own.
 pytest := $(python) -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: setup help train test coverage fuzz bench results tour gpu-compile-test gpu-run-test hosts-test lint docker bundle mpi
+.PHONY: setup help train test coverage fuzz bench results docs tour gpu-compile-test gpu-run-test hosts-test lint docker bundle mpi
 
 setup: .venv/ready ## build .venv, with everything pinned
 
@@ -28,6 +28,11 @@ bench: setup .venv-bench/ready ## measure speed beside PyTorch
 
 results: setup ## write the results' pages from the records
 	$(python) studies/results.py
+
+docs: .venv/docs ## build the site (README.md, docs/, docstrings) into build/docs
+	rm -rf docs/site/api build/docs # pages of modules that are gone
+	$(python) -m sphinx --fail-on-warning --keep-going --quiet -c docs/site -d build/doctrees . build/docs
+	@echo build/docs/index.html
 
 tour: setup ## run the notebook and keep its outputs
 	$(python) notebooks/execute.py
@@ -59,7 +64,7 @@ mpi: .venv/mpi ## put MPI into .venv, to work on several ranks
 .venv/ready: requirements.txt requirements-dev.txt scripts/build-venv
 	scripts/build-venv .venv $(filter %.txt,$^)
 
-.venv/mpi: requirements-mpi.txt .venv/ready
+.venv/mpi .venv/docs: .venv/%: requirements-%.txt .venv/ready
 	$(python) -m pip install -qq --disable-pip-version-check --requirement $<
 	touch $@
 

@@ -1,5 +1,7 @@
 """PixelVAE in Python: load a model, and encode, decode, sample and weigh images, NumPy in and out.
 
+For example::
+
     import pixelvae
 
     m = pixelvae.load("gated-pixelvae-noup")

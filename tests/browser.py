@@ -27,17 +27,23 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
 
-    def open(self, path, width):
+    def open(self, path, width, query=""):
         """Show a file in a window of so many pixels."""
         self.driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
         )
-        self.driver.get(path.as_uri())
+        self.driver.get(path.as_uri() + query)
 
     def run(self, script, *arguments):
         """What a script in the page returns."""
         return self.driver.execute_script(script, *arguments)
+
+    def wait_for(self, script, seconds=30):
+        """Until a script returns something true."""
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        WebDriverWait(self.driver, seconds).until(lambda driver: driver.execute_script(script))
 
     def touch(self, element, x, y):
         """Touch a point of an element, counted from its upper left."""

@@ -63,7 +63,7 @@ class Run:
             `{"settings": {...}, "environment": {...}}`. The settings must be those of the
             checkpoint, but for what :func:`pixelvae.lib.runs.settings.differences` lets change.
             Where the run began, `from`, is the checkpoint's. The environment
-            (:func:`environment_record`) is only written down.
+            (:func:`.environment_record`) is only written down.
         columns
             What this model logs beside :data:`pixelvae.lib.runs.metrics.COLUMNS`.
         resume, tensorboard

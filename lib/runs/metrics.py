@@ -12,6 +12,7 @@ from typing import Any
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import PathLike, atomic_write, open_ordinary, user_errors
 
+#: What every row has.
 COLUMNS = ("iteration", "split", "bound", "reconstruction", "kl", "alpha", "seconds", "skipped")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from pixelvae.machine.console.progress import quietly
 
-SHARE = 0.05  # of the time since the training began
+SHARE = 0.05  #: of the time since the training began
 
 
 class Pictures:

@@ -1,5 +1,7 @@
 """PixelVAE for larger images, with one or two levels of latents (sections 3.1, 4.2, 4.3, E.2).
 
+Encoders lead upwards, decoders downwards::
+
     x ──> h₁ ──> q(z₂|x)        Enc1 and Enc2, upwards
      └──> q(z₁|x)
     z₂ ──> p(z₁|z₂), z₁ ──> p(x|z₁)        Dec2 and Dec1, downwards

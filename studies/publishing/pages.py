@@ -19,6 +19,7 @@ END = "<!-- end of trained weights -->"
 PAGES = {
     "docs/results.md": "results.md",
     "docs/natural-images.md": "natural-images.md",
+    "docs/gallery.md": "gallery.md",
     "pretrained/README.md": "pretrained.md",
 }
 

@@ -80,3 +80,11 @@ def test_every_table_and_figure_of_the_paper_is_on_its_page():
     rows = re.findall(r"^\| ([\dE., ]+):", prose(PAPER), flags=re.M)
     listed = [number for row in rows for number in row.split(", ")]
     assert sorted(set(listed)) == sorted({*map(str, range(1, 12)), "E.1", "E.2"})
+
+
+def test_every_picture_of_the_results_is_in_the_gallery_above_its_command():
+    page = (ROOT / "docs/gallery.md").read_text(encoding="utf-8")
+    shown = re.findall(
+        r"^!\[.+\]\(\.\./(.+)\)\n\n```sh\n(?:python|make) .+\n```$", page, flags=re.M
+    )
+    assert sorted(shown) == sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("results/**/*.png"))

@@ -36,24 +36,32 @@ def test_what_runs_is_what_is_pinned(name):
 
 @pytest.mark.parametrize("name", sorted(RUNNING))
 def test_what_a_package_needs_is_pinned_too(name):
+    assert_pinned(RUNNING, name)
+
+
+def assert_pinned(pinned, name):
+    """What a package needs is among the pinned, in a version that does."""
     for line in distribution(name).requires or ():
         needed = Requirement(line)
         if needed.marker is None or needed.marker.evaluate({"extra": ""}):
-            assert canonicalize_name(needed.name) in RUNNING
-            assert needed.specifier.contains(RUNNING[canonicalize_name(needed.name)])
+            assert canonicalize_name(needed.name) in pinned, line
+            assert needed.specifier.contains(pinned[canonicalize_name(needed.name)]), line
 
 
 def test_benchmarks_use_the_same_numpy():
     assert pins("requirements-bench.txt")["numpy"] == RUNNING["numpy"]
 
 
-def test_mpi_needs_nothing_else_and_what_runs_is_what_is_pinned():
-    for name, pinned in pins("requirements-mpi.txt").items():
+@pytest.mark.parametrize("what", ["mpi", "docs"])
+def test_what_make_adds_is_what_is_pinned_and_so_is_what_it_needs(what):
+    """Together with all else that runs."""
+    added = pins(f"requirements-{what}.txt")
+    for name, pinned in added.items():
         try:
             assert version(name) == pinned
         except PackageNotFoundError:
-            pytest.skip("there is no MPI here: make mpi")
-        assert not distribution(name).requires
+            pytest.skip(f"make {what} has not run here")
+        assert_pinned({**RUNNING, **added}, name)
 
 
 def test_container_and_conda_bring_the_reference_python():

@@ -105,6 +105,7 @@ def test_shipping_writes_the_pages_and_leaves_the_rest_of_the_readme(shipped):
         name: (shipped / name).read_text()
         for name in (
             "README.md",
+            "docs/gallery.md",
             "docs/natural-images.md",
             "docs/results.md",
             "pretrained/README.md",
@@ -112,7 +113,8 @@ def test_shipping_writes_the_pages_and_leaves_the_rest_of_the_readme(shipped):
     }
     for name in ("docs/results.md", "pretrained/README.md"):
         assert "gated-pixelcnn" in (shipped / name).read_text()
-    assert "(../results/mnist/curves.png)" in (shipped / "docs/results.md").read_text()
+    for name in ("docs/results.md", "docs/gallery.md"):
+        assert "(../results/mnist/curves.png)" in (shipped / name).read_text()
     assert (shipped / "results/mnist/curves.png").exists()
 
 
@@ -281,7 +283,10 @@ def test_a_race_of_sizes_is_recorded_and_judged_by_validation(run, images, monke
 
 def test_pages_say_what_has_no_record(tmp_path):
     made = {str(path): page for path, page in pages(tmp_path).items()}
-    assert set(made) == {"docs/natural-images.md", "docs/results.md", "pretrained/README.md"}
+    assert set(made) == {
+        "docs/gallery.md", "docs/natural-images.md", "docs/results.md", "pretrained/README.md",
+    }  # fmt: skip
+    assert "![" not in made["docs/gallery.md"]
     assert made["docs/results.md"].count("not trained yet") == len(VARIANTS)
     for name in ("figure4", "figure5"):
         assert f"no record of it yet (`results/{name}/{name}.json`)" in made["docs/results.md"]
