@@ -319,6 +319,18 @@ def test_uv_of_the_package_index_fetches_a_python_and_checks_it(machine, tmp_pat
     assert "Hash mismatch" in result.stderr
 
 
+def test_where_no_fresh_system_can_be_made_that_is_no_failure(machine):
+    """.ci/run goes on after status 77."""
+    assert machine.run("try-on", "trixie").stderr == (
+        "no fresh system can be tried here: debootstrap is missing; this gets it: apt-get install debootstrap\n"
+    )
+    machine.add("debootstrap", "exit 1")
+    machine.add("id", "echo 1000")
+    result = machine.run("try-on", "trixie")
+    assert result.returncode == 77
+    assert result.stderr == "no fresh system can be tried here: debootstrap and chroot need root\n"
+
+
 def _parts_of_this_python() -> list[str]:
     """What makes up this Python, below its prefix, without packages and without its own tests."""
     version = f"python{PYTHON}"
