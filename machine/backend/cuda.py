@@ -33,6 +33,10 @@ _OTHER_PYTHONS = ("/usr/lib/python3*", "/usr/local/lib/python3*", "/opt/*/lib/py
                   "/opt/*/envs/*/lib/python3*")  # fmt: skip
 _LINES = "pip install -r requirements-cuda12.txt, or -cuda11.txt for a driver before 525"
 _TOO_NEW = sys.version_info >= (3, 12)  # for pygpu, and for Theano's C for GPUs
+_OTHER_PYTHON = (
+    f"a GPU takes CPython 3.8 to 3.11, not {platform.python_version()}: "
+    "make -B setup PYTHON=python3.11"
+)
 
 
 class NoDriver(UserError):
@@ -79,9 +83,7 @@ def find() -> Cuda:
     places = [*named, *_places()]
     driver = _load_driver(places)
     if _TOO_NEW:
-        raise UserError(
-            f"a GPU takes CPython 3.8 to 3.11, not {platform.python_version()}: make -B setup PYTHON=python3.11"
-        )
+        raise UserError(_OTHER_PYTHON)
     card = _card(ctypes.CDLL(str(driver)))
     folders, missing = _packages(places), _missing_packages()
     if missing:
@@ -166,7 +168,8 @@ def _load_driver(places: list[Path]) -> Path:
             continue
         maps = Path("/proc/self/maps").read_text()
         return Path(re.findall(r"(/\S*/libcuda\.so\S*)", maps)[0])
-    raise NoDriver("there is no NVIDIA driver: install it, or in Docker start with --gpus all")
+    no_driver = "there is no NVIDIA driver: install it, or in Docker start with --gpus all"
+    raise NoDriver(_OTHER_PYTHON if _TOO_NEW else no_driver)
 
 
 def _card(driver: ctypes.CDLL) -> Card:

@@ -54,8 +54,9 @@ def find(toolkit, change="", **variables):
     return done.stdout.strip()
 
 
-def test_a_python_that_is_too_new_is_told_how_to_get_another(libraries):
-    refusal = find(libraries, "cuda._TOO_NEW = True")
+@pytest.mark.parametrize("driver", [True, False], ids=["a driver", "no driver"])
+def test_a_python_that_is_too_new_is_told_how_to_get_another(libraries, tmp_path, driver):
+    refusal = find(libraries if driver else tmp_path, "cuda._TOO_NEW = True")
     assert refusal.startswith("a GPU takes CPython 3.8 to 3.11, not 3.")
     assert refusal.endswith(": make -B setup PYTHON=python3.11")
 
