@@ -1,20 +1,23 @@
 # PixelVAE in a container, with or without an NVIDIA card (docs/docker.md):
 #     docker build --tag pixelvae .                          CUDA 12; --build-arg CUDA=11 for CUDA 11.8
-#     docker build --tag pixelvae:cpu --target cpu .         without CUDA, a third of the size
+#     docker build --tag pixelvae:cpu --target cpu --build-arg DEBIAN=trixie-20251229-slim .
+#                                                            without CUDA, a third of the size, CPython 3.13
 #     docker run --rm --gpus all -v "$PWD/data:/data" -v "$PWD/runs:/pixelvae/runs" \
 #         pixelvae python experiments/mnist_pixelvae.py
 ARG CUDA=12
+# Debian 12, with the Python 3.11 that a GPU needs and the recorded numbers are of; trixie is 13, with Python 3.13.
+ARG DEBIAN=bookworm-20251229-slim
 
-FROM debian:bookworm-20251229-slim AS base
+FROM debian:$DEBIAN AS base
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends g++ libopenblas0-pthread python3.11-dev python3-distutils \
+    && apt-get install --yes --no-install-recommends g++ libopenblas0-pthread python3-dev \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home pixelvae
 WORKDIR /pixelvae
 
 # What only the building of packages needs stays in this stage.
 FROM base AS packages
-RUN apt-get update && apt-get install --yes --no-install-recommends python3.11-venv
+RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 COPY scripts/build-venv scripts/find-python scripts/get-python scripts/
 COPY pixelvae/building pixelvae/building
 COPY requirements.txt requirements-mpi.txt ./

@@ -64,13 +64,22 @@ def test_what_make_adds_is_what_is_pinned_and_so_is_what_it_needs(what):
         assert_pinned({**RUNNING, **added}, name)
 
 
-def test_container_and_conda_bring_the_reference_python():
+def test_container_conda_and_bundle_say_which_line_they_are_of():
     search = (ROOT / "scripts/find-python").read_text()
     reference = re.search(r"^versions=\D*(3\.\d+) ", search, re.M).group(1)
-    conda = re.search(r"- python=(\S+)", (ROOT / "environment.yml").read_text()).group(1)
-    docker = set(re.findall(r"python(3\.\d+)", (ROOT / "Dockerfile").read_text()))
-    assert conda == reference
-    assert docker == {reference}
+    conda = (ROOT / "environment.yml").read_text()
+    assert re.search(r"- python=(\S+)", conda).group(1) == reference
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    # The Python of a Debian is the one that its name says; a GPU's is the default.
+    assert re.search(r"^ARG DEBIAN=(\w+)-\d{8}-slim$", dockerfile, re.M).group(1) == "bookworm"
+    assert (
+        re.search(r"--target cpu --build-arg DEBIAN=(\w+)-\d{8}-slim", dockerfile).group(1)
+        == "trixie"
+    )
+    assert not re.search("python3[.]", dockerfile)
+    bundle = (ROOT / "scripts/make-bundle").read_text()
+    assert set(re.findall(r"python(3\.\d+)", bundle)) == {reference}
+    assert "3.8 to 3.11" in conda and "3.12 to 3.14" in conda and "3.8 to 3.11" in bundle
 
 
 def test_versions_stand_in_one_place():
