@@ -81,6 +81,9 @@ class Model(Protocol):
         The distribution of a pixel.
     unit
         What the model's numbers are reported in.
+    droppable
+        How many maps dropout may set to 0 while training. An objective that is given noise
+        "dropout" (N, droppable) multiplies each image's by it.
     """
 
     parameters: Parameters
@@ -89,6 +92,7 @@ class Model(Protocol):
     latents: tuple[Latent, ...]
     pixels: Pixels
     unit: Unit
+    droppable: int = 0
 
     def header(self) -> dict[str, Any]:
         """What a weights file contains about the model, enough to build it again."""

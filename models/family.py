@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.kinds import maybe, number, whole
-from pixelvae.models.checked import Checked
+from pixelvae.models.checked import Checked, setting
 
 if TYPE_CHECKING:
     from pixelvae.lib.model import Model
@@ -175,6 +175,16 @@ AVERAGE_DECAY: dict[str, Any] = {
     "kind": maybe(number(below=1)),
     "about": "evaluate the exponential moving average of the weights with this decay",
 }
+#: Declare the settings of :class:`pixelvae.lib.training.recipe.Recipe` that keep a model general.
+WEIGHT_DECAY: dict[str, Any] = {
+    "kind": maybe(number()),
+    "about": "each step takes this times the learning rate off the weights",
+}
+
+
+def share(about: str) -> Any:
+    """Declare a share of training images or maps that something is done to, none by default."""
+    return setting(maybe(number(below=1)), None, about=about)
 
 
 def falling(decay_after: int | None, t: int) -> float:

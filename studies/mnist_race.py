@@ -1,7 +1,10 @@
 #!/usr/bin/env python
 """A race of settings: a model of table 1 in several sizes, for the same processor time each.
 
-python studies/mnist_race.py --model gated-pixelvae-noup --minutes 20 --try="--layers 4"
+python studies/mnist_race.py --model gated-pixelvae-noup --out runs/race --minutes 20 \
+    --try="--layers 4"
+python studies/mnist_race.py --model gated-pixelvae-noup --out runs/general --minutes 90 \
+    --try="--dropout 0.1" --try="--weight-decay 0.01" -- --from gated-pixelvae-noup --dim-pix 32
 """
 
 from __future__ import annotations

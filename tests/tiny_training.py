@@ -45,7 +45,13 @@ def compile_once():
     original = TrainingStep.__init__
 
     def make(self, model, recipe):
-        key = (recipe.clip_entry, recipe.clip_norm, recipe.average_decay)
+        key = (
+            recipe.clip_entry,
+            recipe.clip_norm,
+            recipe.average_decay,
+            recipe.dropout,
+            recipe.weight_decay,
+        )
         if key not in STEPS:
             original(self, model, recipe)
             STEPS[key] = self

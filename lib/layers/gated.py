@@ -31,11 +31,11 @@ class GatedLayer:
         self.horizontal = Conv(p, f"{name}.horizontal", inputs, 2 * width, (1, kernel), mask=mask)
         self.out = Conv(p, f"{name}.out", width, width, 1)
 
-    def __call__(self, vertical, horizontal, conditions=(0, 0)):
+    def __call__(self, vertical, horizontal, conditions=(0, 0), kept=None):
         """The two stacks, (N, C, H, W) each, one layer on.
 
         ``conditions``: what the latent adds inside the vertical and the horizontal gate, (N, 2D)
-        each.
+        each. ``kept``: the factors by which dropout multiplies what leaves each, (N, 2D) for both.
         """
         rows = self.vertical.without_bias(vertical)
         # The stack's own zero row on top has the bias as its value after the convolution. Adding
@@ -45,5 +45,9 @@ class GatedLayer:
         constant = T.dot(self.above.weights()[:, :, 0], self.vertical.b)
         bias = self.horizontal.b + self.above.b + constant
         y = self.horizontal.without_bias(horizontal, acc=self.above.without_bias(rows))
+        on_horizontal = gate(y, bias + conditions[1])
+        if kept is not None:
+            factors = kept.reshape((kept.shape[0], 2, -1, 1, 1), ndim=5)
+            on_vertical, on_horizontal = on_vertical * factors[:, 0], on_horizontal * factors[:, 1]
         residual = horizontal if self.residual else None
-        return on_vertical, self.out(gate(y, bias + conditions[1]), acc=residual)
+        return on_vertical, self.out(on_horizontal, acc=residual)

@@ -15,11 +15,11 @@ def differences(
 ) -> list[str]:
     """Settings that differ, each as `name: saved → asked`.
 
-    What leaves the steps so far as they are may change: `iterations`, but not to fewer than the run
-    has ``reached`` (by default all that were asked), the decay of an average, unless there was
-    none, and a cool-down, unless one had begun by then, or would have. The data's checksum
-    identifies the images that they are, so that its name, which may be only a place, is not a
-    setting of its own.
+    One that is None is as one that is not there. What leaves the steps so far as they are may
+    change: `iterations`, but not to fewer than the run has ``reached`` (by default all that were
+    asked), the decay of an average, unless there was none, and a cool-down, unless one had begun by
+    then, or would have. The data's checksum identifies the images that they are, so that its name,
+    which may be only a place, is not a setting of its own.
     """
     saved, asked = _flatten(saved), _flatten(asked)
     if saved.get("data.checksum", 0) == asked.get("data.checksum", 1):
@@ -30,9 +30,9 @@ def differences(
     changeable = steady >= min(reached, saved.get("iterations", 0))
     found = []
     for name in sorted({*saved, *asked}):
-        old, new = saved.get(name, "unset"), asked.get(name, "unset")
-        if new == old:
+        if saved.get(name) == asked.get(name):
             continue
+        old, new = saved.get(name, "unset"), asked.get(name, "unset")
         if name in ("iterations", "cool_down"):
             allowed = changeable
         elif name == "average_decay" and isinstance(old, float) and isinstance(new, float):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pixelvae.lib import noise
 from pixelvae.lib.model import Model, draw_noise
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.lib.training.step import TrainingStep
@@ -26,8 +27,32 @@ def batches(
 ) -> Iterator[Batch]:
     """The batches of iterations ``start`` + 1, ``start`` + 2, …, one for each in the stream."""
     for t, images in enumerate(stream, start + 1):
-        noise = draw_noise(model, recipe.seed, "training", t, len(images))
-        yield Batch(images, noise, recipe.schedule(t))
+        drawn = draw_noise(model, recipe.seed, "training", t, len(images))
+        if recipe.dropout:
+            drawn.append(kept_maps(model.droppable, recipe.dropout, recipe.seed, t, len(images)))
+        yield Batch(augmented(images, recipe, t), drawn, recipe.schedule(t))
+
+
+def kept_maps(maps: int, dropout: float, seed: int, t: int, count: int) -> np.ndarray:
+    """Factors of ``count`` images' maps (count, maps), whose mean is 1: 0 for those dropped."""
+    kept = noise.uniform(seed, "dropout", t, (count, maps)) >= dropout
+    return kept / np.float32(1 - dropout)
+
+
+def augmented(images: np.ndarray, recipe: Recipe, t: int) -> np.ndarray:
+    """The images (N, C, H, W) of iteration t, some of them mirrored or moved by a pixel."""
+    if recipe.mirrored:
+        chosen = noise.uniform(recipe.seed, "mirrored", t, (len(images), 1, 1, 1))
+        images = np.where(chosen < recipe.mirrored, images[..., ::-1], images)
+    if recipe.shifted:
+        rng, (height, width) = noise.generator(recipe.seed, "shifted", t), images.shape[2:]
+        chosen, sides = rng.random(len(images)) < recipe.shifted, rng.integers(8, size=len(images))
+        framed = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))  # what comes in is 0
+        images = images.copy()
+        for i in np.flatnonzero(chosen):
+            top, left = divmod(sides[i] + (sides[i] > 3), 3)  # of 3×3 places all but the middle
+            images[i] = framed[i, :, top : top + height, left : left + width]
+    return images
 
 
 def timed_step(

@@ -25,6 +25,15 @@ class Recipe:
         Evaluate (and keep as the best) the exponential moving average of the weights with this
         decay, rather than the last ones. It starts faster: the decay is at most (1 + t) / (10 + t)
         at iteration t.
+    weight_decay
+        Each step first takes this times the learning rate off the weights (Loshchilov & Hutter
+        2019); off none of biases, batch norm, or the directions of weight-normalised weights.
+    dropout
+        The share of a network's maps that is set to 0, drawn for each image and map (Srivastava et
+        al. 2014; whole maps as by Tompson et al. 2015); the others grow to make up for it.
+    shifted, mirrored
+        The share of training images that are moved by a pixel to one of the eight sides, and that
+        are turned from left to right.
     on_nan
         "stop" at the first step that is not finite, or "skip" it.
     """
@@ -39,4 +48,8 @@ class Recipe:
     evaluation_batch: int = 100
     statistics_batches: int = 0
     average_decay: float | None = None
+    weight_decay: float | None = None
+    dropout: float | None = None
+    shifted: float | None = None
+    mirrored: float | None = None
     on_nan: str = "stop"

@@ -60,6 +60,8 @@ class TrainingStep:
     """
 
     def __init__(self, model: Model, recipe: Recipe):
+        if recipe.dropout and not model.droppable:
+            raise UserError(f"{model.name} has no maps to drop: leave it out", setting="dropout")
         self._model, self._recipe = model, recipe
         self._variables = model.parameters.trained
         values = [v.get_value(borrow=True) for v in self._variables]
@@ -105,6 +107,8 @@ class TrainingStep:
         """
         images = T.tensor4("images", dtype="uint8")
         noise = noise_variables(self._model)
+        if self._recipe.dropout:
+            noise["dropout"] = T.matrix("dropout")
         x = T.cast(images, theano.config.floatX)
         cost, terms = self._model.objective(x, noise, self._scalars)
         gradients = theano.grad(cost, self._variables)
@@ -131,8 +135,25 @@ class TrainingStep:
             weight = T.maximum(1 - decay, 9 / (10 + t))
         size = rate * T.sqrt(1 - BETA_2**t) / (1 - BETA_1**t)
         numbers = T.stack([size, factor, np.inf if bound is None else bound, weight])
-        new = adam(gradient, T.cast(numbers, theano.config.floatX), *vectors)
+        packed = self._packed
+        if self._recipe.weight_decay is not None:
+            lost = rate * np.float32(self._recipe.weight_decay) * self._decaying()
+            packed = packed - packed * lost
+        numbers = T.cast(numbers, theano.config.floatX)
+        new = adam(gradient, numbers, packed, *vectors[1:])
         return {**dict(zip(vectors, new)), count: t}
+
+    def _decaying(self) -> np.ndarray:
+        """1 for each packed number that is a weight, 0 for others.
+
+        Of weight-normalised weights that is their length g: the length of v says nothing.
+        """
+        return np.concatenate(
+            [
+                np.full(v.get_value(borrow=True).size, v.name.endswith((".g", ".w", ".table")))
+                for v in self._variables
+            ]
+        ).astype(theano.config.floatX)
 
     def _parts(self, vector) -> Iterator[tuple]:
         """Each of the model's variables with its part of a packed vector, in its shape."""

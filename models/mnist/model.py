@@ -13,8 +13,10 @@ Where the released code and the paper differ, ``docs/fidelity.md`` lists which o
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import theano.tensor as T
@@ -127,6 +129,7 @@ class MnistModel(Model):
         features = FEATURES if variant.upsampling else 0
         direct = s.latent_dim if variant.latent and not variant.upsampling else 0
         self._network = named(variant.network)(p, s, features, direct)
+        self.droppable = getattr(self._network, "droppable", 0)
 
     def header(self) -> dict[str, Any]:
         return header_of("mnist", self.settings)
@@ -145,5 +148,9 @@ class MnistModel(Model):
 
     def objective(self, x, noise: Mapping[str, Any], schedule: Mapping[str, Any]) -> tuple:
         """Mean over the batch of −log p(x|z) + α·KL: equation 2 with the released code's α."""
-        terms = self.terms(x, noise)
+        model = self
+        if "dropout" in noise:
+            model = copy.copy(self)
+            model._network = partial(self._network, kept=noise["dropout"])
+        terms = model.terms(x, noise)
         return (terms.reconstruction + schedule["alpha"] * terms.kl).mean(), terms

@@ -1,7 +1,8 @@
 """Networks over the pixels of binary images, conditioned on the latent (table E.1).
 
 Each is made of (parameters, sizes, features, latent) and called as ``network(x, features=…, z=…)``;
-see :class:`pixelvae.models.mnist.table1.Variant`.
+see :class:`pixelvae.models.mnist.table1.Variant`. One with ``droppable`` maps takes ``kept`` while
+training with dropout, the factors (N, droppable) of each image's maps.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ def with_features(x, features):
     return T.concatenate([repeated(x, features), features], axis=1)
 
 
+def of_layer(kept, i: int, maps: int):
+    """The factors (N, maps) of layer i, of those for all layers; None if there is no dropout."""
+    return None if kept is None else kept[:, i * maps : (i + 1) * maps]
+
+
 class MaskedStack:
     """The un-gated PixelCNN: one 7x7 mask-A convolution, then residual mask-B layers with ReLU."""
 
@@ -60,11 +66,13 @@ class MaskedStack:
         ]
         self.output = [Conv(p, f"output.conv{i + 1}", d, d, 1) for i in range(2)]
         self.logits = Conv(p, "output.logits", d, 1, 1, he=False)
+        self.width, self.droppable = d, s.layers * d
 
-    def __call__(self, x, features=None, z=None):
+    def __call__(self, x, features=None, z=None, kept=None):
         h = T.nnet.relu(self.input(with_features(x, features)))
-        for layer in self.layers:
-            h = h + T.nnet.relu(layer(h))
+        for i, layer in enumerate(self.layers):
+            maps, factors = T.nnet.relu(layer(h)), of_layer(kept, i, self.width)
+            h = h + (maps if factors is None else maps * factors.dimshuffle(0, 1, "x", "x"))
         for conv in self.output:
             h = T.nnet.relu(conv(h))
         return self.logits(h)
@@ -92,7 +100,7 @@ class GatedStack:
         self.latent = None
         if latent:
             self.latent = Linear(p, "pixelcnn.latent", latent, d, blocks=2 * self.gates)
-        self.width = d
+        self.width, self.droppable = d, 2 * d * len(self.layers)
 
     def conditions(self, z) -> list:
         """What z adds inside each gate, (N, 2D) each, from one matrix product for all."""
@@ -100,11 +108,12 @@ class GatedStack:
             return [0] * self.gates
         return T.split(self.latent(z), [2 * self.width] * self.gates, self.gates, axis=1)
 
-    def __call__(self, x, features=None, z=None):
+    def __call__(self, x, features=None, z=None, kept=None):
         c = self.conditions(z)
         vertical = horizontal = x if features is None else with_features(x, features)
         for i, layer in enumerate(self.layers):
-            vertical, horizontal = layer(vertical, horizontal, c[2 * i : 2 * i + 2])
+            factors = of_layer(kept, i, 2 * self.width)
+            vertical, horizontal = layer(vertical, horizontal, c[2 * i : 2 * i + 2], factors)
         for i, conv in enumerate(self.output):
             horizontal = gate(conv.without_bias(horizontal), conv.b + c[2 * len(self.layers) + i])
         return self.logits(horizontal)

@@ -14,10 +14,12 @@ from pixelvae.models.checked import Checked, setting
 from pixelvae.models.family import (
     AVERAGE_DECAY,
     DECAY_AFTER,
+    WEIGHT_DECAY,
     Family,
     Pictured,
     Preset,
     falling,
+    share,
 )
 from pixelvae.models.mnist.table1 import VARIANTS, Variant
 
@@ -69,7 +71,8 @@ class Training(Checked):
 
     kl_warmup: iterations until the KL counts in full. average_decay: of the moving average of the
     weights that is evaluated, None for the weights themselves. cool_down: iterations at the end
-    over which the learning rate falls to zero in a straight line.
+    over which the learning rate falls to zero in a straight line. weight_decay, dropout and
+    shifted, as in the recipe, are not the paper's.
     """
 
     iterations: int = setting(whole(), about="iterations to train")
@@ -82,6 +85,9 @@ class Training(Checked):
     cool_down: int | None = setting(
         maybe(whole()), None, about="over the last N iterations, the learning rate falls to zero"
     )
+    weight_decay: float | None = setting(default=None, **WEIGHT_DECAY)
+    dropout: float | None = share("share of the maps of the layers over pixels that is set to 0")
+    shifted: float | None = share("share of the training images that are moved by one pixel")
 
     def schedule(self, t: int) -> dict[str, float]:
         """The learning rate and α of iteration t >= 1.
@@ -101,6 +107,7 @@ class Training(Checked):
         return Recipe(
             self.iterations, self.batch_size, self.eval_every, seed, self.schedule,
             clip_entry=1.0, average_decay=self.average_decay, on_nan=on_nan,
+            weight_decay=self.weight_decay, dropout=self.dropout, shifted=self.shifted,
         )  # fmt: skip
 
 

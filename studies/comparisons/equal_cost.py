@@ -140,6 +140,14 @@ def _timed(experiment: Experiment, words: Sequence[str]) -> Callable[[], float]:
     return timed_step(model, recipe, stream, time.process_time)
 
 
+def _first_iteration(experiment: Experiment, words: Sequence[str]) -> int:
+    """Where a training begins: at 0, or at the iteration of the weights that it is ``--from``."""
+    from pixelvae.models.weights import read
+
+    start = parse(experiment, words).start
+    return read(start)[1].get("iteration", 0) if start else 0
+
+
 @dataclass(frozen=True)
 class EqualCost:
     """Trainings that differ in some options, each for so many minutes of processor time.
@@ -175,11 +183,11 @@ class EqualCost:
         script = str(ROOT / "experiments" / self.experiment.prog)
         commands = []
         for name, seed, folder in self._runs():
+            words = ["train", *self.words, *self.options[name]]
             steps = max(1, round(60 * self.minutes / costs["seconds_a_step"][name]))
-            end = ["--seed", str(seed), "--iterations", str(steps), "--out", str(folder)]
-            commands.append(
-                [sys.executable, script, "train", *self.words, *self.options[name], *end]
-            )
+            last = _first_iteration(self.experiment, words) + steps
+            end = ["--seed", str(seed), "--iterations", str(last), "--out", str(folder)]
+            commands.append([sys.executable, script, *words, *end])
         return run_all(commands, jobs=1)
 
     def record(self) -> dict[str, Any]:

@@ -234,6 +234,45 @@ def map_shapes(inputs, output, *arrays):
     return [m.shape[1:] for m in compiled(inputs, maps)(*arrays)]
 
 
+def scaled(p, layer: str, factors: np.ndarray) -> None:
+    """Multiplies the weights of a layer's inputs, as what it reads would be."""
+    v, g = p[f"{layer}.v"], p[f"{layer}.g"]
+    before = v.get_value()
+    v.set_value(before * factors[:, None])
+    norms = [np.sqrt((a**2).sum(axis=(1, 2))) for a in (before, v.get_value())]
+    g.set_value(g.get_value() * norms[1] / norms[0])
+
+
+@pytest.mark.parametrize("name", ["gated-pixelvae-noup", "pixelvae"])
+def test_dropout_multiplies_maps_as_scaled_weights_would(name):
+    sizes = dict(layers=2, dim_pix=3, latent_dim=2, filter_size=3, height=5, width=4)
+    model, reference = build(name, **sizes), build(name, **sizes)
+    kept, p = np.random.RandomState(3).random_sample(model.droppable), reference.parameters
+    if name == "pixelvae":
+        for i, factors in enumerate(kept.reshape(2, 3), start=1):  # behind a ReLU
+            for part in ("g", "b"):
+                variable = p[f"pixelcnn.layer{i}.{part}"]
+                variable.set_value(variable.get_value() * factors)
+    else:
+        layers = ["pixelcnn.input", "pixelcnn.layer1", "pixelcnn.layer2"]
+        for layer, following, factors in zip(layers, [*layers[1:], None], kept.reshape(3, 2, 3)):
+            scaled(p, f"{layer}.out", factors[1])
+            if following:  # the last layer's vertical maps are not read
+                scaled(p, f"{following}.vertical", factors[0])
+    x, noise = T.tensor4(), {n: T.matrix() for n in model.noise_shapes}
+    dropped, _ = model.objective(x, {**noise, "dropout": T.alloc(kept, 6, len(kept))}, {"alpha": 1})
+    plain, _ = model.objective(x, noise, {"alpha": 1})
+    expected, _ = reference.objective(x, noise, {"alpha": 1})
+    rng = np.random.RandomState(4)
+    images = rng.randint(2, size=(6, 1, 5, 4)).astype("float64")
+    drawn = [rng.standard_normal((6, 2)) for _ in noise]
+    dropped, plain, expected = compiled([x, *noise.values()], [dropped, plain, expected])(
+        images, *drawn
+    )
+    assert abs(dropped - plain) > 1e-4
+    np.testing.assert_allclose(dropped, expected, rtol=1e-10)
+
+
 def test_encoder_and_decoder_layer_by_layer():
     model = MnistModel(Settings("conv-vae", latent_dim=5))
     x, z = T.tensor4("x"), T.matrix("z")

@@ -258,6 +258,7 @@ def test_the_whole_table_is_trained_by_the_command_for_one_model(monkeypatch):
 
 def test_a_race_of_sizes_is_recorded_and_judged_by_validation(run, images, monkeypatch, tmp_path):
     asked, costs = [], {"as it is": 0.5, "--dim-pix 3": 2.0}
+    begun = json.loads((run / "results.json").read_text())["iteration"]
 
     def run_all(commands, jobs):
         asked.extend(command_line.parse(EXPERIMENT, line[2:]) for line in commands)
@@ -268,10 +269,10 @@ def test_a_race_of_sizes_is_recorded_and_judged_by_validation(run, images, monke
     monkeypatch.setattr(equal_cost, "run_all", run_all)
     monkeypatch.setattr(equal_cost, "processor_seconds_a_step", lambda *_: costs)
     words = ["--model", "gated-pixelcnn", "--minutes", 2, "--out", tmp_path / "runs", "--data", images,
-             "--try=--dim-pix 3", "--into", tmp_path, "--", "--kl-warmup", 9]  # fmt: skip
+             "--try=--dim-pix 3", "--into", tmp_path, "--", "--kl-warmup", 9, "--from", run]  # fmt: skip
     assert mnist_race.race(mnist_race.parse([*map(str, words)])) == 0
     assert [(o.model, o.preset, o.iterations, o.kl_warmup) for o in asked] == [
-        ("gated-pixelcnn", "few-cores", steps, 9) for steps in (240, 60)
+        ("gated-pixelcnn", "few-cores", steps, 9) for steps in (begun + 240, begun + 60)
     ]
     assert [o.chosen.settings.dim_pix for o in asked] == [16, 3]
     record = json.loads((tmp_path / "results/race/gated-pixelcnn.json").read_text())

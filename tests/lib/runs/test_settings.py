@@ -19,6 +19,7 @@ SAVED = {
         {"iterations": 20},
         {"average_decay": 0.9},
         {"cool_down": None},
+        {"not there before": None},
         {"data": {"name": "b", "checksum": "1"}},
     ],
 )

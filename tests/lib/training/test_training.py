@@ -17,7 +17,7 @@ from pixelvae.lib.training import loop
 from pixelvae.lib.training.step import TrainingStep
 from pixelvae.machine.errors import NotFiniteError, UserError
 from pixelvae.machine.files.arrays import load_arrays, save_arrays
-from pixelvae.models.mnist.model import MnistModel
+from pixelvae.models.mnist.model import MnistModel, Settings
 
 pytestmark = pytest.mark.usefixtures("compile_once")
 
@@ -96,6 +96,37 @@ def test_three_steps_are_those_of_adam_written_in_numpy():
         np.testing.assert_allclose(
             model.parameters.arrays()[name], value, rtol=0, atol=2e-4, err_msg=name
         )
+
+
+def test_going_on_gives_the_same_bits_with_all_that_keeps_a_model_general(tmp_path):
+    changes = dict(dropout=0.2, weight_decay=0.5, shifted=0.3)
+    _, whole, _, _ = run_for(tmp_path / "whole", 8, **changes)
+    run_for(tmp_path / "parts", 3, **changes)
+    _, parts, _, _ = run_for(tmp_path / "parts", 8, **changes)
+    for name in whole:
+        np.testing.assert_array_equal(parts[name], whole[name], err_msg=name)
+
+
+def test_weight_decay_shrinks_weights_alone_and_apart_from_the_gradient():
+    """The step of test_going_on…'s recipe: its dropout is not felt where all maps are kept."""
+    model = MnistModel(SETTINGS, seed=7)
+    both = [TrainingStep(MnistModel(SETTINGS, seed=7), recipe(3, **how))
+            for how in ({}, dict(dropout=0.2, weight_decay=0.5))]  # fmt: skip
+    images, noise = next(Images().training_stream(5, 0)), draw_noise(model, 0, "test", 1, 5)
+    kept = np.ones((5, model.droppable), "float32")
+    scalars = {"learning_rate": 0.01, "alpha": 0.5}
+    both[0](images, noise, scalars)
+    plain = both[0].parameters()
+    both[1](images, [*noise, kept], scalars)
+    for name, value in both[1].parameters().items():
+        first = model.parameters[name].get_value()
+        lost = 0.005 * first if name.endswith((".g", ".w")) else 0
+        np.testing.assert_allclose(value, plain[name] - lost, rtol=0, atol=2e-6, err_msg=name)
+
+
+def test_a_model_without_maps_to_drop_is_refused():
+    with pytest.raises(UserError, match="conv-vae has no maps to drop"):
+        TrainingStep(MnistModel(Settings("conv-vae", height=6, width=5)), recipe(3, dropout=0.1))
 
 
 def test_the_averaged_weights_are_what_is_evaluated(tmp_path):
