@@ -41,6 +41,15 @@ class Conv:
         Parameters ``v`` and ``g``, with g = ‖v‖ at first; otherwise ``w``.
     bias
         Whether there is a parameter ``b``.
+
+    Examples
+    --------
+    >>> p = Parameters(seed=0)
+    >>> conv = Conv(p, "conv", inputs=1, outputs=2, kernel=3, mask="B")
+    >>> p.shapes()
+    {'conv.v': (2, 1, 9), 'conv.g': (2,), 'conv.b': (2,)}
+    >>> conv(np.ones((1, 1, 4, 4))).eval().shape
+    (1, 2, 4, 4)
     """
 
     def __init__(
@@ -106,6 +115,12 @@ class TransposedConv:
     No weight norm, as in the released code.
 
     ``relu``: rectified linear units behind it.
+
+    Examples
+    --------
+    >>> up = TransposedConv(Parameters(seed=0), "up", inputs=3, outputs=2)
+    >>> up(np.ones((1, 3, 2, 2))).eval().shape
+    (1, 2, 4, 4)
     """
 
     def __init__(

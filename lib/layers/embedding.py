@@ -11,6 +11,12 @@ class Embedding:
     """Values 0 … levels − 1 as vectors of E numbers: (N, C, H, W) -> (N, E·C, H, W).
 
     Channel e·C + c is number e of colour c.
+
+    Examples
+    --------
+    >>> embedding = Embedding(Parameters(seed=0), "embedding", levels=4, size=2)
+    >>> embedding(np.zeros((1, 3, 2, 2))).eval().shape
+    (1, 6, 2, 2)
     """
 
     def __init__(self, p: Parameters, name: str, levels: int, size: int):

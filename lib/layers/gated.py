@@ -22,6 +22,13 @@ class GatedLayer:
           . . .
 
     The first layer, whose input is the image, has mask A, and no residual connection.
+
+    Examples
+    --------
+    >>> layer = GatedLayer(Parameters(seed=0), "layer", 1, 2, kernel=3, mask="A")
+    >>> x = np.ones((1, 1, 4, 4))
+    >>> [stack.eval().shape for stack in layer(x, x)]
+    [(1, 2, 4, 4), (1, 2, 4, 4)]
     """
 
     def __init__(self, p: Parameters, name: str, inputs: int, width: int, kernel: int, mask: str):

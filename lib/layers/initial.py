@@ -26,6 +26,12 @@ def convolution(
 
     Fans are channels × taps; fan_out is divided by stride², and both are halved for a masked layer.
     ``blocks`` layers lie side by side, each with a fan_out of its own.
+
+    Examples
+    --------
+    >>> w = convolution(np.random.RandomState(0), (200, 1, 9))
+    >>> w.shape, f"{w.std():.2f} {np.sqrt(4 / (9 + 200 * 9)):.2f}"
+    ((200, 1, 9), '0.05 0.05')
     """
     outputs, inputs, taps = shape
     fans = inputs * taps + outputs // blocks * taps / stride**2
@@ -33,7 +39,14 @@ def convolution(
 
 
 def transposed_convolution(rng: np.random.RandomState, shape: tuple[int, int, int]) -> np.ndarray:
-    """Weights (C_in, C_out, taps): s = 2√2 / √(C_in · taps)."""
+    """Weights (C_in, C_out, taps): s = 2√2 / √(C_in · taps).
+
+    Examples
+    --------
+    >>> w = transposed_convolution(np.random.RandomState(0), (32, 8, 9))
+    >>> w.shape, f"{w.std():.2f} {2 * np.sqrt(2 / (32 * 9)):.2f}"
+    ((32, 8, 9), '0.17 0.17')
+    """
     inputs, _, taps = shape
     return _uniform(rng, 2 * np.sqrt(2.0 / (inputs * taps)), shape)
 
@@ -44,6 +57,12 @@ def linear(
     """Weights (outputs, inputs): s = √(1 / fan_in); an orthogonal matrix if the layer is square.
 
     With ``glorot``: s = √(2 / (fan_in + fan_out)).
+
+    Examples
+    --------
+    >>> w = linear(np.random.RandomState(0), 2, 2)
+    >>> np.allclose(w @ w.T, np.eye(2), atol=1e-6)
+    True
     """
     if glorot:
         return _uniform(rng, np.sqrt(2.0 / (inputs + outputs)), (outputs, inputs))
@@ -55,5 +74,11 @@ def linear(
 
 
 def table(rng: np.random.RandomState, rows: int, columns: int) -> np.ndarray:
-    """Standard normal numbers (rows, columns)."""
+    """Standard normal numbers (rows, columns).
+
+    Examples
+    --------
+    >>> table(np.random.RandomState(0), 3, 2).shape
+    (3, 2)
+    """
     return rng.standard_normal((rows, columns))

@@ -15,6 +15,12 @@ class Linear:
 
     ``blocks`` layers share the input; their outputs lie side by side. Weight normalisation works
     output by output, so only the initial values differ from those of one large layer.
+
+    Examples
+    --------
+    >>> linear = Linear(Parameters(seed=0), "linear", inputs=3, outputs=2, blocks=2)
+    >>> linear(np.ones((1, 3))).eval().shape
+    (1, 4)
     """
 
     def __init__(

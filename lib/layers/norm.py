@@ -11,7 +11,15 @@ Norm = Callable[["BatchNorm", Any], Any]
 
 
 class BatchNorm:
-    """The trained scale and offset of a batch norm, and its moving mean and variance."""
+    """The trained scale and offset of a batch norm, and its moving mean and variance.
+
+    Examples
+    --------
+    >>> p = Parameters(seed=0)
+    >>> layer = BatchNorm(p, "norm", width=2)
+    >>> list(p), len(p.trained)
+    (['norm.scale', 'norm.offset', 'norm.mean', 'norm.variance'], 2)
+    """
 
     def __init__(self, p: Parameters, name: str, width: int):
         self.scale = p.new(f"{name}.scale", (width,), 1)
@@ -24,6 +32,13 @@ class BatchStatistics:
     """Normalises by the batch's own statistics.
 
     ``values`` maps each moving statistic to the batch's.
+
+    Examples
+    --------
+    >>> layer, x = BatchNorm(Parameters(seed=0), "norm", width=2), np.ones((1, 2, 3, 3))
+    >>> norm = BatchStatistics()
+    >>> norm(layer, x).eval().shape, norm.values[layer.mean].eval()
+    ((1, 2, 3, 3), array([1., 1.]))
     """
 
     def __init__(self) -> None:
@@ -36,7 +51,14 @@ class BatchStatistics:
 
 
 class KnownStatistics:
-    """Normalises by the moving statistics; each item's own enter with the share ``own``."""
+    """Normalises by the moving statistics; each item's own enter with the share ``own``.
+
+    Examples
+    --------
+    >>> layer, x = BatchNorm(Parameters(seed=0), "norm", width=2), np.zeros((1, 2, 3, 3))
+    >>> KnownStatistics(own=0.0)(layer, x).eval().shape
+    (1, 2, 3, 3)
+    """
 
     def __init__(self, own: float):
         self._own = own

@@ -33,6 +33,15 @@ class Parameters(Mapping):
         The most bytes that all together may take, for a model whose sizes come out of a file that
         is not trusted: it is no larger than its file. None for as much as training it on this
         machine allows.
+
+    Examples
+    --------
+    >>> p = Parameters(seed=0)
+    >>> w, b = p.new("w", (2, 3), lambda rng: rng.normal(size=(2, 3))), p.new("b", (2,), 0)
+    >>> p.shapes(), p.count()
+    ({'w': (2, 3), 'b': (2,)}, 8)
+    >>> b.get_value()
+    array([0., 0.], dtype=float32)
     """
 
     def __init__(self, seed: int, limit: int | None = None):

@@ -20,6 +20,12 @@ def depth_to_space(x):
     """(N, 4C, H, W) -> (N, C, 2H, 2W), the rearrangement of subpixel convolution.
 
     The four C's fill the corners of each square of four.
+
+    Examples
+    --------
+    >>> depth_to_space(T.arange(4).reshape((1, 4, 1, 1))).eval()
+    array([[[[0, 1],
+             [2, 3]]]])
     """
     n, c, h, w = x.shape[0], x.shape[1] // 4, x.shape[2], x.shape[3]
     squares = x.reshape((n, 2, 2, c, h, w)).dimshuffle(0, 3, 4, 1, 5, 2)
@@ -31,6 +37,13 @@ class ResidualBlock:
 
     ``resample``: "down" has stride 2 in the second convolution, "up" is a subpixel convolution in
     the first. The shortcut is a 1x1 convolution, resampled alike, where width or size changes.
+
+    Examples
+    --------
+    >>> from pixelvae.lib.layers.norm import KnownStatistics
+    >>> block = ResidualBlock(Parameters(seed=0), "block", inputs=2, outputs=4, resample="down")
+    >>> block(np.ones((1, 2, 4, 4)), KnownStatistics(own=0.0)).eval().shape
+    (1, 4, 2, 2)
     """
 
     def __init__(
@@ -62,6 +75,13 @@ class Stages:
 
     ``stages`` are pairs (width, number of blocks); between two of them a block resamples, "down" or
     "up".
+
+    Examples
+    --------
+    >>> from pixelvae.lib.layers.norm import KnownStatistics
+    >>> stages = Stages(Parameters(seed=0), "encoder", [(2, 1), (4, 1)], "down")
+    >>> stages(np.ones((1, 2, 4, 4)), KnownStatistics(own=0.0)).eval().shape
+    (1, 4, 2, 2)
     """
 
     def __init__(self, p: Parameters, name: str, stages: Sequence[tuple[int, int]], resample: str):
@@ -82,7 +102,14 @@ class Stages:
 
 
 class MaskedResidualBlock:
-    """ELU, masked convolutions a and b, tanh(a)·σ(b), a masked convolution; plus the shortcut."""
+    """ELU, masked convolutions a and b, tanh(a)·σ(b), a masked convolution; plus the shortcut.
+
+    Examples
+    --------
+    >>> block = MaskedResidualBlock(Parameters(seed=0), "block", 2, 4, kernel=3, groups=1)
+    >>> block(np.ones((1, 2, 4, 4))).eval().shape
+    (1, 4, 4, 4)
+    """
 
     def __init__(
         self, p: Parameters, name: str, inputs: int, outputs: int, kernel: int, groups: int

@@ -11,7 +11,13 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class SumOfSquares(NativeOp):
-    """Of a vector x (P,): one number, (1,), which does not depend on the number of threads."""
+    """Of a vector x (P,): one number, (1,), which does not depend on the number of threads.
+
+    Examples
+    --------
+    >>> SumOfSquares()(np.array([3.0, 4.0])).eval()
+    array([25.])
+    """
 
     header = "adam.h"
     takes = {"x": "P"}
@@ -32,6 +38,13 @@ class Adam(NativeOp):
     both corrections of the moments' bias), a factor of the gradient, the bound of its entries after
     that, and the weight of the new parameters in their average; parameters, first and second
     moments (P,). Outputs: the last three, updated.
+
+    Examples
+    --------
+    >>> one, zero = np.ones(1), np.zeros(1)
+    >>> p, m, v = Adam()(one, np.array([0.1, 1, 5, 0]), zero, zero, zero)
+    >>> p.eval().round(3), m.eval(), v.eval()
+    (array([-0.316]), array([0.1]), array([0.001]))
     """
 
     __props__ = ("in_place",)
@@ -62,7 +75,15 @@ class Adam(NativeOp):
 
 
 class AveragedAdam(Adam):
-    """The same with a moving average (P,) of the parameters, the last of inputs and outputs."""
+    """The same with a moving average (P,) of the parameters, the last of inputs and outputs.
+
+    Examples
+    --------
+    >>> one, zero = np.ones(1), np.zeros(1)
+    >>> p, *_, average = AveragedAdam()(one, np.array([0.1, 1, 5, 0.5]), *[zero] * 4)
+    >>> p.eval().round(3), average.eval().round(3)
+    (array([-0.316]), array([-0.158]))
+    """
 
     takes = {**Adam.takes, "average": "P"}
     gives = {**Adam.gives, "new_average": "P"}

@@ -15,6 +15,13 @@ class BatchNorm(NativeOp):
 
     Inputs: x (N, C, H, W), scale (C,), offset (C,). Outputs: y (N, C, H, W); the batch's mean and
     variance over N, H and W, (C,) each, through which no gradient flows.
+
+    Examples
+    --------
+    >>> x = np.array([0.0, 2.0]).reshape(2, 1, 1, 1)
+    >>> y, mean, variance = BatchNorm()(x, np.ones(1), np.zeros(1))
+    >>> y.eval().ravel().round(3), mean.eval(), variance.eval()
+    (array([-0.995,  0.995]), array([1.]), array([1.]))
     """
 
     header = "batch_norm.h"
@@ -94,6 +101,13 @@ def batch_norm_inference(x, scale, offset, mean, variance, own: float = 0.0):
         The share of an item's own mean and variance over H and W in its statistics. 0 gives plain
         moving averages; the released code takes 1/N, as if the N − 1 others of a batch had the
         moving statistics.
+
+    Examples
+    --------
+    >>> one, zero = T.ones(1), T.zeros(1)
+    >>> y = batch_norm_inference(T.ones((1, 1, 2, 2)), one, zero, mean=one, variance=one)
+    >>> y.eval().ravel()
+    array([0., 0., 0., 0.], dtype=float32)
     """
     mean, variance = _channels(mean), _channels(variance)
     if own:

@@ -13,6 +13,11 @@ class ChannelSums(NativeOp):
 
     Theano's own sum of float32 adds one number after the other; this one is limited by memory
     alone.
+
+    Examples
+    --------
+    >>> channel_sums(np.ones((2, 3, 4, 4))).eval()
+    array([32., 32., 32.])
     """
 
     header = "channel_sums.h"
@@ -31,6 +36,12 @@ class ReluGradient(NativeOp):
     """From y = max(0, a) and its gradient g, both (N, C, H, W), the gradient of a, and of its bias.
 
     The latter, (C,), is its sum over images and places. It is 0 where a = 0.
+
+    Examples
+    --------
+    >>> y, g = np.array([0.0, 2.0]).reshape(1, 1, 1, 2), np.full((1, 1, 1, 2), 3.0)
+    >>> [v.eval().ravel() for v in relu_gradient(y, g)]
+    [array([0., 3.]), array([3.])]
     """
 
     header = "relu.h"

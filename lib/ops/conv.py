@@ -113,6 +113,13 @@ class Correlate(_Correlation):
 
     Inputs: x (N, C, H, W), w (O, C, taps), bias (O,) or None, acc (N, O, Ho, Wo) or None.
     Output: y (N, O, Ho, Wo).
+
+    Examples
+    --------
+    >>> x, w = np.ones((1, 1, 2, 3)), np.ones((1, 1, 5))
+    >>> Correlate(3, 3, taps=5)(x, w).eval()  # mask B: the pixels before, and the pixel itself
+    array([[[[1., 2., 2.],
+             [3., 5., 4.]]]])
     """
 
     takes = {"x": "N C H W", "w": "O C taps", "bias": "O?", "acc": "N O Ho Wo?"}
@@ -148,6 +155,13 @@ class CorrelateInputs(_Correlation):
 
     Inputs: gy (N, O, Ho, Wo), w (O, C, taps), the height and width of the result, bias (C,) or
     None, acc (N, C, H, W) or None. Output: (N, C, H, W).
+
+    Examples
+    --------
+    >>> gy, w = np.ones((1, 1, 1, 2)), np.ones((1, 1, 9))
+    >>> CorrelateInputs(3, 3, taps=9, stride=2)(gy, w, 2, 4).eval()
+    array([[[[1., 2., 1., 1.],
+             [1., 2., 1., 1.]]]])
     """
 
     takes = {
@@ -189,6 +203,12 @@ class CorrelateWeights(_Correlation):
     """The adjoint of :class:`Correlate` in w.
 
     Inputs: x (N, C, H, W), gy (N, O, Ho, Wo); output: (O, C, taps).
+
+    Examples
+    --------
+    >>> CorrelateWeights(1, 1, taps=1)(np.ones((1, 2, 3, 3)), np.ones((1, 1, 3, 3))).eval()
+    array([[[9.],
+            [9.]]])
     """
 
     takes = {"x": "N C H W", "gy": "N O Ho Wo"}

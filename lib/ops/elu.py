@@ -9,7 +9,13 @@ from pixelvae.lib.ops.native import MAPS, NativeOp, example
 
 
 class Elu(NativeOp):
-    """Maps x (N, C, H, W) -> x where x > 0, exp(x) − 1 elsewhere."""
+    """Maps x (N, C, H, W) -> x where x > 0, exp(x) − 1 elsewhere.
+
+    Examples
+    --------
+    >>> elu(np.array([-1.0, 0.0, 2.0]).reshape(1, 1, 1, 3)).eval().round(3)
+    array([[[[-0.632,  0.   ,  2.   ]]]])
+    """
 
     header = "elu.h"
     takes = {"x": "N C H W"}

@@ -14,6 +14,13 @@ class Embed(NativeOp):
     Inputs: x (N, C, H, W) of whole numbers from 0 to levels − 1; table (levels, E). Output:
     (N, E·C, H, W). Channel e·C + c is entry e of colour c, so that an index modulo C is a colour.
     Raises ValueError if a value is not in the table.
+
+    Examples
+    --------
+    >>> table = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> embed(np.array([0, 1]).reshape(1, 1, 1, 2), table).eval().reshape(2, 2)
+    array([[1., 3.],
+           [2., 4.]])
     """
 
     header = "embedding.h"

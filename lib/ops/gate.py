@@ -15,6 +15,12 @@ class Gate(NativeOp):
     y is of a type with one image, (1, 2D, H, W), it serves all rows of c: one image,
     many latents. The first half of the channels goes through tanh, the second through the sigmoid
     (the released code interleaves them; the choice is free as long as it is fixed).
+
+    Examples
+    --------
+    >>> y, latents = np.zeros((1, 2, 1, 1)), np.array([[0.0, 0.0], [1.0, 0.0]])
+    >>> Gate()(T.constant(y), latents).eval().ravel().round(3)
+    array([0.   , 0.381])
     """
 
     header = "gate.h"
@@ -94,7 +100,13 @@ def _split(y):
 
 
 def gate(y, c):
-    """The gate of ``y`` (N, 2D, H, W) with bias ``c``: (2D,) plain, (N, 2D) conditional."""
+    """The gate of ``y`` (N, 2D, H, W) with bias ``c``: (2D,) plain, (N, 2D) conditional.
+
+    Examples
+    --------
+    >>> gate(np.ones((1, 2, 1, 1)), np.zeros(2)).eval().round(3)  # tanh(1) · sigmoid(1)
+    array([[[[0.557]]]])
+    """
     c = as_float(c)
     return Gate()(y, c.dimshuffle("x", 0) if c.ndim == 1 else c)
 

@@ -33,7 +33,13 @@ HEADERS = Path(__file__).with_name("c")
 
 
 def native() -> bool:
-    """Whether functions that are compiled now use the C++ operations."""
+    """Whether functions that are compiled now use the C++ operations.
+
+    Examples
+    --------
+    >>> native()
+    True
+    """
     return os.environ.get("PIXELVAE_NATIVE") != "0" and not device.active()
 
 
@@ -293,12 +299,24 @@ optdb.register(
 
 
 def as_list(values) -> list:
-    """One value or several, as a list."""
+    """One value or several, as a list.
+
+    Examples
+    --------
+    >>> as_list(1), as_list((1, 2))
+    ([1], [1, 2])
+    """
     return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
 def as_float(x):
-    """A symbolic variable of a float type; numbers and integer arrays become ``floatX``."""
+    """A symbolic variable of a float type; numbers and integer arrays become ``floatX``.
+
+    Examples
+    --------
+    >>> as_float(np.array([1, 2])).dtype, as_float(0.5).dtype
+    ('float32', 'float32')
+    """
     x = T.as_tensor_variable(x)
     return x if x.dtype in ("float32", "float64") else x.astype(theano.config.floatX)
 
@@ -320,12 +338,24 @@ _EXAMPLES: dict[str, Example] = {}
 
 
 def example(name: str, function: Callable, *shapes: tuple[int, ...]) -> None:
-    """Register an example."""
+    """Register an example.
+
+    Examples
+    --------
+    >>> from pixelvae.lib.ops.elu import elu
+    >>> example("exponential linear unit", elu, MAPS)
+    """
     _EXAMPLES[name] = Example(function, shapes)
 
 
 def examples() -> dict[str, Example]:
-    """The examples of all modules in lib/ops, by name."""
+    """The examples of all modules in lib/ops, by name.
+
+    Examples
+    --------
+    >>> examples()["exponential linear unit"].shapes
+    ((4, 3, 9, 8),)
+    """
     package = importlib.import_module("pixelvae.lib.ops")
     for module in pkgutil.iter_modules(package.__path__):
         # What stands for operations on a GPU needs one to be imported.
@@ -335,5 +365,12 @@ def examples() -> dict[str, Example]:
 
 
 def pixels(levels: int):
-    """Images (N, C, H, W) of whole numbers from 0 to levels − 1."""
+    """Images (N, C, H, W) of whole numbers from 0 to levels − 1.
+
+    Examples
+    --------
+    >>> images = pixels(levels=3).data
+    >>> images.shape, np.unique(images)
+    ((4, 3, 9, 8), array([0., 1., 2.], dtype=float32))
+    """
     return T.constant(np.random.RandomState(1).randint(0, levels, MAPS).astype("float32"))

@@ -16,6 +16,11 @@ class Pack(NativeOp):
     Inputs: a vector to write them over, (P,), and any number of arrays of any shape, all of its
     type. Output: (P,). Joining a large model's gradients in memory of their own took a fifth of its
     step.
+
+    Examples
+    --------
+    >>> Pack()(T.zeros(3), T.ones((1, 2)), T.zeros(1)).eval()
+    array([1., 1., 0.], dtype=float32)
     """
 
     __props__ = ("in_place",)

@@ -13,6 +13,11 @@ class WeightNorm(NativeOp):
 
     Inputs: v (O, C, full), g (O,). Output: w (O, C, taps). The norm covers the masked taps as well:
     the mask multiplies after the normalisation, as in the released code.
+
+    Examples
+    --------
+    >>> WeightNorm(taps=1)(np.array([[[3.0, 4.0]]]), np.array([10.0])).eval()
+    array([[[6.]]])
     """
 
     __props__ = ("taps",)
