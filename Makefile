@@ -3,12 +3,16 @@ python := .venv/bin/python
 # On up to four cores, for many tests have threads or ranks of their own.
 pytest := $(python) -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: setup help train test coverage fuzz bench results docs tour gpu-compile-test gpu-run-test hosts-test lint docker bundle mpi
+.PHONY: setup help sample train test coverage fuzz bench results docs tour gpu-compile-test gpu-run-test hosts-test lint docker bundle mpi
 
 setup: .venv/ready ## build .venv, with everything pinned
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+sample: setup ## draw digits from trained weights, and show them where there is a screen
+	@$(python) experiments/mnist_pixelvae.py sample gated-pixelvae-noup --out samples.png
+	@if [ -t 1 ] && [ "$$DISPLAY$$WAYLAND_DISPLAY" ]; then xdg-open samples.png 2>/dev/null || true; fi
 
 train: setup ## train and evaluate a small gated PixelVAE
 	$(python) experiments/mnist_pixelvae.py train --preset quick --data auto --out runs/quick

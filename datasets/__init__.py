@@ -164,10 +164,11 @@ def _recipe(name: str, source: Path | None, image_size: int | None) -> Recipe:
 
 
 def _open_auto() -> Dataset:
+    recipe = named_recipe("binarized_mnist")
     try:
-        dataset = open_recipe(named_recipe("binarized_mnist"))
+        dataset = open_recipe(recipe)
     except Unavailable as problem:
         say(f"data: digits, because binarized_mnist cannot be had: {problem}")
         return open_recipe(named_recipe("digits"))
-    say("data: binarized_mnist, because it is there")
+    say(f"data: binarized_mnist, because it is there ({recipe.path})")
     return dataset

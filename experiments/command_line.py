@@ -10,6 +10,7 @@ from importlib import import_module
 from pixelvae.experiments.experiment import Experiment
 from pixelvae.machine.console import command
 from pixelvae.machine.console.command import ArgumentParser
+from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 
 COMMANDS = ("train", "evaluate", "sample", "reconstruct", "vary", "export", "report", "replay")
@@ -27,9 +28,17 @@ def parse(experiment: Experiment, argv: Sequence[str]) -> argparse.Namespace:
     raise UserError because they do not go together, before anything is opened. Only the one that is
     named is imported, or all of them to list them.
     """
-    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
-        argv = ["train", *argv]
-    parser = ArgumentParser(prog=experiment.prog, description=experiment.doc.splitlines()[0])
+    named = argv and (argv[0] in ("-h", "--help") or not argv[0].startswith("-"))
+    argv = argv if named else ["train", *argv]
+    about, examples = experiment.doc.split("\n", 1)
+    parser = ArgumentParser(
+        prog=experiment.prog,
+        description=about,
+        epilog=f"COMMAND --help lists its options; no COMMAND is train.\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if not named:
+        say(f"no subcommand is train; {experiment.prog} --help lists all")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in argv[:1] if argv[0] in COMMANDS else COMMANDS:
         module = import_module(f"pixelvae.experiments.commands.{name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,16 +112,17 @@ def of(weights: Weights, sampler: str = "cached") -> Figures:
     return Figures(weights.model, weights.family.pictured, sampler)
 
 
-def while_training(family: Family, model: Any, dataset) -> Callable[[], dict[str, bytes]]:
-    """What draws a few pictures of a model as it is when called: PNG files by name."""
-    drawer = Figures(model, family.pictured)  # which compiles at the first call
-    return lambda: {name: p.png(model.levels) for name, p in drawer.few(dataset).items()}
+def while_training(family: Family, model: Any, dataset) -> Iterator[dict[str, bytes]]:
+    """A few pictures of a model as it is whenever the next are asked for: PNG files by name."""
+    drawer = Figures(model, family.pictured)
+    while True:
+        yield {name: p.png(model.levels) for name, p in drawer.few(dataset).items()}
 
 
-def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> None:
+def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> list[Path]:
     """Draw the pictures of a finished run into a folder, under names with the prefix."""
-    for name, picture in of(weights).all(dataset):
-        picture.save(folder / f"{prefix}{name}", weights)
+    pictures = of(weights).all(dataset)
+    return [picture.save(folder / f"{prefix}{name}", weights) for name, picture in pictures]
 
 
 def chosen_images(dataset, split: str, count: int) -> np.ndarray:

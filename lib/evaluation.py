@@ -100,7 +100,9 @@ class Bound:
         self._function: Any = None
 
     def compile(self) -> None:
-        """Compile it now."""
+        """Compile it now, unless that has been done."""
+        if self._function is not None:
+            return
         images = T.tensor4("images", dtype="uint8")
         noise = noise_variables(self._model)
         terms = self._model.terms(T.cast(images, theano.config.floatX), noise)
@@ -130,8 +132,7 @@ class Bound:
         UserError
             The split has fewer images.
         """
-        if self._function is None:
-            self.compile()
+        self.compile()
         if not self._model.noise_shapes:
             samples = 1
         seed = self._seed if seed is None else seed

@@ -18,7 +18,7 @@ import numpy as np
 from pixelvae.lib import noise
 from pixelvae.lib.runs.folder import best_weights, is_run
 from pixelvae.lib.runs.settings import differences
-from pixelvae.machine.errors import UserError
+from pixelvae.machine.errors import UserError, did_you_mean
 from pixelvae.machine.files.arrays import export_arrays, load_arrays
 from pixelvae.machine.files.atomic import PathLike
 from pixelvae.machine.kinds import whole
@@ -158,13 +158,16 @@ def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if is_name(path):
         file = PRETRAINED / f"{path}.npz"
         if not file.exists():
-            known = ", ".join(sorted(p.stem for p in PRETRAINED.glob("*.npz"))) or "none yet"
+            known = sorted(p.stem for p in PRETRAINED.glob("*.npz"))
             raise UserError(
                 f"{path} is not a run's folder or a weights file, and not the name of trained "
-                f"weights ({known})"
+                f"weights ({', '.join(known) or 'none yet'}){did_you_mean(path, known)}"
             )
     elif file.is_dir():
         file = best_weights(file)
+    elif not file.exists():
+        beside = [str(other) for other in file.parent.glob("*")]
+        raise UserError(f"cannot read {path}: No such file or folder{did_you_mean(path, beside)}")
     return load_arrays(file, kind="weights")
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from functools import partial
+from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixelvae.experiments import together
+from pixelvae.experiments import figures, together
 from pixelvae.experiments.experiment import Experiment
+from pixelvae.experiments.invocations import command
 from pixelvae.machine.console.command import (
     flag,
     missing_package,
@@ -22,6 +27,7 @@ from pixelvae.models.family import Preset
 
 if TYPE_CHECKING:
     from pixelvae.lib.data import Dataset
+    from pixelvae.lib.model import Model
     from pixelvae.models.weights import Weights
 
 
@@ -110,7 +116,6 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     -------
     0, or the exit status of the signal that stopped it
     """
-    from pixelvae.experiments import figures
     from pixelvae.lib.runs.folder import Run
     from pixelvae.lib.training.loop import Trainer
     from pixelvae.machine.backend.device import summary
@@ -129,14 +134,16 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
         else:
             model, first = start.model, start.iteration or 0
             say(f"beginning with {options.start} at iteration {first:,}")
+        recipe = preset.training.recipe(options.seed, options.on_nan)
         latents = ", ".join(f"{k} {shape}" for k, shape in model.noise_shapes.items()) or "none"
         say(
-            f"{settings.name} on {dataset.name}: {model.parameters.count():,} parameters, "
-            f"latents: {latents}"
+            f"training {settings.name} ({model.parameters.count():,} parameters, latents: {latents}) "
+            f"on {dataset.size('train'):,} images of {dataset.name}: {recipe.iterations:,} "
+            f"iterations of {recipe.batch_size} images, evaluated every {recipe.eval_every:,}"
         )
-        recipe = preset.training.recipe(options.seed, options.on_nan)
-        draw = figures.while_training(family, model, dataset) if options.tensorboard else None
-        status = Trainer(model, dataset, recipe, run, draw, first).run()
+        show = partial(next, pictures_on_page(experiment, run.folder, model, dataset))
+        follow = len(experiment.splits)
+        status = Trainer(model, dataset, recipe, run, show, first, follow).run()
         if status == 0:
             finish(experiment, run, dataset, preset)
         return status
@@ -204,7 +211,6 @@ def fitted(experiment: Experiment, preset: Preset, dataset) -> Any:
 
 def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
     """Test the best weights and draw the pictures of a finished run."""
-    from pixelvae.experiments import figures
     from pixelvae.experiments.summaries import describe, summarise
     from pixelvae.lib.evaluation import Bound
 
@@ -216,20 +222,46 @@ def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
         results[split] = summarise(weights, split, bound(dataset, split), remarks=dataset.remarks)
         say(describe(results[split]))
     on_rank_0(run.write_json)("results.json", results)
-    figures.draw_all(weights, dataset, run.folder)
-    say(f"results and pictures are in {run.folder}")
-    write_page(experiment, run.folder, weights)
+    drawn = figures.draw_all(weights, dataset, run.folder)
+    page = write_page(experiment, run.folder, weights)
+    say("to look at: " + ", ".join(map(str, [*([page] if page else []), *drawn][:3])))
+    more = command(experiment, "sample", run.folder, "--seed", 1)
+    say(f"next, to draw others: {more.replace('python', relpath(sys.executable), 1)}")
+
+
+def pictures_on_page(
+    experiment: Experiment, folder: Path, model: Model, dataset: Dataset
+) -> Iterator[Mapping[str, bytes]]:
+    """A few pictures of the model as it is when the next are asked for, which go onto the page."""
+    page: Path | None = folder
+    for number, drawn in enumerate(figures.while_training(experiment.family, model, dataset)):
+        try:
+            page = page and write_page(experiment, folder, drawn=drawn)
+        except UserError as problem:  # no reason to stop the training
+            say(f"report.html is not of these weights: {problem}")
+        if page and number == 0:
+            say(f"to watch while it trains: {page}")
+        yield drawn
 
 
 @on_rank_0
-def write_page(experiment: Experiment, folder: Path, weights: Weights) -> None:
-    """All of it to look at, if the packages that pages need are installed."""
+def write_page(
+    experiment: Experiment,
+    folder: Path,
+    weights: Weights | None = None,
+    drawn: Mapping[str, bytes] | None = None,
+) -> Path | None:
+    """All of it to look at, if the packages that pages need are installed; gives its path.
+
+    Without the ``drawn`` pictures, which a training shows on the way, it is that of its end.
+    """
     from pixelvae.experiments.pages.run_report import write_report
 
     try:
-        say(f"to look at: {write_report(experiment, folder, weights)}")
+        return write_report(experiment, folder, weights, drawn)
     except ModuleNotFoundError as problem:
         reason = missing_package(problem)
         if reason is None:
             raise
         say(f"report.html was not written: {reason}")
+        return None

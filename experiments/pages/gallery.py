@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture on the page, or the text in its place; and the command that draws it.
+    """A picture on the page, or the text in its place; and the command that draws it, if any.
 
     ``rows`` are the names of its rows, if they have names.
     """
@@ -50,6 +50,14 @@ def pictures(experiment: Experiment, folder: Path, weights: Weights) -> Iterator
         yield shown("Reconstructions", "reconstruct", "reconstructions.png", about)
         about = "In each row the noise of one level alone changes."
         yield shown("Variations", "vary", "vary.png", about)
+
+
+def of_training(drawn: Mapping[str, bytes]) -> Iterator[Shown]:
+    """What a training that goes on has drawn at its last evaluation: PNG files by name."""
+    for name, data in drawn.items():
+        with Image.open(io.BytesIO(data)) as image:
+            about = "Drawn at the last evaluation, from the same noise each time."
+            yield Shown(name.capitalize(), about, "", png(data), image.size)
 
 
 def _from_file(wanted: Shown, path: Path, iteration: int | None) -> Shown:

@@ -28,7 +28,12 @@ _QUANTITIES = {
 }
 
 
-def write_report(experiment: Experiment, folder: Path, weights: Weights | None = None) -> Path:
+def write_report(
+    experiment: Experiment,
+    folder: Path,
+    weights: Weights | None = None,
+    drawn: Mapping[str, bytes] | None = None,
+) -> Path:
     """Write the page of a run, finished or not, into its folder; gives the path.
 
     Pictures are those in the folder. Without one of samples, a few are drawn.
@@ -37,22 +42,25 @@ def write_report(experiment: Experiment, folder: Path, weights: Weights | None =
     ----------
     weights
         The run's best ones, if they are loaded already.
+    drawn
+        PNG files by name that are shown in place of all other pictures, on a page that reloads
+        itself: the training goes on.
 
     Raises
     ------
     UserError
         It is not the folder of a run of this family, holds no weights yet, or is damaged.
     """
-    from pixelvae.experiments.pages.gallery import pictures
+    from pixelvae.experiments.pages.gallery import of_training, pictures
     from pixelvae.experiments.pages.html import TEMPLATES, write_page
     from pixelvae.models.weights import load
 
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a run's folder: it holds no config.json")
     weights = weights or load(str(folder), experiment.family)
-    texts = _texts(experiment, folder, weights)
-    drawn = list(pictures(experiment, folder, weights))
-    write_page(folder / PAGE, TEMPLATES / PAGE, run=texts, pictures=drawn)
+    texts = {**_texts(experiment, folder, weights), "goes_on": drawn is not None}
+    shown = of_training(drawn) if drawn else pictures(experiment, folder, weights)
+    write_page(folder / PAGE, TEMPLATES / PAGE, run=texts, pictures=list(shown))
     return folder / PAGE
 
 

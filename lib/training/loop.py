@@ -19,20 +19,21 @@ from pixelvae.lib.model import Model, MovingModel
 from pixelvae.lib.runs.folder import Run
 from pixelvae.lib.runs.saver import Saver
 from pixelvae.lib.training.batches import Batch, batches
-from pixelvae.lib.training.pictures import Pictures
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.lib.training.replay import report_arrays
 from pixelvae.lib.training.state import State
 from pixelvae.lib.training.statistics import MovingStatistics, batches_after
 from pixelvae.lib.training.step import NotFinite, TrainingStep
 from pixelvae.machine.console.compiling import compiling
-from pixelvae.machine.console.progress import Progress, say
+from pixelvae.machine.console.progress import Progress, quietly, say
 from pixelvae.machine.console.stop import GracefulStop, exit_status
 from pixelvae.machine.errors import NotFiniteError, UserError
-from pixelvae.machine.parallel.world import OnRank0, on_rank_0, world
+from pixelvae.machine.parallel.world import OnRank0, world
 
 CHECKPOINT_SECONDS = 300  # beside the checkpoint at every evaluation
 MAX_SKIPS = 100  # in a row: more are no coincidence
+SHOWING = 0.02  #: at most this share of a training's time goes into pictures on the way
+BOUND = 0.3  # the share of an image's training that its evaluation takes, until that is measured
 
 
 class Trainer:
@@ -52,8 +53,9 @@ class Trainer:
     A new run begins at iteration ``first`` with what the model holds: 0, or where its weights are
     from. Adam's moments and the average begin there too.
 
-    ``draw`` gives pictures of the model, PNG files by name, for TensorBoard
-    (:mod:`pixelvae.lib.training.pictures`).
+    ``show`` draws and shows pictures of the model as it is after an evaluation, unless that took
+    too long so far (:data:`SHOWING`); it gives them as PNG files by name, for TensorBoard. The time
+    left includes as many further evaluations as ``follow`` the training.
 
     Raises
     ------
@@ -67,11 +69,13 @@ class Trainer:
         dataset: Dataset,
         recipe: Recipe,
         run: Run,
-        draw: Callable[[], Mapping[str, bytes]] | None = None,
+        show: Callable[[], Mapping[str, bytes]] | None = None,
         first: int = 0,
+        follow: int = 0,
     ) -> None:
         self._model, self._dataset, self._recipe = model, dataset, recipe
-        self._pictures = Pictures(draw, on_rank_0(time.monotonic)) if draw else None
+        self._show, self._follow = show, follow
+        self._showing = -1.0  # seconds; below 0 before the first time
         self._bound = Bound(model, recipe.seed, recipe.evaluation_batch)
         self._statistics: MovingStatistics | None = None
         if recipe.statistics_batches:
@@ -115,7 +119,10 @@ class Trainer:
         stream = self._dataset.training_stream(recipe.batch_size, recipe.seed, state.iteration)
         following = batches(self._model, recipe, stream, state.iteration)
         self._stamped = time.monotonic()
-        with Progress(recipe.iterations, state.iteration) as bar, GracefulStop() as stop:
+        evaluation = BOUND * self._dataset.size("valid") / recipe.batch_size
+        further = self._evaluations_to_come() * evaluation
+        bar = Progress(recipe.iterations, state.iteration, further=further)
+        with bar, GracefulStop() as stop:
             while True:
                 # All ranks stop after the same step, and save after the same.
                 signal, since = world().largest(stop.signal, time.monotonic() - self._stamped)
@@ -141,6 +148,10 @@ class Trainer:
                 "restart with a lower learning rate"
             )
         return exit_status(int(signal))
+
+    def _evaluations_to_come(self) -> int:
+        every, last = self._recipe.eval_every, self._recipe.iterations
+        return -(-last // every) - self._state.iteration // every + self._follow
 
     def _take_step(self, t: int, batch: Batch, bar: Progress) -> None:
         try:
@@ -197,12 +208,31 @@ class Trainer:
                 "a machine or its libraries compute something else; the last checkpoint is kept",
             )
             self._step.sync()
-            self._evaluate(bar)
-            self._stamped = time.monotonic()  # evaluations are not training
-        self._saver.checkpoint(self._step.state(), self._state.header())
+            with bar.aside():
+                self._bound.compile()
+            with bar.aside(again=self._evaluations_to_come()):
+                valid, line = self._evaluate()
+            left = bar.left()
+            bar.write(f"{line}; {left}" if left else line)
+        with bar.aside():
+            self._saver.checkpoint(self._step.state(), self._state.header())
+            if evaluate and np.isfinite(valid):
+                self._show_pictures()
+        self._stamped = time.monotonic()  # evaluations are not training
 
-    def _evaluate(self, bar: Progress) -> None:
-        """Two rows of metrics, a line for the user, and the best weights if these are."""
+    def _show_pictures(self) -> None:
+        (late,) = world().largest(self._showing - SHOWING * self._state.seconds)
+        if self._show is None or late > 0:
+            return
+        start = time.monotonic()
+        with quietly():
+            self._saver.pictures(self._state.iteration, self._show())
+        # The first time is for compiling, without which a training does not end either.
+        first = self._showing < 0
+        self._showing = 0.0 if first else self._showing + time.monotonic() - start
+
+    def _evaluate(self) -> tuple[float, str]:
+        """Log two rows, keep the weights if they are best; the bound, and a line for the user."""
         state, unit = self._state, self._model.unit
         schedule = dict(self._recipe.schedule(state.iteration))
         schedule.pop("learning_rate")
@@ -218,14 +248,13 @@ class Trainer:
             parts = [f"{n} {v:.{unit.digits}f}" for n, v in valid.items() if n != "bound"]
             text = f"{valid['bound']:.{unit.digits}f} valid ({', '.join(parts)}) {unit.name}"
         self._log("valid", valid, {k: 1.0 for k in schedule if k.startswith("alpha")})
-        bar.write(
+        line = (
             f"iteration {state.iteration}: bound {sum(trained.values()):.{unit.digits}f} train, "
             + text
             + (f"; {state.skipped} iterations skipped" if state.skipped else "")
         )
-        if self._pictures is not None and np.isfinite(valid["bound"]):
-            self._saver.pictures(state.iteration, self._pictures())
         state.evaluated()
+        return valid.get("bound", float("nan")), line
 
     def _validate(self) -> Evaluation:
         if self._statistics is not None:

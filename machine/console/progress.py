@@ -127,20 +127,32 @@ class Progress:
         Iterations done before, by the run that is being resumed.
     unit
         Name of one iteration.
+    further
+        How many iterations take as long as all other work that is still to come (:meth:`aside`).
     """
 
-    def __init__(self, total: int | None, initial: int = 0, unit: str = "it") -> None:
+    def __init__(
+        self, total: int | None, initial: int = 0, unit: str = "it", further: float = 0.0
+    ) -> None:
         self.total = total
         self.count = initial
         self.unit = unit
+        self._further = further
         self._initial = initial
         self._values = ""
         self._start = time.monotonic()
         self._interval = 2.0
         self._next = self._start + self._interval
         self._shown = initial
+        counted = "{l_bar}{bar}| {n_fmt}/{total_fmt}" if total else f"{{n_fmt}} {unit}"
         self._bar = (
-            tqdm(total=total, initial=initial, unit=f" {unit}", dynamic_ncols=True, file=sys.stderr)
+            tqdm(
+                total=total,
+                initial=initial,
+                dynamic_ncols=True,
+                file=sys.stderr,
+                bar_format=counted + " [{elapsed}{postfix}]",
+            )
             if _shows_bars() and not _quiet.get()
             else None
         )
@@ -158,12 +170,33 @@ class Progress:
         if values:
             self._values = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         if self._bar is not None:
-            self._bar.set_postfix_str(self._values, refresh=False)
+            self._bar.set_postfix_str(self._standing(), refresh=False)
             self._bar.update(n)
         elif self._lines and time.monotonic() >= self._next:
             self._print_line()
             self._interval = min(1.5 * self._interval, 60.0)
             self._next = time.monotonic() + self._interval
+
+    @contextlib.contextmanager
+    def aside(self, again: int | None = None) -> Iterator[None]:
+        """Around other work than iterations, which does not count as slowness of theirs.
+
+        ``again`` is how often as much of it is still to come, if it comes again.
+        """
+        rate, start = self._rate(), time.monotonic()
+        yield
+        seconds = time.monotonic() - start
+        self._start += seconds
+        if again is not None:
+            self._further = again * seconds * rate
+
+    def left(self) -> str:
+        """How long all that is to come will take, in words; empty if nobody knows."""
+        rate = self._rate()
+        if self.total is None or not rate:
+            return ""
+        left = (self.total - self.count + self._further) / rate
+        return f"{_duration(left)} left" if left > 0 else ""
 
     def write(self, line: str) -> None:
         """Print a line of the caller's above the bar."""
@@ -176,13 +209,14 @@ class Progress:
         elif self._lines and self.count != self._shown:
             self._print_line()
 
+    def _rate(self) -> float:
+        return (self.count - self._initial) / max(time.monotonic() - self._start, 1e-9)
+
+    def _standing(self) -> str:
+        parts = [f"{self._rate():.3g} {self.unit}/s", self._values, self.left()]
+        return ", ".join(part for part in parts if part)
+
     def _print_line(self) -> None:
-        rate = (self.count - self._initial) / max(time.monotonic() - self._start, 1e-9)
         total = "" if self.total is None else f"/{self.total}"
-        parts = [f"{self.count}{total} {self.unit}", f"{rate:.3g} {self.unit}/s"]
-        if self._values:
-            parts.append(self._values)
-        if self.total is not None and rate > 0 and self.count < self.total:
-            parts.append(f"{_duration((self.total - self.count) / rate)} left")
-        say(", ".join(parts))
+        say(f"{self.count}{total} {self.unit}, {self._standing()}")
         self._shown = self.count

@@ -53,7 +53,7 @@ class Shipped:
     size: Sequence[str]
     more: Callable[[Any, Any, Mapping[str, Any]], dict[str, Any]]
     subset: int = 1_000
-    draw: Callable[..., None] = figures.draw_all
+    draw: Callable[..., object] = figures.draw_all
 
     def record(self, weights, dataset) -> dict[str, Any]:
         """The numbers of a record: bounds on all validation and test images, on parts of others.

@@ -25,6 +25,7 @@ from pixelvae.experiments.command_line import parse
 from pixelvae.experiments.commands import train
 from pixelvae.experiments.invocations import training_command
 from pixelvae.experiments.pages import curves
+from pixelvae.experiments.pages.run_report import write_report
 from pixelvae.lib import noise
 from pixelvae.lib.units import NATS
 from pixelvae.machine.console import command
@@ -134,6 +135,17 @@ def test_a_run_without_pictures_gets_a_few_samples_and_is_told_the_rest(copy, ca
     assert "reconstructions.png" in page.text and "vary.png" in page.text
     assert "3 of 1,000 iterations" in page.text and "results.json" in page.text
     assert "--iterations 1000" in page.text
+
+
+def test_the_page_of_a_training_that_goes_on_reloads_itself_with_its_own_pictures(copy):
+    drawn = {"samples": (copy / "vary.png").read_bytes()}
+    (copy / "results.json").unlink()
+    page = Page(write_report(mnist_pixelvae.EXPERIMENT, copy, drawn=drawn))
+    assert page.images() == [drawn["samples"]]
+    reloads = ("meta", {"http-equiv": "refresh", "content": "10"})
+    assert reloads in page.tags and "The training goes on" in page.text
+    ended = Page(write_report(mnist_pixelvae.EXPERIMENT, copy))
+    assert reloads not in ended.tags and "goes on" not in ended.text
 
 
 def test_pictures_and_numbers_of_older_weights_are_not_taken_for_theirs(copy, capsys):

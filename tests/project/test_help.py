@@ -1,4 +1,4 @@
-"""Every option of every command line has help."""
+"""Every option of every command line has help, and what is misspelt is answered with what is near."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from command_lines import call
 
-from pixelvae.experiments import command_line
+from pixelvae.experiments import command_line, mnist_pixelvae
 from pixelvae.machine.console.command import ArgumentParser
 from studies.map import PACKAGES, ROOT
 
@@ -63,3 +64,25 @@ def test_every_option_has_help(name, monkeypatch):
     known = dict(options(parser_of(name, monkeypatch)))
     assert known
     assert not [option for option, action in known.items() if not action.help]
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"),
+    [
+        ("trian", "train"),
+        ("train --modle pixelvae", "--model"),
+        ("train --model gated-pixelvea", "gated-pixelvae"),
+        ("--preset quik", "quick"),
+        ("train --data binarized_mnits", "binarized_mnist"),
+        ("sample gated-pixelvae-nuop", "gated-pixelvae-noup"),
+        ("sample here/runs/quikc", "here/runs/quick"),
+        ("evaluate pixelvae --split tets", "test"),
+    ],
+)
+def test_what_is_misspelt_is_answered_with_what_is_near(typed, near, capsys, monkeypatch, tmp_path):
+    (tmp_path / "here/runs/quick").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert call(mnist_pixelvae, *typed.split()) == 2
+    *told, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("error: ") and f"did you mean {near}?" in last
+    assert [line for line in told if "--help lists" in line] == told[: typed.startswith("--")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import tiny_training
 from small_models import small
@@ -10,27 +12,37 @@ from tiny_training import compile_once  # noqa: F401
 from pixelvae.datasets.memory import InMemory
 from pixelvae.experiments import figures
 from pixelvae.lib.runs.folder import Run
-from pixelvae.lib.training.loop import Trainer
-from pixelvae.lib.training.pictures import SHARE, Pictures
+from pixelvae.lib.training import loop
+from pixelvae.lib.training.loop import SHOWING, Trainer
+from pixelvae.lib.training.state import State
 from pixelvae.machine.files.pictures import grid_png
 from pixelvae.models.mnist.model import MnistModel
 from pixelvae.models.mnist.presets import MNIST
 
 
-def test_drawing_takes_a_small_share_of_the_time():
-    now = 0.0
+def test_pictures_take_a_small_share_of_the_time(monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(loop, "time", clock)
+    trainer = object.__new__(Trainer)
+    trainer._state, drawn = State.first(2), []
 
-    def draw():
-        nonlocal now
-        now += 10.0
+    def show():
+        clock.now += (
+            10.0 if drawn else 1000.0
+        )  # the first time is for compiling, and is not counted
+        drawn.append(trainer._state.seconds)
         return {"samples": b""}
 
-    pictures, drawn = Pictures(draw, clock=lambda: now), 0
+    trainer._show, trainer._showing = show, -1.0
+    trainer._saver = SimpleNamespace(pictures=lambda iteration, pictures: None)
     for _ in range(400):
-        now += 20.0  # a training with its evaluation takes twice as long as drawing
-        drawn += bool(pictures())
-        assert 10 * drawn <= SHARE * now + 10
-    assert 10 * drawn > 0.8 * SHARE * now
+        trainer._state.seconds += 20.0
+        trainer._show_pictures()
+    seconds = 10.0 * (len(drawn) - 1)
+    assert (
+        drawn[0] == 20.0
+        and 0.8 * SHOWING <= seconds / trainer._state.seconds <= SHOWING + 10 / 8000
+    )
 
 
 def test_what_costs_little_is_drawn_at_each_evaluation(tmp_path, compile_once):  # noqa: F811
@@ -53,9 +65,9 @@ def test_pictures_are_of_the_weights_as_they_are(monkeypatch):
     model = small("gated-pixelvae-noup")
     data = InMemory(np.random.RandomState(0).randint(0, 2, (9, 1, 4, 4)).astype("uint8"))
     draw = figures.while_training(MNIST, model, data)
-    first = draw()
+    first = next(draw)
     assert first.keys() == {"samples", "reconstructions"}
     for parameter in model.parameters.values():
         parameter.set_value(parameter.get_value() + np.float32(0.3))
-    second, fresh = draw(), figures.while_training(MNIST, model, data)()
+    second, fresh = next(draw), next(figures.while_training(MNIST, model, data))
     assert second == fresh and second["samples"] != first["samples"]

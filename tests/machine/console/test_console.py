@@ -243,6 +243,26 @@ def test_progress_in_plain_lines(clock, capsys):
     assert capsys.readouterr().err == "saved\n37000/37000 it, 10 it/s, bound 64\n"
 
 
+def test_the_time_left_counts_other_work_as_long_as_it_took_the_last_time(clock, capsys):
+    """A hundred steps of a second, and after each twenty an evaluation: guessed at 8 s, in truth 40 s."""
+    left, evaluations, end = [], 5, 1000 + 100 + 5 * 40
+    with Progress(total=100, further=5 * 8) as progress:
+        for number in range(1, 101):
+            clock[0] += 1
+            progress.update()
+            if number % 20 == 0:
+                with progress.aside():  # compiling, which does not come again
+                    clock[0], end = clock[0] + 7, end + 7
+                evaluations -= 1
+                with progress.aside(again=evaluations):
+                    clock[0] += 40
+            left.append((progress.left(), round(end - clock[0])))
+    assert left[9][0] == "2 min left"  # 90 steps and 5 evaluations of 8 s
+    assert left[19] == ("4 min left", 240) and left[75] == ("104 s left", 104)
+    assert left[-1] == ("", 0)
+    capsys.readouterr()
+
+
 def test_progress_of_unknown_length_and_other_units(clock, capsys):
     with Progress(total=None, unit="images") as progress:
         clock[0] += 4
