@@ -15,7 +15,7 @@ from pixelvae.models.mnist.table1 import VARIANTS
 ROOT = Path(__file__).resolve().parents[2]
 Record = Mapping[str, Any]
 
-#: Below the repository: the records of ``mnist_race.py``, one for each model, and of
+#: Below the repository: the records of ``mnist_race.py``, by name, and of
 #: ``natural_images.py``.
 RACES = Path("results/race")
 ABLATIONS = Path("results/photographs/ablations.json")

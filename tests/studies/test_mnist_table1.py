@@ -269,16 +269,18 @@ def test_a_race_of_sizes_is_recorded_and_judged_by_validation(run, images, monke
     monkeypatch.setattr(equal_cost, "run_all", run_all)
     monkeypatch.setattr(equal_cost, "processor_seconds_a_step", lambda *_: costs)
     words = ["--model", "gated-pixelcnn", "--minutes", 2, "--out", tmp_path / "runs", "--data", images,
-             "--try=--dim-pix 3", "--into", tmp_path, "--", "--kl-warmup", 9, "--from", run]  # fmt: skip
+             "--name", "width", "--try=--dim-pix 3", "--into", tmp_path,
+             "--", "--kl-warmup", 9, "--from", run]  # fmt: skip
     assert mnist_race.race(mnist_race.parse([*map(str, words)])) == 0
     assert [(o.model, o.preset, o.iterations, o.kl_warmup) for o in asked] == [
         ("gated-pixelcnn", "few-cores", steps, 9) for steps in (begun + 240, begun + 60)
     ]
     assert [o.chosen.settings.dim_pix for o in asked] == [16, 3]
-    record = json.loads((tmp_path / "results/race/gated-pixelcnn.json").read_text())
+    record = json.loads((tmp_path / "results/race/width.json").read_text())
     told = mnist_race.parse(shlex.split(record["command"])[2:])
-    assert (told.model, told.minutes, told.tries) == ("gated-pixelcnn", 2, ["--dim-pix 3"])
-    part = (tmp_path / "docs/results.md").read_text().partition("## A race of settings: `gated-")[2]
+    assert (told.model, told.name, told.minutes) == ("gated-pixelcnn", "width", 2)
+    assert told.tries == ["--dim-pix 3"]
+    part = (tmp_path / "docs/results.md").read_text().partition("## A race of settings: `width`")[2]
     assert "| `--dim-pix 3` | 0 | 2.000 s | 2 |" in part
 
 
