@@ -1,6 +1,7 @@
 """What both lines of pins (CPython 3.8 to 3.11, 3.12 to 3.14) must give alike: pytest -m lines, on each; a minute.
 
-The numbers are those of CPython 3.11. OTHER_PYTHON names the interpreter of an environment of the other line.
+The numbers are of CPython 3.11, gcc 12 and a kernel that every OpenBLAS has: with its own choice, the lines differ
+as two versions of it do (docs/machines.md). OTHER_PYTHON names the interpreter of an environment of the other line.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.lines
 
 
 def run(*arguments, python=sys.executable):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "OPENBLAS_CORETYPE": "Nehalem"}
     command = [python, *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0
@@ -56,12 +57,12 @@ def test_shipped_weights_have_the_same_bound():
 
 
 def test_a_training_goes_the_same_way(tmp_path):
-    """Within what two kernels of OpenBLAS differ by on CPython 3.11 (docs/machines.md)."""
+    """For longer, the longer another compiler rounds as this one does."""
     mnist("train", *SMALL.split(), "--out", tmp_path / "run")
     with open(tmp_path / "run/metrics.csv", encoding="utf-8") as file:
         bounds = [float(row["bound"]) for row in csv.DictReader(file)]
     for bound, recorded, share in zip(
-        bounds, (558.9990, 358.8697, 336.697, 311.502), (1e-4, 1e-3, 0.02, 0.03)
+        bounds, (559.0090, 358.7897, 334.978, 318.762), (1e-4, 1e-3, 0.02, 0.03)
     ):
         assert bound == pytest.approx(recorded, rel=share)
 
@@ -74,4 +75,4 @@ def test_a_run_resumes_on_the_other_line(tmp_path, first, then):
     run("-c", TINY, tmp_path / "parts", 12, python=then)
     whole, parts = (load_arrays(tmp_path / name / "checkpoint.npz") for name in ("whole", "parts"))
     for name, value in whole[0].items():
-        np.testing.assert_allclose(parts[0][name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_array_equal(parts[0][name], value, err_msg=name)
