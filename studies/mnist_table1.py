@@ -12,8 +12,15 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pixelvae.experiments import together
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
-from pixelvae.experiments.summaries import SampleSizes, checked_sizes, describe_two_stages
+from pixelvae.experiments.summaries import (
+    SampleSizes,
+    checked_sizes,
+    describe_two_stages,
+    summarise,
+)
+from pixelvae.lib.runs.settings import remarks_on_data
 from pixelvae.machine.console.command import (
     ArgumentParser,
     add_device_options,
@@ -27,6 +34,7 @@ from pixelvae.models.mnist.table1 import VARIANTS
 from studies.comparisons.jobs import run_all
 from studies.comparisons.mnist_trainings import add_options, training
 from studies.publishing.pages import write_pages
+from studies.publishing.records import DYNAMIC
 from studies.publishing.shipping import (
     Shipped,
     add_into_option,
@@ -38,6 +46,10 @@ from studies.publishing.shipping import (
 
 if TYPE_CHECKING:
     from pixelvae.lib.data import Dataset
+    from pixelvae.models.weights import Weights
+
+#: The data that weights of a name of their own are trained on, and those of table 1.
+DYNAMIC_DATA, FIXED_DATA = "mnist_dynamic", "binarized_mnist"
 
 
 def parse(argv: list[str]):
@@ -61,7 +73,11 @@ def parse(argv: list[str]):
 
     p = commands.add_parser("measure", help="measure shipped weights again: records, tables")
     p.add_argument(
-        "names", nargs="+", metavar="NAME", choices=list(VARIANTS), help="a model of table 1"
+        "names",
+        nargs="+",
+        metavar="NAME",
+        choices=[name + end for end in ("", DYNAMIC) for name in VARIANTS],
+        help="shipped weights",
     )
     add_into_option(p)
     _evaluation_options(p)
@@ -115,14 +131,19 @@ def measure(arguments) -> None:
     write_pages(arguments.into)
 
 
-def evaluation_commands(name: str, stages: SampleSizes, dataset: Dataset) -> dict[str, str]:
+def name_of(weights: Weights) -> str:
+    """What weights are called: as the model, and after the data if these are not table 1's."""
+    return weights.model.name + (DYNAMIC if weights.data == DYNAMIC_DATA else "")
+
+
+def evaluation_commands(weights: Weights, stages: SampleSizes, dataset: Dataset) -> dict[str, str]:
     """The commands that print the record's numbers.
 
     An exact likelihood needs no importance weighting.
     """
-    command = f"python experiments/mnist_pixelvae.py evaluate {name}"
+    command = f"python experiments/mnist_pixelvae.py evaluate {name_of(weights)}"
     commands = bound_commands(command, dataset)
-    if VARIANTS[name].latent:
+    if weights.model.latents:
         commands["weighted"] = (
             f"{command} --importance-samples {stages.samples} --images {stages.images} "
             f"--few-samples {stages.few}"
@@ -131,25 +152,39 @@ def evaluation_commands(name: str, stages: SampleSizes, dataset: Dataset) -> dic
 
 
 def shipped_rows(stages: SampleSizes) -> Shipped:
-    """The models of table 1, with importance-weighted estimates in two stages."""
+    """The models of table 1, with importance-weighted estimates in two stages.
+
+    Those trained on other data than table 1's have these beside them, under ``fixed``.
+    """
 
     def more(weights, dataset, numbers: Mapping[str, Any]) -> dict[str, Any]:
-        from pixelvae.lib.evaluation import ImportanceWeighted
+        from pixelvae.lib.evaluation import Bound, ImportanceWeighted
 
         model, few = weights.model, stages._replace(images=min(stages.images, dataset.size("test")))
-        record: dict[str, Any] = {}
-        if model.latents:
+
+        def weighted(data: Dataset) -> dict[str, Any]:
+            if not model.latents:
+                return {}
             weigh = ImportanceWeighted(model, seed=0).in_two_stages
-            record["weighted"] = weigh(dataset, "test", *few).summary()
-            say(describe_two_stages(record["weighted"], model.unit.name))
-        record["commands"] = evaluation_commands(model.name, few, dataset)
+            summary = weigh(data, "test", *few).summary()
+            say(describe_two_stages(summary, model.unit.name))
+            return {"weighted": summary}
+
+        record: dict[str, Any] = {"model": model.name, **weighted(dataset)}
+        record["commands"] = evaluation_commands(weights, few, dataset)
         paper = VARIANTS[model.name].paper
-        if paper is not None:
+        if weights.data == DYNAMIC_DATA:
+            fixed = together.open_data(FIXED_DATA)
+            values = Bound(model, 0, EXPERIMENT.family.evaluation_batch)(fixed, "test")
+            remarks = remarks_on_data(weights.trained, fixed)
+            test = summarise(weights, "test", values, remarks=remarks)
+            record["fixed"] = {"test": test, **weighted(fixed)}
+        elif paper is not None:
             record["paper"] = paper_gap(paper, numbers["test"]["bound"])
         return record
 
     size = ("layers", "dim_pix", "latent_dim", "filter_size")
-    return Shipped(EXPERIMENT, "mnist", lambda weights: weights.model.name, size, more)
+    return Shipped(EXPERIMENT, "mnist", name_of, size, more)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def _content(root: Path) -> dict:
     trained = records.read_records(root)
     return {
         "records": trained,
+        "dynamic": records.read_records(root, records.DYNAMIC),
         "photographs": records.read_photographs(root),
         "compared": [pair for pair in ORDERINGS if set(pair) <= set(trained)],
         "races": {
@@ -83,7 +84,10 @@ def _environment():
 
     environment = templates(Path(__file__).parent / "templates", keep_trailing_newline=True)
     environment.globals.update(
-        variants=VARIANTS, published=PUBLISHED, difference=records.difference
+        variants=VARIANTS,
+        published=PUBLISHED,
+        published_dynamic=records.PUBLISHED_DYNAMIC,
+        difference=records.difference,
     )
     environment.tests.update(best_at_the_end=records.best_at_the_end)
     environment.filters.update(

@@ -102,7 +102,7 @@ def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
     Ranks share the evaluation.
     """
     from pixelvae.lib.runs.metrics import read_metrics
-    from pixelvae.models.weights import read
+    from pixelvae.models.weights import is_name, read
 
     if not (run / "best.npz").exists():
         raise UserError(f"{run} holds no best.npz: name the folder of a training")
@@ -119,8 +119,11 @@ def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
     described = describe_run(shipped, name, header, rows)
     begun = header["config"]["settings"].get("from")
     if begun is not None:
-        earlier = on_rank_0(read_json)(into / "results" / shipped.folder / f"{name}.json")
-        described["training"] = joined(begun, earlier, described["training"])
+        records = into / "results" / shipped.folder
+        earlier = on_rank_0(read_json)(records / f"{name}.json")
+        if earlier is None and is_name(begun["weights"]):  # weights of another name
+            earlier = on_rank_0(read_json)(records / f"{begun['weights']}.json")
+        described["training"] = joined(begun, earlier, described)
     record = {
         "model": name,
         **described,
@@ -212,15 +215,17 @@ def describe_run(
 
 
 def joined(
-    begun: Mapping[str, Any], earlier: Mapping[str, Any] | None, training: Mapping[str, Any]
+    begun: Mapping[str, Any], earlier: Mapping[str, Any] | None, record: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The record of a training that began with shipped weights: the whole curve and time.
+    """The record of a training that began with shipped weights: the whole time, and curve.
+
+    The curve begins where the training does if the one before was on other data.
 
     ``begun`` is the run's setting ``from``, ``earlier`` the model's last record, of those weights
     or of others from the same run, and ``before`` in the result what was recorded of the training
     before. Raises UserError if the record is of neither.
     """
-    before = (earlier or {}).get("training", {})
+    training, before = record["training"], (earlier or {}).get("training", {})
     if before.get("best_iteration") != begun["iteration"]:
         before = before.get("before", {})
     if before.get("best_iteration") != begun["iteration"]:
@@ -229,6 +234,8 @@ def joined(
             "and there is no record of their training to join its own to"
         )
     until = {t: v for t, v in before["valid_bounds"].items() if int(t) <= begun["iteration"]}
+    if (earlier or {}).get("data") != record["data"]:
+        until = {}
     return {
         **training,
         "seconds": before["seconds"] + training["seconds"],

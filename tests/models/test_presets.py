@@ -11,7 +11,8 @@ from benchmarks import step
 from pixelvae.experiments import flops, imagenet64, lsun_bedrooms, mnist_256
 from pixelvae.experiments.command_line import parse
 from pixelvae.models.hierarchical.model import HierarchicalModel
-from pixelvae.models.hierarchical.presets import PRESETS, SETTINGS, TRAINING
+from pixelvae.models.hierarchical.presets import HIERARCHICAL, PRESETS, SETTINGS, TRAINING
+from pixelvae.models.mnist.presets import MNIST
 
 
 def conv(inputs, outputs, kernel=1):
@@ -192,6 +193,17 @@ def test_few_cores_evaluate_averaged_weights_and_the_papers_presets_do_not():
     for name, training in TRAINING.items():
         expected = 0.995 if "few_cores" in name else None
         assert training.recipe(seed=0).average_decay == expected
+
+
+def test_what_keeps_a_model_general_is_off_unless_it_is_asked_for():
+    asked = dict(weight_decay=0.1, dropout=0.2, shifted=0.3, mirrored=0.4)
+    for family in (MNIST, HIERARCHICAL):
+        for preset in family.presets.values():
+            recipe = preset.training.recipe(seed=0)
+            assert [getattr(recipe, name) for name in asked] == [None] * 4
+            known = {name: x for name, x in asked.items() if name in family.training.names()}
+            recipe = preset.changed(asked).training.recipe(seed=0)
+            assert known and {name: getattr(recipe, name) for name in known} == known
 
 
 def test_every_preset_has_its_training():

@@ -156,6 +156,39 @@ def test_a_training_that_began_with_shipped_weights_is_recorded_as_one_with_thei
         run_table("ship", further, "--into", tmp_path / "empty")
 
 
+def test_weights_trained_on_other_data_have_a_name_and_a_table_of_their_own(
+    run, shipped, command, images, tmp_path, monkeypatch
+):
+    copy = Path(shutil.copytree(shipped, tmp_path / "copy"))
+    other = tmp_path / "other.npz"
+    shifted = {name: np.roll(array, 1, axis=2) for name, array in np.load(images).items()}
+    np.savez(other, **shifted)
+    monkeypatch.setattr(mnist_table1, "DYNAMIC_DATA", str(other))
+    monkeypatch.setattr(mnist_table1, "FIXED_DATA", str(images))
+    monkeypatch.setattr(weights, "PRETRAINED", copy / "pretrained")
+    monkeypatch.chdir(tmp_path)
+    words = [other if word == images else word for word in command]
+    assert run_command(*words, 4, "--from", "gated-pixelcnn", "--out", tmp_path / "further") == 0
+    row = pages(copy)[Path("docs/results.md")].partition("## Table 1")[2].partition("\n\n#")[0]
+    run_table("ship", tmp_path / "further", "--into", copy)
+    assert (copy / "pretrained/gated-pixelcnn-dynamic.npz").exists()
+    record = json.loads((copy / "results/mnist/gated-pixelcnn-dynamic.json").read_text())
+    assert record["model"] == "gated-pixelcnn" and "paper" not in record
+    assert record["commands"]["bound"].endswith("evaluate gated-pixelcnn-dynamic")
+    told = record["fixed"]["test"]["remarks"][-1]
+    assert told == f"measured on {images}, trained on {other}"
+    assert record["fixed"]["test"]["bound"]["mean"] != record["test"]["bound"]["mean"]
+    begun = record["training"]["before"]["best_iteration"]
+    assert (
+        int(min(record["training"]["valid_bounds"], key=int)) > begun
+    )  # no curve across data sets
+    made = {str(path): page for path, page in pages(copy).items()}
+    assert row in made["docs/results.md"] and "-dynamic" not in row
+    assert "| `gated-pixelcnn-dynamic` | = " in made["docs/results.md"].partition("## Dynamic")[2]
+    for name in ("README.md", "pretrained/README.md", "docs/gallery.md"):
+        assert "gated-pixelcnn-dynamic" in made[name]
+
+
 def test_the_recorded_command_trains_the_same_again(run, shipped):
     record = json.loads((shipped / "results/mnist/gated-pixelcnn.json").read_text())
     words = shlex.split(record["training"]["command"])
@@ -191,7 +224,9 @@ def test_weights_load_by_name_and_print_the_recorded_numbers(
         assert printed["bound"] == pytest.approx(record[split]["bound"])
     named = SimpleNamespace(out=None, weights="gated-pixelcnn")
     assert picture_path(named, "samples.png") == Path("gated-pixelcnn-samples.png")
-    with pytest.raises(UserError, match=r"^pixelcnn is not a run.*\(gated-pixelcnn\)$"):
+    with pytest.raises(
+        UserError, match=r"^pixelcnn is not a run.*\(gated-pixelcnn\): did you mean"
+    ):
         weights.load("pixelcnn")
     (tmp_path / "gated-pixelcnn").mkdir()  # a folder that is not a run hides no name
     assert weights.load("gated-pixelcnn").model.name == "gated-pixelcnn"
