@@ -38,7 +38,7 @@ docs: .venv/docs ## build the site (README.md, docs/, docstrings) into build/doc
 	$(python) -m sphinx --fail-on-warning --keep-going --quiet -c docs/site -d build/doctrees . build/docs
 	@echo build/docs/index.html
 
-tour: setup ## run the notebook and keep its outputs
+tour: setup ## run the notebooks and keep their outputs
 	$(python) notebooks/execute.py
 
 gpu-compile-test: setup ## compile for a GPU, without one (1.5 GB)

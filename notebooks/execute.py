@@ -1,4 +1,4 @@
-"""Runs the tour from top to bottom and keeps its outputs: ``make tour``."""
+"""Runs the notebooks from top to bottom and keeps their outputs: ``make tour``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 from pixelvae.machine.files.atomic import atomic_write
 
-TOUR = Path(__file__).with_name("tour.ipynb")
+NOTEBOOKS = sorted(Path(__file__).parent.glob("*.ipynb"))
 
 
 def execute(notebook: Any, timeout_s: int = 600) -> Any:
@@ -29,10 +29,11 @@ def execute(notebook: Any, timeout_s: int = 600) -> Any:
 
 
 def main() -> int:
-    """Executes the tour and writes it in its place."""
-    notebook = execute(nbformat.read(TOUR, as_version=4))
-    with atomic_write(TOUR) as file:
-        file.write(nbformat.writes(notebook).encode() + b"\n")
+    """Executes all notebooks and writes each in its place."""
+    for path in NOTEBOOKS:
+        notebook = execute(nbformat.read(path, as_version=4))
+        with atomic_write(path) as file:
+            file.write(nbformat.writes(notebook).encode() + b"\n")
     return 0
 
 
