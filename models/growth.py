@@ -9,8 +9,8 @@ function stays the same without any noise.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Callable, NamedTuple
 
 import numpy as np
 
