@@ -128,9 +128,10 @@ PRESETS = {
                      average_decay=0.999, kl_warmup=5_000, eval_every=3_125), any_size=True,
         ),
         Preset(
-            "quick", Settings(layers=2, dim_pix=16, latent_dim=16),
-            Training(iterations=4_000, batch_size=50, learning_rate=1.5e-3, decay_after=None,
-                     average_decay=None, kl_warmup=2_000, eval_every=1_000), any_size=True,
+            "quick", Settings(layers=4, dim_pix=16, latent_dim=32),
+            Training(iterations=6_000, batch_size=16, learning_rate=4e-3, decay_after=5_000,
+                     average_decay=0.99, kl_warmup=4_000, eval_every=1_500, cool_down=2_000),
+            any_size=True,
         ),
     )
 }  # fmt: skip

@@ -88,6 +88,6 @@ def test_options_are_the_fields_that_say_something():
 
 def test_a_preset_changes_settings_and_training_together():
     quick = PRESETS["quick"].changed({"layers": 5, "iterations": 7, "batch_size": 3})
-    assert quick.settings == Settings(layers=5, dim_pix=16, latent_dim=16)
-    assert quick.training.iterations == 7 and quick.training.eval_every == 1_000
+    assert quick.settings == Settings(layers=5, dim_pix=16, latent_dim=32)
+    assert quick.training.iterations == 7 and quick.training.eval_every == 1_500
     assert isinstance(quick.training, Training)

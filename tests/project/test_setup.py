@@ -145,6 +145,10 @@ def test_the_bundle_takes_or_names_each_pinned_package():
 @pytest.mark.parametrize(
     ("target", "command"),
     [
+        (
+            "sample",
+            "python experiments/mnist_pixelvae.py sample gated-pixelvae-noup --out samples.png",
+        ),
         ("train", "python experiments/mnist_pixelvae.py train --preset quick --data auto --out"),
         ("test", "python -m pytest -n logical"),
         ("coverage", "--dist loadfile --cov"),
