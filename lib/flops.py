@@ -20,6 +20,7 @@ from theano.gof.graph import inputs as roots_of
 from theano.tensor.opt import ShapeFeature
 
 from pixelvae.lib.model import Model, noise_variables
+from pixelvae.lib.ops.categorical import CategoricalOfMaps
 from pixelvae.lib.ops.conv import Correlate, CorrelateInputs
 
 
@@ -65,7 +66,7 @@ def count_graph(model: Model, output, shapes: Mapping) -> Count:
     names = dict(zip(graph.inputs[len(shapes) :], model.parameters))
     known = _Sizes(graph, dict(zip(graph.inputs, sizes)))
     for node in graph.toposort():
-        if isinstance(node.op, (Correlate, CorrelateInputs, T.Dot)):
+        if isinstance(node.op, (Correlate, CorrelateInputs, CategoricalOfMaps, T.Dot)):
             used = [names[v] for v in roots_of(node.inputs[1:2]) if v in names]
             part = result.parts[_part(used[0])]
             done, unmasked = _products(node, known)
@@ -86,12 +87,13 @@ def _products(node, sizes) -> tuple[int, int]:
     if isinstance(node.op, T.Dot):
         products = int(np.prod(first)) * int(np.prod(second[1:]))
         return products, products
-    # Each position of the convolution's output (of the transposed one's input) meets each pair of
-    # channels.
+    # Each position of the convolution's output (of the transposed one's input, of the maps below a
+    # softmax) meets each pair of channels.
     n, _, height, width = sizes.of(node.outputs[0]) if isinstance(node.op, Correlate) else first
     outputs, inputs, taps = second
     pairs = n * height * width * outputs * inputs
-    return pairs * taps, pairs * node.op.kh * node.op.kw
+    kernel = 1 if isinstance(node.op, CategoricalOfMaps) else node.op.kh * node.op.kw
+    return pairs * taps, pairs * kernel
 
 
 class _Sizes:
