@@ -35,7 +35,7 @@ results: setup ## write the results' pages from the records
 
 docs: .venv/docs ## build the site (README.md, docs/, docstrings) into build/docs
 	rm -rf docs/site/api build/docs # pages of modules that are gone
-	$(python) -m sphinx --fail-on-warning --keep-going --quiet -c docs/site -d build/doctrees . build/docs
+	$(python) -m sphinx --jobs auto --fail-on-warning --keep-going --quiet -c docs/site -d build/doctrees . build/docs
 	@echo build/docs/index.html
 
 tour: setup ## run the notebooks and keep their outputs

@@ -31,7 +31,7 @@ extensions = [
 ]
 root_doc = "README"
 include_patterns = ["*.md", "docs/**", "notebooks/*.ipynb", "pretrained/README.md"]
-exclude_patterns = ["docs/site/contents.md"]
+exclude_patterns = [".*", "build", "data", "runs", "docs/site/contents.md"]
 
 # Markdown as GitHub reads it, with its formulas and the anchors of its headings.
 myst_enable_extensions = ["dollarmath", "html_image"]
