@@ -68,6 +68,10 @@ mpi: .venv/mpi ## put MPI into .venv, to work on several ranks
 .venv/ready: requirements.txt requirements-dev.txt scripts/build-venv
 	scripts/build-venv .venv $(filter %.txt,$^)
 
+.venv/docs: | .venv/docs-python
+.venv/docs-python: .venv/ready
+	@$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "The site needs CPython 3.11 or later, and .venv has an older one; this builds it anew: make -B setup PYTHON=python3.11")'
+
 .venv/mpi .venv/docs: .venv/%: requirements-%.txt .venv/ready
 	$(python) -m pip install -qq --disable-pip-version-check --requirement $<
 	touch $@
