@@ -88,3 +88,9 @@ def test_every_picture_of_the_results_is_in_the_gallery_above_its_command():
         r"^!\[.+\]\(\.\./(.+)\)\n\n```sh\n(?:python|make) .+\n```$", page, flags=re.M
     )
     assert sorted(shown) == sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("results/**/*.png"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pictures_stand_in_paragraphs_of_their_own(page):
+    """Else the site takes them for HTML that is none of its business, and leaves their files behind."""
+    assert not re.search(r"\S\n?<img |<img .*>\n?\S", page.read_text(encoding="utf-8"))
