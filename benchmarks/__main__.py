@@ -6,7 +6,7 @@ import json
 import sys
 
 from benchmarks import report
-from benchmarks.rows import QUICK, ROWS, Effort
+from benchmarks.rows import QUICK, ROWS, Effort, Result
 from pixelvae.machine.console.command import ArgumentParser, main
 from pixelvae.machine.console.progress import say
 
@@ -14,17 +14,21 @@ from pixelvae.machine.console.progress import say
 def benchmark(arguments) -> None:
     """Measures what is asked for; what is kept goes into docs/ as soon as it is measured."""
     rows: dict[str, report.Row] = {}
+    measured: list[Result] = []
     for name in arguments.rows or ROWS:
         say(f"measuring {name}")
         machine = report.machine()
         results = ROWS[name](effort=QUICK if arguments.quick else Effort())
         if not arguments.json:
             print(report.table(results, head=not rows), end="", flush=True)
+            measured += results
         rows[name] = report.row(machine, results)
         if arguments.keep:
             report.write({name: rows[name]})
     if arguments.json:
         print(json.dumps({"rows": rows}, indent=1))
+    elif any("kinds" in r.details for r in measured):
+        print("\n" + report.profile(measured), end="")
 
 
 def parse(words: list[str]):

@@ -29,6 +29,7 @@ from pixelvae.machine.console.command import ArgumentParser, main, path, positiv
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.atomic import atomic_write, write_json
+from pixelvae.models.hierarchical.presets import SETTINGS
 from pixelvae.models.mnist.model import Settings
 
 ALGORITHMS = ("fwd", "bwd_data", "bwd_filter")
@@ -181,10 +182,10 @@ class FirstContact:
         rows = []
         self._say("| training step | here, s | PyTorch, s | ratio |\n| --- | ---: | ---: | ---: |")
         limit = time.monotonic() + self._left(0.55)
-        with batch_files(size) as mnist, preset_files(preset, batch) as larger:
+        with batch_files(size) as mnist, preset_files(SETTINGS[preset], preset, batch) as larger:
             jobs = {
                 "gated-pixelvae-noup": {"job": "training_step", **mnist},
-                preset: {"job": "preset_step", **larger},
+                preset: {"job": "training_step", **larger},
             }
             for how, variables in ways:
                 for what, job in jobs.items():

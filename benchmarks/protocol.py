@@ -1,8 +1,9 @@
 """The protocol of worker processes: one JSON object a line, on standard input and output.
 
 On ``{"job": …, "weights": …, …}`` it gets ready, on ``{"repeat": k}`` it does its job k times;
-both may come in one message. It answers with the seconds of each repetition, and with its memory
-(MiB, now and at its peak). In between it is blocked, reading a pipe.
+both may come in one message. It answers with the seconds of each repetition, with its memory (MiB,
+now and at its peak), and with what the last repetition returned, if that is a dictionary. In
+between it is blocked, reading a pipe.
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ def serve(jobs: Mapping[str, Callable]) -> None:
     os.dup2(2, 1)  # whatever else is printed must not get between the answers
     repeat: Any = None
     while line := sys.stdin.readline():
-        message, seconds = json.loads(line), []
+        message, seconds, returned = json.loads(line), [], None
         times = message.pop("repeat", 0)
         if message:
             repeat = jobs[message.pop("job")](**message)
         for _ in range(times):
             start = time.perf_counter()
-            repeat()
+            returned = repeat()
             seconds.append(time.perf_counter() - start)
         # Its own memory, wherever the system keeps it; pages of libraries come and go.
         memory = {"memory": _mib("RssAnon", "VmSwap"), "peak_memory": _mib("VmHWM")}
-        answers.write(json.dumps({"seconds": seconds, **memory}) + "\n")
+        more = returned if isinstance(returned, dict) else {}
+        answers.write(json.dumps({"seconds": seconds, **memory, **more}) + "\n")
 
 
 def _mib(*fields: str) -> float:

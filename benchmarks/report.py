@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROOT, torch_python
+from benchmarks.profile import KINDS
 from benchmarks.rows import ROWS, Result
 from pixelvae.lib.runs.environment import environment_record
 from pixelvae.machine.backend.device import summary
@@ -78,6 +79,19 @@ def table(results: Sequence[Result], head: bool = True) -> str:
     return "\n".join(lines) + "\n"
 
 
+def profile(results: Sequence[Result]) -> str:
+    """Where the steps' time goes, in percent, and how much they compute: Markdown."""
+    steps = {r.what: r for r in results if "kinds" in r.details}
+    lines = [
+        f"| | GFLOP/s | {' | '.join(KINDS)} |",
+        f"| --- | ---: |{' ---: |' * len(KINDS)}",
+    ]
+    for what, r in steps.items():
+        shares = (f"{100 * r.details['kinds'].get(kind, 0):.0f}" for kind in KINDS)
+        lines.append(f"| {what} | {r.details['GFLOP'] / r.ours:.0f} | {' | '.join(shares)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _number(value: float) -> str:
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 3
     return f"{value:,.{digits}f}"
@@ -116,6 +130,8 @@ def describe(rows: Mapping[str, Row]) -> str:
     """The table of all rows, and what they were measured on: Markdown."""
     results = [Result(**r) for kept in rows.values() for r in kept["results"]]
     lines = [table(results)]
+    if any("kinds" in r.details for r in results):
+        lines.append(profile(results))
     machines: dict[tuple, list[tuple[str, str]]] = {}
     for name, kept in rows.items():
         same = tuple((key, value) for key, value in kept["machine"].items() if key != LOAD)

@@ -5,27 +5,34 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 from benchmarks.harness import Worker, alternate, ours, pytorch
+from benchmarks.profile import REST
+from pixelvae.lib.flops import count
 from pixelvae.lib.model import draw_noise
 from pixelvae.machine.backend.flags import joined
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.files.arrays import save_arrays
 from pixelvae.models.hierarchical.model import HierarchicalModel
+from pixelvae.models.hierarchical.presets import PRESETS as LARGER
 from pixelvae.models.hierarchical.presets import SETTINGS, TRAINING
 from pixelvae.models.mnist.model import MnistModel, Settings
+from pixelvae.models.mnist.presets import PRESETS
+from pixelvae.models.mnist.table1 import VARIANTS
 
 BATCH = 100
 COMPILED = "PyTorch, compiled"
 PIXELS = 28 * 28
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,11 @@ class Effort:
     turn_seconds: float = 1.5
     samples: int = 300
     naive_pixels: int = 4
-    steps: int = 1000
+    steps: int = 4000
+    profiled: int = 5
 
 
-QUICK = Effort(turns=2, turn_seconds=0.2, samples=100, naive_pixels=1, steps=100)
+QUICK = Effort(turns=2, turn_seconds=0.2, samples=100, naive_pixels=1, steps=100, profiled=2)
 
 
 @dataclass(frozen=True)
@@ -63,23 +71,37 @@ class Result:
 
 def training_step(
     what: str,
-    job: str,
-    make_files: Callable,
+    settings: Any,
+    preset: str = "paper",
+    batch: int = BATCH,
     peers: Sequence[str] = ("PyTorch", COMPILED),
+    environment: Mapping[str, str] | None = None,
     *,
     effort: Effort,
 ) -> list[Result]:
-    """Our step, PyTorch's, and PyTorch's compiled, by turns: medians of all repetitions."""
-    with make_files() as files:
-        message = {"job": job, **files}
+    """Our step, PyTorch's, and PyTorch's compiled, by turns: medians of all repetitions.
+
+    And ours under Theano's profiler, without a peer.
+    """
+    with training_files(settings, preset, batch) as files:
+        message = {"job": _STEP, **files}
         told = [message, *({**message, "compiled": peer == COMPILED} for peer in peers)]
         commands = [ours(), *(pytorch() for _ in peers)]
-        seconds, idle = _by_turns(what, commands, told, effort)
+        seconds, idle = _by_turns(what, commands, told, effort, environment)
+        with Worker(ours(), environment) as worker:
+            profile = worker.ask(job="profiled_step", **files, repeat=effort.profiled)
     own, *others = map(median, seconds)
+    elapsed, kinds = sum(profile["seconds"]), profile["kinds"]
+    kinds[REST] = elapsed - sum(kinds.values())
+    details = {
+        "idle CPU": idle,
+        "kinds": {kind: round(time / elapsed, 4) for kind, time in kinds.items()},
+        "GFLOP": round(6e-9 * batch * count(_model(settings)).total.done, 3),
+    }
     return [
         Result(
-            f"training step, {what}", "s", own, theirs, peer, theirs / own, 1.2,
-            details={"seconds": [seconds[0], s], "idle CPU": idle},
+            f"training step, {what}", "s", own, theirs, peer, theirs / own, 1.5,
+            details={"seconds": [seconds[0], s], **details},
         )
         for peer, theirs, s in zip(peers, others, seconds[1:])
     ]  # fmt: skip
@@ -91,17 +113,32 @@ def preset_step(name: str, batches: Sequence[int], *more, effort: Effort) -> lis
         result
         for batch in batches
         for result in training_step(
-            f"`{name}`, batch {batch}",
-            "preset_step",
-            partial(preset_files, name, batch),
-            *more,
-            effort=effort,
+            f"`{name}`, batch {batch}", SETTINGS[name], name, batch, *more, effort=effort
         )
     ]
 
 
-def _by_turns(what: str, commands, messages, effort: Effort) -> tuple[list[list[float]], float]:
-    seconds, idle = alternate(commands, messages, effort.turns, effort.turn_seconds)
+def as_trained(what: str, settings: Any, preset: str, batch: int, *, effort: Effort):
+    """A preset's own step, on one thread and on all."""
+    return [
+        result
+        for on, environment in ((", one thread", ONE_THREAD), ("", None))
+        for result in training_step(
+            f"{what}, batch {batch}{on}",
+            settings, preset, batch, environment=environment, effort=effort,
+        )
+    ]  # fmt: skip
+
+
+def _model(settings: Any) -> Any:
+    mnist = isinstance(settings, Settings)
+    return MnistModel(settings) if mnist else HierarchicalModel(settings)
+
+
+def _by_turns(
+    what: str, commands, messages, effort: Effort, environment: Mapping[str, str] | None = None
+) -> tuple[list[list[float]], float]:
+    seconds, idle = alternate(commands, messages, effort.turns, effort.turn_seconds, environment)
     if idle > 0.02:
         say(f"{what}: a worker that waited used {idle:.0%} of a core, which spoils the numbers")
     return seconds, round(idle, 4)
@@ -161,15 +198,15 @@ def _first_step(command, files, environment=None) -> float:
         return time.perf_counter() - start
 
 
-def peak_memory(cases: Sequence[tuple[str, str, Callable]], *, effort: Effort) -> list[Result]:
-    """Peak memory of a process that compiles and trains, by what, job and files of each case."""
+def peak_memory(cases: Sequence[tuple[str, Callable]], *, effort: Effort) -> list[Result]:
+    """Peak memory of a process that compiles and trains, by what and files of each case."""
     results = []
-    for what, job, make_files in cases:
+    for what, make_files in cases:
         peaks = []
         with make_files() as files:
             for command in (ours(), pytorch()):
                 with Worker(command) as worker:
-                    peaks.append(worker.ask(job=job, **files, repeat=3)["peak_memory"])
+                    peaks.append(worker.ask(job=_STEP, **files, repeat=3)["peak_memory"])
         here, theirs = peaks
         results.append(
             Result(f"peak memory of training, {what}", "MiB", here, theirs, ratio=theirs / here, at_least=1)
@@ -178,39 +215,68 @@ def peak_memory(cases: Sequence[tuple[str, str, Callable]], *, effort: Effort) -
 
 
 def memory_growth(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
-    """What a process holds more after many steps than after the first hundred."""
+    """What a process holds more after a long training than after a quarter of it."""
     with batch_files(settings) as files, Worker(ours()) as worker:
-        before = worker.ask(job=_STEP, **files, repeat=100)["memory"]
+        before = worker.ask(job=_STEP, **files, repeat=effort.steps // 4)["memory"]
         after = worker.ask(repeat=effort.steps)["memory"]
     details = {"steps": effort.steps, "MiB before and after": [before, after]}
     return [Result(what, "MiB", after - before, at_most=1, details=details)]
 
 
-def batch_files(settings: Settings):
+def overhead(cases: Sequence[tuple[str, Any, str]], *, effort: Effort) -> list[Result]:
+    """Steps of networks with a channel a layer, by name, settings and preset, on one thread."""
+    results = []
+    for what, settings, preset in cases:
+        with training_files(settings, preset, 1) as files, Worker(ours(), ONE_THREAD) as worker:
+            worker.ask(job=_STEP, **files, repeat=20)
+            own = 1000 * median(worker.repeat(effort.profiled * 100))
+        results.append(Result(f"Python and Theano in a step, {what}", "ms", own, at_most=2))
+    return results
+
+
+def product(size: int, *, effort: Effort) -> list[Result]:
+    """GFLOP/s of a product of square matrices: here a 1x1 convolution."""
+    message = {"job": "product", "size": size}
+    seconds, idle = _by_turns("product", [ours(), pytorch()], [message] * 2, effort)
+    own, theirs = (2e-9 * size**3 / median(s) for s in seconds)
+    details = {"seconds": seconds, "idle CPU": idle}
+    what = f"product of two matrices, {size:,} × {size:,}"
+    return [Result(what, "GFLOP/s", own, theirs, ratio=own / theirs, details=details)]
+
+
+def training_files(settings: Any, preset: str, batch: int):
     """Paths of untrained weights and of a batch: what every job gets, while the context lasts."""
+    if isinstance(settings, Settings):
+        return batch_files(settings, preset, batch)
+    return preset_files(settings, preset, batch)
+
+
+def batch_files(settings: Settings, preset: str = "paper", batch: int = BATCH):
+    """The same for a model of binary images."""
     model = MnistModel(settings, seed=0)
     rng = np.random.RandomState(0)
-    images = (rng.random_sample((BATCH, *model.image_shape)) < 0.13).astype("uint8")
-    noise = rng.standard_normal((BATCH, settings.latent_dim)).astype("float32")
-    return files_of(model, images=images, noise=noise)
+    images = (rng.random_sample((batch, *model.image_shape)) < 0.13).astype("uint8")
+    noise = rng.standard_normal((batch, settings.latent_dim)).astype("float32")
+    return files_of(model, preset, images=images, noise=noise)
 
 
-def preset_files(name: str, batch: int):
+def preset_files(settings: Any, preset: str, batch: int):
     """The same for a larger model, on images of noise, with the scalars of its first iteration."""
-    model = HierarchicalModel(SETTINGS[name])
+    model = HierarchicalModel(settings)
     images = np.random.RandomState(0).randint(0, model.levels, (batch, *model.image_shape))
     noise = dict(zip(model.noise_shapes, draw_noise(model, 0, "training", 1, batch)))
-    return files_of(model, images=images.astype("uint8"), **noise, **TRAINING[name].schedule(1))
+    scalars = TRAINING[preset].schedule(1)
+    return files_of(model, preset, images=images.astype("uint8"), **noise, **scalars)
 
 
 @contextmanager
-def files_of(model, **inputs) -> Iterator[dict]:
-    """Paths of a model's weights and of arrays, while the context lasts."""
+def files_of(model, preset: str, **inputs) -> Iterator[dict]:
+    """Paths of a model's weights, and of arrays and the preset that says how it is trained."""
     with tempfile.TemporaryDirectory() as folder:
         files = {name: str(Path(folder, f"{name}.npz")) for name in ("weights", "inputs")}
         header = {"kind": "weights", "model": model.header()}
         save_arrays(files["weights"], model.parameters.arrays(), header)
-        np.savez(files["inputs"], **inputs)
+        np.savez(files["inputs"], preset=preset, **inputs)
         yield files
 
 
@@ -235,20 +301,54 @@ MNIST = {
     "gated-pixelvae": ("`gated-pixelvae`, L = 4, D = 16", _UP),
     "conv-vae": ("`conv-vae`", _VAE),
 }
+#: The presets for few cores: the rows' names, what the table calls them, settings, preset, batch.
+FEW_CORES = {
+    **{
+        f"few-cores-{name}": (f"`{name}`, `few-cores`", replace(few.settings, model=name), few)
+        for few in (PRESETS["few-cores"],)
+        for name in VARIANTS
+    },
+    "quick": ("`quick`", PRESETS["quick"].settings, PRESETS["quick"]),
+    **{
+        name: (f"`{name}`", LARGER[name].settings, LARGER[name])
+        for name in ("32px_few_cores", "64px_few_cores")
+    },
+}
+_NARROW = {
+    "stages": ((1, 1), (1, 1), (1, 2)), "top_stages": ((1, 1), (1, 1)), "latents": (1, 1),
+    "pixel_width": 1, "latent_width": 1, "height": 8, "width": 8, "levels": 2,
+}  # fmt: skip
 _PASSES = "importance weighting, decoder passes"
 _CACHED = ("100 samples, cached", PAPER, "cached_sampling")
 
 #: The functions that measure, by the names that the command line knows; each takes the effort.
 ROWS = {
     **{
-        f"step-{name}": partial(training_step, what, _STEP, partial(batch_files, model))
-        for name, (what, model) in MNIST.items()
+        f"step-{name}": partial(training_step, what, model) for name, (what, model) in MNIST.items()
     },
     "step-tiny": partial(preset_step, "tiny", (2, 8)),
     "step-32px_small": partial(preset_step, "32px_small", (2, 16)),
     "step-64px_small": partial(preset_step, "64px_small", (2, 8)),
     # Its compiled twin would have to fit into the memory beside these two.
     "step-64px_big": partial(preset_step, "64px_big", (2,), ("PyTorch",)),
+    **{
+        f"step-{name}": partial(
+            as_trained, what, settings, preset.name, preset.training.recipe(0).batch_size
+        )
+        for name, (what, settings, preset) in FEW_CORES.items()
+    },
+    "product": partial(product, 2048),
+    "overhead": partial(
+        overhead,
+        [
+            (
+                "`gated-pixelcnn`, L = 8",
+                Settings("gated-pixelcnn", 8, 1, height=4, width=4),
+                "paper",
+            ),
+            ("`32px_few_cores`", SETTINGS["32px_few_cores"].changed(_NARROW), "32px_few_cores"),
+        ],
+    ),
     "bound": partial(side_by_side, "bound of 100 images", PAPER, "bound", 1),
     "importance": partial(side_by_side, _PASSES, PAPER, "importance"),
     "sampling": partial(side_by_side, *_CACHED, 100, "here, naive", "naive_sampling"),
@@ -257,12 +357,12 @@ ROWS = {
     "memory": partial(
         peak_memory,
         [
-            ("L = 12, D = 32", _STEP, partial(batch_files, PAPER)),
+            ("L = 12, D = 32", partial(batch_files, PAPER)),
             *(
-                (f"`{name}`, batch {batch}", "preset_step", partial(preset_files, name, batch))
+                (f"`{name}`, batch {batch}", partial(preset_files, SETTINGS[name], name, batch))
                 for name, batch in (("32px_small", 16), ("64px_small", 8))
             ),
         ],
     ),
-    "growth": partial(memory_growth, "memory growth over 1,000 training steps", _SMALL),
+    "growth": partial(memory_growth, "memory growth from step 1,000 to step 5,000", _SMALL),
 }

@@ -1,4 +1,4 @@
-"""Three of the MNIST models in PyTorch, as one writes them there: a peer, and an outside check.
+"""The models for MNIST in PyTorch, as one writes them there: a peer, and an outside check.
 
 Parameters bear the names of :mod:`pixelvae.models.mnist.model`, so that the twin loads the
 project's weights files; nothing of the project is imported, for this runs in PyTorch's own
@@ -8,7 +8,8 @@ environment. Masked kernels are whole kernels times a mask.
 
 takes images (N, 1, H, W) and noise (N, K), and writes ``reconstruction`` and ``kl``, (N,) each,
 under each parameter's name the gradient of the mean of their sum, and ``log_weights`` of the first
-image for all the noise, (N,), all computed in float64.
+image for all the noise, (N,), all computed in float64; of a model without a latent neither ``kl``
+nor ``log_weights``.
 """
 
 from __future__ import annotations
@@ -159,25 +160,48 @@ class Pixels(nn.Module):
         self.latent = Linear(latent_dim, self.gates * 2 * width) if latent_dim else None
 
 
+class MaskedLayers(nn.Module):
+    """The network without gates."""
+
+    def __init__(self, layers, width, k, features):
+        super().__init__()
+        self.input = Conv(1 + features, width, (7, 7), taps=24)
+        for i in range(layers):
+            self.add_module(f"layer{i + 1}", Conv(width, width, (k, k), taps=k * k // 2 + 1))
+
+    def forward(self, x):
+        x = F.relu(self.input(x))
+        for layer in list(self.children())[1:]:
+            x = x + F.relu(layer(x))
+        return x
+
+
 class Twin(nn.Module):
-    """``model``: "conv-vae", "gated-pixelvae" or "gated-pixelvae-noup"; the others as ``Settings``.
+    """``model``: one of table 1; the others as ``Settings``.
 
     Images x are (N, 1, H, W), latents and noise (N, K).
     """
 
     def __init__(self, model, layers, dim_pix, latent_dim, filter_size, height, width):
         super().__init__()
-        upsampling = model != "gated-pixelvae-noup"
-        self.latent_dim, self.size = latent_dim, (height, width)
-        self.encoder = Encoder(latent_dim, height, width)
+        latent, self.gated = model != "gated-pixelcnn", model.startswith("gated")
+        upsampling = latent and model != "gated-pixelvae-noup"
+        self.encoder: Any = Encoder(latent_dim, height, width) if latent else None
         self.decoder: Any = Decoder(latent_dim, height, width) if upsampling else None
+        self.pixelcnn: Any = None
         if model == "conv-vae":
-            self.pixelcnn, self.output = None, Conv(FEATURES, 1, (1, 1))
+            self.output = Conv(FEATURES, 1, (1, 1))
             return
-        features, conditioned = (FEATURES, 0) if upsampling else (0, latent_dim)
+        features, conditioned = (FEATURES, 0) if upsampling else (0, latent_dim * latent)
+        self.output = nn.Module()
+        if not self.gated:
+            self.pixelcnn = MaskedLayers(layers, dim_pix, filter_size, features)
+            self.output.conv1 = Conv(dim_pix, dim_pix, (1, 1))
+            self.output.conv2 = Conv(dim_pix, dim_pix, (1, 1))
+            self.output.logits = Conv(dim_pix, 1, (1, 1))
+            return
         self.pixelcnn = Pixels(layers, dim_pix, filter_size, features, conditioned)
         out = features or dim_pix
-        self.output = nn.Module()
         self.output.conv1 = Conv(dim_pix, 2 * out, (1, 1))
         self.output.conv2 = Conv(out, 2 * out, (1, 1))
         self.output.logits = Conv(out, 1, (1, 1))
@@ -206,6 +230,9 @@ class Twin(nn.Module):
         if self.decoder is not None:
             x = torch.cat([x, self.decoder(z)], dim=1)
         cnn = self.pixelcnn
+        if not self.gated:
+            y = F.relu(self.output.conv2(F.relu(self.output.conv1(cnn(x)))))
+            return self.output.logits(y)
         conditions = [None] * cnn.gates
         if cnn.latent is not None:
             conditions = cnn.latent(z).chunk(cnn.gates, dim=1)
@@ -217,11 +244,14 @@ class Twin(nn.Module):
         return self.output.logits(gate(self.output.conv2(y), conditions[-1]))
 
     def terms(self, x, noise):
-        """-log p(x|z) and KL(q(z|x) || N(0, I)) in nats, (N,) each."""
-        mean, log_sigma = self.encode(x)
-        logits = self.decode(x, mean + log_sigma.exp() * noise)
+        """-log p(x|z) and KL(q(z|x) || N(0, I)) in nats, (N,) each; without a latent 0."""
+        z, kl = None, torch.zeros_like(noise)
+        if self.encoder is not None:
+            mean, log_sigma = self.encode(x)
+            z = mean + log_sigma.exp() * noise
+            kl = -0.5 * (1 + 2 * log_sigma - mean**2 - (2 * log_sigma).exp())
+        logits = self.decode(x, z)
         reconstruction = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
-        kl = -0.5 * (1 + 2 * log_sigma - mean**2 - (2 * log_sigma).exp())
         return reconstruction.flatten(1).sum(1), kl.sum(1)
 
     def log_weights(self, x, mean, log_sigma, noise):
@@ -240,9 +270,11 @@ def main(weights: str, inputs: str, out: str) -> None:
         x, noise = (torch.from_numpy(file[name]).double() for name in ("images", "noise"))
     reconstruction, kl = twin.terms(x, noise)
     (reconstruction + kl).mean().backward()
-    with torch.no_grad():
-        log_weights = twin.log_weights(x[:1], *twin.encode(x[:1]), noise)
-    terms = {"reconstruction": reconstruction, "kl": kl, "log_weights": log_weights}
+    terms = {"reconstruction": reconstruction}
+    if twin.encoder is not None:
+        with torch.no_grad():
+            log_weights = twin.log_weights(x[:1], *twin.encode(x[:1]), noise)
+        terms.update(kl=kl, log_weights=log_weights)
     gradients = {name: p.grad for name, p in twin.named_parameters()}
     np.savez(out, **{name: t.detach().numpy() for name, t in {**terms, **gradients}.items()})
 

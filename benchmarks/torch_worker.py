@@ -41,29 +41,32 @@ def _step(model, loss_of_batch, clip):
 
 
 def training_step(weights: str, inputs: str, compiled: bool = False):
-    """One step on binary images; ``compiled``: the loss and its gradients by torch.compile."""
-    twin, images, noise = _open(weights, inputs)
+    """One step; ``compiled``: the loss and its gradients by torch.compile."""
+    with np.load(inputs) as file:
+        larger = "alpha1" in file
+    if larger:
+        model = Hierarchical.load(weights).to(DEVICE)
+        images, noise, scalars = read_batch(inputs, DEVICE)
+        clip = partial(torch.nn.utils.clip_grad_norm_, max_norm=5.0)
 
-    def loss_of(x, e):
-        reconstruction, kl = twin.terms(x, e)
-        return (reconstruction + 1e-4 * kl).mean()
+        def loss_of(x, noise):
+            return model.objective(x.long(), noise, **scalars)[0]
+    else:
+        model, images, noise = _open(weights, inputs)
+        noise, clip = [noise], partial(torch.nn.utils.clip_grad_value_, clip_value=1.0)
+
+        def loss_of(x, noise):
+            reconstruction, kl = model.terms(x.float(), *noise)
+            return (reconstruction + 1e-4 * kl).mean()
 
     loss_of = torch.compile(loss_of) if compiled else loss_of
-    clip = partial(torch.nn.utils.clip_grad_value_, clip_value=1.0)
-    return _step(twin, lambda: loss_of(images.float(), torch.randn_like(noise)), clip)
+    return _step(model, lambda: loss_of(images, [torch.randn_like(e) for e in noise]), clip)
 
 
-def preset_step(weights: str, inputs: str, compiled: bool = False):
-    """One step of a larger model; ``compiled``: the loss and its gradients by torch.compile."""
-    model = Hierarchical.load(weights).to(DEVICE)
-    images, noise, scalars = read_batch(inputs, DEVICE)
-
-    def cost_of(x, noise):
-        return model.objective(x, noise, **scalars)[0]
-
-    cost_of = torch.compile(cost_of) if compiled else cost_of
-    clip = partial(torch.nn.utils.clip_grad_norm_, max_norm=5.0)
-    return _step(model, lambda: cost_of(images.long(), [torch.randn_like(e) for e in noise]), clip)
+def product(size: int):
+    """A product of square matrices."""
+    a, b = torch.rand(2, size, size, device=DEVICE)
+    return lambda: torch.mm(a, b)
 
 
 def bound(weights: str, inputs: str):
@@ -105,7 +108,7 @@ def naive_sampling(weights: str, inputs: str, pixels: int):
     return repeat
 
 
-JOBS = (training_step, preset_step, bound, importance, naive_sampling)
+JOBS = (training_step, product, bound, importance, naive_sampling)
 
 if __name__ == "__main__":
     tf32 = os.environ.get("PIXELVAE_TF32") == "1"

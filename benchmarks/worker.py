@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.protocol import serve
-from pixelvae.models.mnist.presets import MNIST
 from pixelvae.models.weights import load
 
 
@@ -27,25 +26,43 @@ def _open(weights: str, inputs: str):
         return model, file["images"], file["noise"]
 
 
-def training_step(weights: str, inputs: str, images: int | None = None):
-    """One step of the paper's training on binarized MNIST, with all images or so many."""
-    from pixelvae.lib.training.batches import timed_step
-
-    model, batch, _ = _open(weights, inputs)
-    recipe = MNIST.presets["paper"].training.recipe(seed=0)
-    return timed_step(model, recipe, repeat(batch[:images]))
-
-
-def preset_step(weights: str, inputs: str):
-    """One step of a preset's training, with the scalars of its first iteration."""
-    from pixelvae.lib.training.batches import timed_step
-
-    loaded = load(weights)
-    recipe = loaded.family.presets[loaded.model.name].training.recipe(seed=0)
-    first = recipe.schedule(1)
+def _training(weights: str, inputs: str, images: int | None):
+    """A model, and the recipe, with the scalars of its first iteration, and batches to train it."""
+    loaded: Any = load(weights)
     with np.load(inputs) as file:
-        images = file["images"]
-    return timed_step(loaded.model, replace(recipe, schedule=lambda t: first), repeat(images))
+        batch, preset = file["images"], str(file["preset"])
+    recipe = loaded.family.presets[preset].training.recipe(seed=0)
+    first = recipe.schedule(1)
+    return loaded.model, replace(recipe, schedule=lambda t: first), repeat(batch[:images])
+
+
+def training_step(weights: str, inputs: str, images: int | None = None):
+    """One step of a preset's training, with all images or so many."""
+    from pixelvae.lib.training.batches import timed_step
+
+    return timed_step(*_training(weights, inputs, images))
+
+
+def profiled_step(weights: str, inputs: str):
+    """The same; answers with the seconds of each kind of operation in all steps so far."""
+    import theano
+
+    from benchmarks.profile import Profile
+
+    with theano.configparser.change_flags(profile=True):
+        return Profile(*_training(weights, inputs, None))
+
+
+def product(size: int):
+    """A product of square matrices, as a convolution of as many places."""
+    import theano
+
+    from pixelvae.lib.ops.conv import Correlate
+
+    rng = np.random.RandomState(0)
+    x = theano.shared(rng.standard_normal((1, size, 1, size)).astype("float32"))
+    w = theano.shared(rng.standard_normal((size, size, 1)).astype("float32"))
+    return theano.function([], Correlate(1, 1, 1)(x, w)).fn
 
 
 def bound(weights: str, inputs: str):
@@ -99,7 +116,7 @@ def _sampling(method: str, weights: str, inputs: str, pixels: int):
 
 
 JOBS = {
-    **{job.__name__: job for job in (training_step, preset_step, bound, importance)},
+    **{job.__name__: job for job in (training_step, profiled_step, product, bound, importance)},
     **{f"{method}_sampling": partial(_sampling, method) for method in ("cached", "naive")},
 }
 
