@@ -60,21 +60,21 @@ class MaskedStack:
 
     def __init__(self, p: Parameters, s: Sizes, features: int, latent: int):
         d, k = s.dim_pix, s.filter_size
-        self.input = Conv(p, "pixelcnn.input", 1 + features, d, 7, mask="A")
+        self.input = Conv(p, "pixelcnn.input", 1 + features, d, 7, mask="A", relu=True)
         self.layers = [
-            Conv(p, f"pixelcnn.layer{i + 1}", d, d, k, mask="B") for i in range(s.layers)
+            Conv(p, f"pixelcnn.layer{i + 1}", d, d, k, mask="B", relu=True) for i in range(s.layers)
         ]
-        self.output = [Conv(p, f"output.conv{i + 1}", d, d, 1) for i in range(2)]
+        self.output = [Conv(p, f"output.conv{i + 1}", d, d, 1, relu=True) for i in range(2)]
         self.logits = Conv(p, "output.logits", d, 1, 1, he=False)
         self.width, self.droppable = d, s.layers * d
 
     def __call__(self, x, features=None, z=None, kept=None):
-        h = T.nnet.relu(self.input(with_features(x, features)))
+        h = self.input(with_features(x, features))
         for i, layer in enumerate(self.layers):
-            maps, factors = T.nnet.relu(layer(h)), of_layer(kept, i, self.width)
+            maps, factors = layer(h), of_layer(kept, i, self.width)
             h = h + (maps if factors is None else maps * factors.dimshuffle(0, 1, "x", "x"))
         for conv in self.output:
-            h = T.nnet.relu(conv(h))
+            h = conv(h)
         return self.logits(h)
 
 
