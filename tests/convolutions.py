@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from compiled import guarded
 
+from pixelvae.lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
+
 
 class Geometry(NamedTuple):
     mask: tuple[str, ...]  # 1 where the kernel has a tap
@@ -60,6 +62,27 @@ def arguments(g: Geometry) -> tuple[int, int, int, int]:
     mask = mask_of(g)
     height, width = mask.shape
     return (height, width, int(mask.sum()), g.stride)
+
+
+class Wide:
+    """Arrays of so many images and channels, whose numbers are no multiples of any block."""
+
+    def __init__(self, g: Geometry, dtype="float64", images=3, inputs=131, outputs=149):
+        rng = np.random.RandomState(5)
+
+        def draw(*shape):
+            return guarded(rng.standard_normal(shape).astype(dtype))
+
+        taps = int(mask_of(g).sum())
+        self.x, self.gy = draw(images, inputs, *g.inputs), draw(images, outputs, *g.outputs)
+        self.w, self.b, self.b_in = draw(outputs, inputs, taps), draw(outputs), draw(inputs)
+        self.acc, self.acc_in = draw(*self.gy.shape), draw(*self.x.shape)
+
+    def of_each(self, g: Geometry):
+        """The three operations with their arguments."""
+        yield Correlate(*arguments(g)), (self.x, self.w, self.b, self.acc)
+        yield CorrelateInputs(*arguments(g)), (self.gy, self.w, *g.inputs, self.b_in, self.acc_in)
+        yield CorrelateWeights(*arguments(g)), (self.x, self.gy)
 
 
 class Arrays:

@@ -19,6 +19,7 @@
 #include <new>
 
 #include "wide.h"
+#include "winograd.h"
 
 namespace pixelvae {
 
@@ -81,51 +82,6 @@ struct Planes {
     idx offset(idx dy, idx dx) const { return origin() + dy * pitch + dx; }
 };
 
-template <class T> struct Four {
-    typedef T type __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
-};
-
-// to[r * apart + j] = from[stride * j + r], for `length` numbers.
-template <class T> inline void split(T *to, idx apart, const T *from, idx length, idx stride) {
-    if (stride == 1) return wide::copy(to, from, length);
-    typedef typename Four<T>::type V;
-    idx done = 0;
-    if (stride == 2 && length >= 8)
-        for (const idx even = length & ~1; done < even; done += 8) {
-            const idx at = wide::least(done, even - 8);  // the last eight overlap those before
-            const V a = *(const V *)(from + at), b = *(const V *)(from + at + 4);
-            *(V *)(to + at / 2) = __builtin_shufflevector(a, b, 0, 2, 4, 6);
-            *(V *)(to + apart + at / 2) = __builtin_shufflevector(a, b, 1, 3, 5, 7);
-        }
-    for (idx i = done && length % 2 ? length - 1 : done; i < length; i++) to[i % stride * apart + i / stride] = from[i];
-}
-
-// to[stride * j + r] = from[r * apart + j] + bias + acc, not below the floor, for `length` numbers.
-template <class T>
-inline void weave(T *to, const T *from, idx apart, idx length, idx stride, T bias, const T *acc, T floor) {
-    if (stride == 1) {
-        if (acc) for (idx i = 0; i < length; i++) to[i] = wide::at_least(floor, from[i] + bias + acc[i]);
-        else for (idx i = 0; i < length; i++) to[i] = wide::at_least(floor, from[i] + bias);
-        return;
-    }
-    typedef typename Four<T>::type V;
-    idx done = 0;
-    if (stride == 2 && length >= 8)
-        for (const idx even = length & ~1; done < even; done += 8) {
-            const idx at = wide::least(done, even - 8);  // as above
-            const V a = *(const V *)(from + at / 2) + bias, b = *(const V *)(from + apart + at / 2) + bias;
-            V low = __builtin_shufflevector(a, b, 0, 4, 1, 5), high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-            if (acc) {
-                low += *(const V *)(acc + at);
-                high += *(const V *)(acc + at + 4);
-            }
-            *(V *)(to + at) = wide::at_least(V{} + floor, low);
-            *(V *)(to + at + 4) = wide::at_least(V{} + floor, high);
-        }
-    for (idx i = done && length % 2 ? length - 1 : done; i < length; i++)
-        to[i] = wide::at_least(floor, from[i % stride * apart + i / stride] + bias + (acc ? acc[i] : T(0)));
-}
-
 // out (rows x P, rows ld apart) = packed weights times the planes; rows is a multiple of wide::ROWS.  Whole vectors are
 // written: ld >= P rounded up to them.
 template <class T>
@@ -143,7 +99,7 @@ template <class T>
 void unpad(T *map, const T *tile, idx apart, idx pitch, idx H, idx W, idx stride, idx y0, T bias, const T *acc,
            T floor) {
     for (idx y = y0; y < H; y += stride, tile += pitch)
-        weave(map + y * W, tile, apart, W, stride, bias, acc ? acc + y * W : 0, floor);
+        wide::weave(map + y * W, tile, apart, W, stride, bias, acc ? acc + y * W : 0, floor);
 }
 
 // Weights (O, C, taps) in blocks of so many rows: packed[row / ROWS][k][row % ROWS], zero rows at the end.
@@ -184,7 +140,7 @@ struct Sources {
         if (direct()) return image;
         for (idx c = 0; c < C; c++)
             for (idx y = 0; y < H; y++, image += W)
-                split(buffer + (c * residues + y % stride * stride) * planes.size + planes.offset(y / stride, 0),
+                wide::split(buffer + (c * residues + y % stride * stride) * planes.size + planes.offset(y / stride, 0),
                       planes.size, image, W, stride);
         return buffer;
     }
@@ -195,6 +151,14 @@ inline void all_taps(idx *chosen, idx taps) {
 }
 
 inline idx output_size(idx size, idx kernel, idx stride) { return (size + 2 * (kernel / 2) - kernel) / stride + 1; }
+
+// Whether a layer of 3x3 taps is better done as in winograd.h: if there is enough to do to transform the maps, and not
+// more weights to transform than a few images pay for.  As below, the batch has no say in it.
+inline bool is_winograd(idx sources, idx rows, idx area, idx kh, idx kw, idx taps, idx stride) {
+    const idx pairs = sources * rows;
+    return kh == 3 && kw == 3 && taps == 9 && stride == 1 && sources >= 64 && rows >= 64 && pairs * area >= 1 << 20 &&
+           pairs <= 1024 * area;
+}
 
 // Whether a layer is better done as in wide.h, which costs packing but reads from caches: if its weights and the maps
 // that it reads are large, or its own maps so small that padding is most of them.  The batch's size has no say in it:
@@ -210,6 +174,10 @@ const char *correlate(const T *x, const T *w, const T *bias, const T *acc, T *y,
     const Taps taps(kh, kw, n_taps);
     const T floor = wide::floor_of<T>(relu);
     const idx Ho = output_size(H, kh, stride), Wo = output_size(W, kw, stride);
+    if (is_winograd(C, O, H * W, kh, kw, n_taps, stride)) {
+        wide::winograd<T>(x, w, bias, acc, y, N, C, H, W, O, false, floor);
+        return 0;
+    }
     if (is_wide(C, H * W, O, Ho * Wo, n_taps)) {
         wide::correlate<T>(x, w, bias, acc, y, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride, floor);
         return 0;
@@ -245,6 +213,10 @@ template <class T>
 const char *correlate_inputs(const T *gy, const T *w, const T *bias, const T *acc, T *gx, idx N, idx C, idx H, idx W,
                              idx O, idx Ho, idx Wo, idx kh, idx kw, idx n_taps, idx stride, bool relu) {
     const T floor = wide::floor_of<T>(relu);
+    if (is_winograd(O, C, H * W, kh, kw, n_taps, stride)) {
+        wide::winograd<T>(gy, w, bias, acc, gx, N, O, H, W, C, true, floor);
+        return 0;
+    }
     if (is_wide(O, Ho * Wo, C, Ho * Wo, n_taps)) {
         wide::correlate_inputs<T>(gy, w, bias, acc, gx, N, C, H, W, O, Ho, Wo, kh, kw, n_taps, stride, floor);
         return 0;

@@ -121,6 +121,51 @@ template <class T> inline void copy(T *to, const T *from, idx length) {
         for (idx i = 0; i < length; i++) to[i] = from[i];
 }
 
+template <class T> struct Four {
+    typedef T type __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+};
+
+// to[r * apart + j] = from[stride * j + r], for `length` numbers.
+template <class T> inline void split(T *to, idx apart, const T *from, idx length, idx stride) {
+    if (stride == 1) return copy(to, from, length);
+    typedef typename Four<T>::type V;
+    idx done = 0;
+    if (stride == 2 && length >= 8)
+        for (const idx even = length & ~1; done < even; done += 8) {
+            const idx at = least(done, even - 8);  // the last eight overlap those before
+            const V a = *(const V *)(from + at), b = *(const V *)(from + at + 4);
+            *(V *)(to + at / 2) = __builtin_shufflevector(a, b, 0, 2, 4, 6);
+            *(V *)(to + apart + at / 2) = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+        }
+    for (idx i = done && length % 2 ? length - 1 : done; i < length; i++) to[i % stride * apart + i / stride] = from[i];
+}
+
+// to[stride * j + r] = from[r * apart + j] + bias + acc, not below the floor, for `length` numbers.
+template <class T>
+inline void weave(T *to, const T *from, idx apart, idx length, idx stride, T bias, const T *acc, T floor) {
+    if (stride == 1) {
+        if (acc) for (idx i = 0; i < length; i++) to[i] = at_least(floor, from[i] + bias + acc[i]);
+        else for (idx i = 0; i < length; i++) to[i] = at_least(floor, from[i] + bias);
+        return;
+    }
+    typedef typename Four<T>::type V;
+    idx done = 0;
+    if (stride == 2 && length >= 8)
+        for (const idx even = length & ~1; done < even; done += 8) {
+            const idx at = least(done, even - 8);  // as above
+            const V a = *(const V *)(from + at / 2) + bias, b = *(const V *)(from + apart + at / 2) + bias;
+            V low = __builtin_shufflevector(a, b, 0, 4, 1, 5), high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            if (acc) {
+                low += *(const V *)(acc + at);
+                high += *(const V *)(acc + at + 4);
+            }
+            *(V *)(to + at) = at_least(V{} + floor, low);
+            *(V *)(to + at + 4) = at_least(V{} + floor, high);
+        }
+    for (idx i = done && length % 2 ? length - 1 : done; i < length; i++)
+        to[i] = at_least(floor, from[i % stride * apart + i / stride] + bias + (acc ? acc[i] : T(0)));
+}
+
 // to[x * to_step + row] = from[row * from_step + x], four by four.
 template <class T>
 inline void transpose(T *to, idx to_step, const T *from, idx from_step, idx rows, idx length) {

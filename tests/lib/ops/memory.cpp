@@ -102,6 +102,10 @@ int main() {
                     wrong += check<double>(2, c[0], s[0], s[1], c[1], k[0], k[1], k[2], k[3], terms);
                 }
     for (auto &k : kernels) wrong += check<float>(17, 9, 34, 33, 10, k[0], k[1], k[2], k[3], true);  // summed in parts
+    const idx winograd[][4] = {{64, 66, 17, 16}, {130, 129, 8, 9}, {67, 64, 1, 300}, {400, 72, 13, 25}};
+    for (auto &w : winograd)
+        wrong += check<float>(2, w[0], w[2], w[3], w[1], 3, 3, 9, 1, true) +
+                 check<double>(1, w[0], w[2], w[3], w[1], 3, 3, 9, 1, false);
     const idx pixels[][4] = {{1, 1, 1, 2}, {9, 47, 3, 5}, {17, 49, 1, 256}, {33, 200, 3, 7}};
     for (auto &p : pixels)
         wrong += check_likelihood<float>(3, p[0], p[1], p[2], p[3]) + check_likelihood<double>(2, p[0], p[1], p[2], p[3]);

@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled import PYTHON, C, apply, guarded, threads
+from compiled import PYTHON, C, apply, threads
 from convolutions import (
     GEOMETRIES,
-    Geometry,
+    Wide,
     arguments,
     by_loops,
     close,
     inputs_by_loops,
-    mask_of,
     of_size,
     weights_by_loops,
 )
 from theano.tensor import verify_grad
 
-from pixelvae.lib.ops.conv import Correlate, CorrelateInputs, CorrelateWeights
-
-
-class Wide:
-    """Arrays of so many images and channels, whose numbers are no multiples of any block."""
-
-    def __init__(self, g: Geometry, dtype="float64", images=3, inputs=131, outputs=149):
-        rng = np.random.RandomState(5)
-
-        def draw(*shape):
-            return guarded(rng.standard_normal(shape).astype(dtype))
-
-        taps = int(mask_of(g).sum())
-        self.x, self.gy = draw(images, inputs, *g.inputs), draw(images, outputs, *g.outputs)
-        self.w, self.b, self.b_in = draw(outputs, inputs, taps), draw(outputs), draw(inputs)
-        self.acc, self.acc_in = draw(*self.gy.shape), draw(*self.x.shape)
-
-    def of_each(self, g: Geometry):
-        """The three operations with their arguments."""
-        yield Correlate(*arguments(g)), (self.x, self.w, self.b, self.acc)
-        yield CorrelateInputs(*arguments(g)), (self.gy, self.w, *g.inputs, self.b_in, self.acc_in)
-        yield CorrelateWeights(*arguments(g)), (self.x, self.gy)
+from pixelvae.lib.ops.conv import Correlate, CorrelateWeights
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
