@@ -30,7 +30,7 @@ def parse(experiment: Experiment, argv: Sequence[str]) -> argparse.Namespace:
     """
     named = argv and (argv[0] in ("-h", "--help") or not argv[0].startswith("-"))
     argv = argv if named else ["train", *argv]
-    about, examples = experiment.doc.split("\n", 1)
+    about, _, examples = experiment.doc.partition("\n")
     parser = ArgumentParser(
         prog=experiment.prog,
         description=about,

@@ -136,9 +136,10 @@ def report(tmp_path):
     training = {**vars(MNIST.presets["quick"].training), "seed": 3}
     config = {"settings": {"model": vars(SETTINGS), **training}, "environment": {}}
     model = MnistModel(SETTINGS, seed=7)
+    following = recipe(8, average_decay=training["average_decay"], **poisoned(1))
     with Run.open(tmp_path, config) as run:
         with pytest.raises(UserError):
-            loop.Trainer(model, Images(), recipe(8, **poisoned(1)), run).run()
+            loop.Trainer(model, Images(), following, run).run()
     return tmp_path
 
 
