@@ -82,6 +82,8 @@ def meaning_of(node) -> list:
     An empty list if there is a rule for the operation itself, or none for its meaning either.
     """
     op = node.op
+    if isinstance(op, Correlate) and op.relu:
+        return [T.maximum(Correlate(*op.geometry)(*op.given(node.inputs)), 0)]
     if not isinstance(op, NativeOp) or isinstance(op, Correlate) or op.at_positions:
         return []
     return op.expressed(op.meaning, node.inputs)
@@ -113,9 +115,6 @@ def _unknown(op, why: str = "") -> NotImplementedError:
 def _correlate(node, depends):
     op = node.op
     x, w, bias, acc = op.given(node.inputs)
-    if op.relu:
-        before = Correlate(*op.geometry)(x, w, bias, acc)
-        return Pointwise((before,), lambda y: np.maximum(y, 0), lambda connected: connected)
     if op.stride != 1 or depends(w) or (bias is not None and depends(bias)):
         raise _unknown(op, " with a stride, or with weights that depend on the image,")
     if not depends(x):

@@ -18,7 +18,7 @@ from pixelvae.machine.files.arrays import load_arrays
 
 pytestmark = needs_mpi
 
-SMALL = ("--model", "gated-pixelvae-noup", "--preset", "quick", "--layers", "1", "--dim-pix", "2",
+SMALL = ("--model", "gated-pixelvae-noup", "--preset", "few-cores", "--layers", "1", "--dim-pix", "2",
          "--latent-dim", "2", "--filter-size", "3", "--batch-size", "7", "--eval-every", "10")  # fmt: skip
 
 

@@ -28,7 +28,7 @@ pytestmark = [needs_mpi, pytest.mark.two_hosts]
 PROMISED_S = 60  # docs/cluster.md: until a rank that is gone is noticed
 NAMES = ("nodea", "nodeb")
 ADDRESSES = ("10.213.77.1", "10.213.77.2")
-TRAIN = ("train", "--data", "images.npz", "--out", "run", "--model", "gated-pixelvae-noup", "--preset", "quick",
+TRAIN = ("train", "--data", "images.npz", "--out", "run", "--model", "gated-pixelvae-noup", "--preset", "few-cores",
          "--layers", "1", "--dim-pix", "2", "--latent-dim", "2", "--filter-size", "3", "--batch-size", "7",
          "--eval-every", "10", "--iterations")  # fmt: skip
 SSHD = """
