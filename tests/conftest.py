@@ -21,3 +21,15 @@ def fast_compile_of_a_module():
 
     with fast_compile():
         yield
+
+
+@pytest.fixture(scope="session")
+def python_with_torch() -> str:
+    """A Python that has PyTorch; without one, its tests are skipped with the reason."""
+    from benchmarks.harness import torch_python
+    from pixelvae.machine.errors import UserError
+
+    try:
+        return torch_python()
+    except UserError as error:
+        pytest.skip(str(error))

@@ -14,13 +14,12 @@ import pytest
 import theano
 import theano.tensor as T
 
-from benchmarks.harness import ROOT, Worker, ours, pytorch, torch_python
+from benchmarks.harness import ROOT, Worker, ours, pytorch
 from benchmarks.rows import preset_files
 from pixelvae.lib.model import draw_noise
 from pixelvae.lib.ops.gaussian import Gaussian
 from pixelvae.lib.training.recipe import Recipe
 from pixelvae.lib.training.step import TrainingStep
-from pixelvae.machine.errors import UserError
 from pixelvae.machine.files.arrays import save_arrays
 from pixelvae.models.hierarchical import settings
 from pixelvae.models.hierarchical.model import HierarchicalModel
@@ -42,16 +41,8 @@ EMBEDDED = settings.Settings(
 TINY = replace(SETTINGS["tiny"], height=16, width=16)
 
 
-@pytest.fixture(scope="module")
-def python() -> str:
-    try:
-        return torch_python()
-    except UserError as error:
-        pytest.skip(str(error))
-
-
 @pytest.mark.parametrize("case", CASES)
-def test_values_and_gradients_are_those_of_pytorch(case, python, tmp_path):
+def test_values_and_gradients_are_those_of_pytorch(case, python_with_torch, tmp_path):
     settings, count = CASES[case]
     model, rng = MnistModel(settings, seed=1), np.random.RandomState(2)
     for variable in model.parameters.values():  # biases are 0 at first, and gains are the norms
@@ -61,12 +52,12 @@ def test_values_and_gradients_are_those_of_pytorch(case, python, tmp_path):
     noise = rng.standard_normal((count, settings.latent_dim)).astype("float32")
 
     values = values_and_gradients(model, images, noise)
-    twin = python, "benchmarks.torch_twin", tmp_path
+    twin = python_with_torch, "benchmarks.torch_twin", tmp_path
     assert_same_from_pytorch(values, twin, model, images=images, noise=noise)
 
 
 @pytest.mark.parametrize("settings", [EMBEDDED, TINY], ids=["embedded", "tiny"])
-def test_a_step_of_a_larger_model_is_that_of_pytorch(settings, python, tmp_path):
+def test_a_step_of_a_larger_model_is_that_of_pytorch(settings, python_with_torch, tmp_path):
     model, rng = HierarchicalModel(settings, seed=1), np.random.RandomState(2)
     for variable in model.parameters.trained:
         value = variable.get_value()
@@ -81,12 +72,12 @@ def test_a_step_of_a_larger_model_is_that_of_pytorch(settings, python, tmp_path)
     terms = step(images, noise, recipe.schedule(1))
     values = {"cost and terms": terms, **step.gradients()}
     inputs = {"images": images, **dict(zip(model.noise_shapes, noise)), **scalars}
-    twin = python, "benchmarks.torch_hierarchical", tmp_path
+    twin = python_with_torch, "benchmarks.torch_hierarchical", tmp_path
     model.parameters.assign(parameters)  # as they were before the step
     assert_same_from_pytorch(values, twin, model, **inputs)
 
 
-def test_both_workers_take_a_step_of_a_preset(python):
+def test_both_workers_take_a_step_of_a_preset(python_with_torch):
     with preset_files(SETTINGS["tiny"], "tiny", batch=2) as files:
         for command in (ours(), pytorch()):
             with Worker(command) as worker:
