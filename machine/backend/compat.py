@@ -19,7 +19,7 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any, NoReturn
 
-from pixelvae.machine.backend import cache, compilation
+from pixelvae.machine.backend import cache, compilation, subnormals
 from pixelvae.machine.backend.environment import changed
 from pixelvae.machine.errors import UserError
 
@@ -50,6 +50,7 @@ def repair() -> None:
     after("theano.gof.cmodule", compilation.link_without_libpython)
     after("theano.gof.vm", compilation.compile_ahead)
     after("theano.compile.function_module", cache.keep_optimised_graphs)
+    after("theano.compile.function_module", subnormals.flush)
 
 
 def _repair_for_numpy_2() -> None:
