@@ -36,11 +36,15 @@ class Step(NamedTuple):
     silent
         Matches the names of those new parameters that are zero at first, so that new layers add
         nothing. By default there are no new ones.
+    approximate
+        No step can make the larger model compute the same, as of images of another size: what fits
+        by name and shape is kept, and the rest begins anew.
     """
 
     settings: Checked
     sources: Sources = lambda name, axis, length: np.arange(length)
     silent: str | None = None
+    approximate: bool = False
 
 
 def channels(old: int, new: int, fresh: bool = False, groups: int = 1, shift: int = 0):
@@ -83,6 +87,11 @@ def take(
 
     Raises UserError if the step needs other parameters than new layers, or leaves some out.
     """
+    if step.approximate:
+        return {
+            n: arrays[n] if np.shape(arrays.get(n)) == new.shape else new
+            for n, new in fresh.items()
+        }
     grown: dict[str, np.ndarray] = {}
     norms: dict[str, np.ndarray] = {}  # of weight-normalised layers: how much longer v has become
     for name, first in fresh.items():

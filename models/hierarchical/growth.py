@@ -1,5 +1,8 @@
 """How the models for larger images grow: more blocks, wider ones, more maps of z₁, more to embed.
 
+They can also go on with images of another size, other batches (which batch norm's blend knows), and
+stages more or less above z₁: convolutions do not mind.
+
 z₂, or the only latent, cannot grow: no finite output makes its posterior the prior, of sigma 1.
 """
 
@@ -22,8 +25,19 @@ _INNER = re.compile(r"(enc|dec)\d\.(input|output)\.")
 
 def growth(old: Settings, new: Settings) -> Iterator[Step]:
     """The steps from old settings to new ones, as far as they can grow; any name will do."""
-    if [len(old.stages), len(old.top_stages)] != [len(new.stages), len(new.top_stages)]:
+    if len(old.stages) != len(new.stages) or bool(old.top_stages) != bool(new.top_stages):
         return
+    frame = {
+        "batch": new.batch,
+        "height": new.height,
+        "width": new.width,
+        "top_stages": (old.top_stages + new.top_stages[len(old.top_stages) :])[
+            : len(new.top_stages)
+        ],
+    }
+    if any(value != getattr(old, field) for field, value in frame.items()):
+        old = old.changed({"name": new.name, **frame})
+        yield Step(old, approximate=True)
     at = old.changed({"name": new.name, **_more_blocks(old, new)})
     yield Step(at, silent=_SILENT)
     for field in ("stages", "top_stages"):

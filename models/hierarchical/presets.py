@@ -7,7 +7,7 @@ decoders.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pixelvae.lib.training.recipe import Recipe
@@ -182,11 +182,18 @@ _FEW_CORES: dict[str, Any] = dict(
 )
 _FEW_CORES_32 = dict(_FEW_CORES, top_stages=((48, 1), (64, 1)), height=32, width=32)
 _FEW_CORES_64 = dict(_FEW_CORES, top_stages=((48, 1), (64, 1), (64, 1)))
+# What the two grow into: in them red has 11 maps to choose among 256 values by, here 21.
+_MEDIUM = dict(_FEW_CORES, stages=((32, 1), (48, 1), (64, 2)), pixel_width=64, pixel_kernels=(3, 3))
+_MEDIUM_32 = dict(_MEDIUM, top_stages=((64, 1), (64, 1)), height=32, width=32)
+_MEDIUM_64 = dict(_MEDIUM, top_stages=((64, 1), (64, 1), (64, 1)))
 # The learning rate was raced (docs/natural-images.md).
 _FEW_CORES_TRAINING = Training(
     16, 100_000, (500, 2_000), 500, learning_rate=4e-3, statistics=50, eval_every=1_000,
     decay_after=1_000, average_decay=0.995,
-)  # fmt: skip
+)  # fmt: skip# Longer, and from where those have come.
+_MEDIUM_TRAINING = replace(
+    _FEW_CORES_TRAINING, learning_rate=3e-3, decay_after=26_000, average_decay=0.999
+)
 
 #: By name. Another size is another entry; see docs/extending.md.
 PRESETS = {
@@ -208,6 +215,8 @@ PRESETS = {
         _preset("mnist_256", _MNIST_256, Training(100, 250_000, (5_000,), eval_every=2_500)),
         _preset("32px_few_cores", _FEW_CORES_32, _FEW_CORES_TRAINING),
         _preset("64px_few_cores", _FEW_CORES_64, _FEW_CORES_TRAINING),
+        _preset("32px_medium", _MEDIUM_32, _MEDIUM_TRAINING),
+        _preset("64px_medium", _MEDIUM_64, _MEDIUM_TRAINING),
         _preset(
             "tiny",
             _TINY,

@@ -155,7 +155,7 @@ def test_what_cannot_grow_is_refused(changes, says):
         (dict(pixel_kernels=(5, 3)), "pixel_kernels"),
         (dict(stages=((4, 0),)), "stages"),
         (dict(stages=((4, 1), (4, 1))), "stages"),
-        (dict(batch=8), "batch: 4 → 8"),
+        (dict(top_stages=(), latents=(3,)), "top_stages"),
         (dict(stages=((5, 1),), top_stages=((5, 1),)), "from 4 to 5: take one that is a little"),
         (dict(stages=((8, 1),), top_stages=((8, 1),), pixel_width=16), "would leave .*shortcut"),
     ],
@@ -164,6 +164,21 @@ def test_what_cannot_grow_of_larger_models_is_refused(changes, says):
     old = Weights(HIERARCHICAL.build(SMALL), HIERARCHICAL, {})
     with pytest.raises(UserError, match=says):
         grow(old, SMALL.changed(changes))
+
+
+def test_weights_of_smaller_images_are_carried_over():
+    """What fits by name and shape is kept, and the rest begins anew, or grows."""
+    before = SMALL.changed(dict(stages=((4, 1), (4, 1)), height=8, width=8))
+    old = weights_of(HIERARCHICAL, before)
+    larger = dict(height=16, width=16, batch=2, top_stages=((4, 1), (5, 1)), pixel_width=5)
+    new, grown = grow(old, before.changed({**larger, "name": "larger"}))
+    assert "height: 8 → 16" in grown and "batch: 4 → 2" in grown and new.iteration == 7
+    arrays, had = new.model.parameters.arrays(), old.model.parameters.arrays()
+    kept = [name for name, array in had.items() if np.array_equal(arrays[name], array)]
+    assert {name.partition(".")[0] for name in kept} >= {"enc1", "dec1", "enc2", "dec2"}
+    assert len(kept) > 0.8 * len(had)
+    assert "enc2.down1.conv1.w" not in had and arrays["enc2.down1.conv1.w"].std() > 0.01
+    assert np.isfinite(terms(new.model, draw_noise(new.model, 0, "test", 0, 6))[0]).all()
 
 
 def test_masked_blocks_that_would_need_a_shortcut_do_not_grow():

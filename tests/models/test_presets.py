@@ -116,6 +116,22 @@ TABLE = {
         *linear(32, 4 * 4 * 64), *res(64), *up(64, 64), *res(64), *up(64, 48), *res(48),
         *conv(16, 48, 5), *masked(96, 48), *masked(48, 48, 1), *conv(48, 32),
     ],
+    "32px_medium": [
+        *conv(3, 32), *res(32), *down(32, 48), *res(48), *down(48, 64), *res(64, 2), *conv(64, 32),
+        *conv(16, 64), *res(64, 2), *up(64, 48), *res(48), *up(48, 32), *res(32),
+        *conv(3, 32, 5), *masked(64, 64), *masked(64, 64), *conv(64, 768),
+        *res(64), *down(64, 64), *res(64), *linear(4 * 4 * 64, 64),
+        *linear(32, 4 * 4 * 64), *res(64), *up(64, 64), *res(64),
+        *conv(16, 64, 5), *masked(128, 48), *masked(48, 48, 1), *conv(48, 32),
+    ],
+    "64px_medium": [
+        *conv(3, 32), *res(32), *down(32, 48), *res(48), *down(48, 64), *res(64, 2), *conv(64, 32),
+        *conv(16, 64), *res(64, 2), *up(64, 48), *res(48), *up(48, 32), *res(32),
+        *conv(3, 32, 5), *masked(64, 64), *masked(64, 64), *conv(64, 768),
+        *res(64), *down(64, 64), *res(64), *down(64, 64), *res(64), *linear(4 * 4 * 64, 64),
+        *linear(32, 4 * 4 * 64), *res(64), *up(64, 64), *res(64), *up(64, 64), *res(64),
+        *conv(16, 64, 5), *masked(128, 48), *masked(48, 48, 1), *conv(48, 32),
+    ],
     "mnist_256": [
         *conv(16, 16), *res(16), *down(16, 32), *res(32), *down(32, 32), *res(32, 2),
         *linear(32, 256), *linear(128, 32),
@@ -132,6 +148,8 @@ MAPS = {
     "64px_big_onelevel": {"z1": (512,)},
     "32px_few_cores": {"z1": (16, 8, 8), "z2": (32,)},
     "64px_few_cores": {"z1": (16, 16, 16), "z2": (32,)},
+    "32px_medium": {"z1": (16, 8, 8), "z2": (32,)},
+    "64px_medium": {"z1": (16, 16, 16), "z2": (32,)},
     "mnist_256": {"z1": (128,)},
 }
 
@@ -143,7 +161,7 @@ def test_layers(name):
     weights = [shape for n, shape in shapes.items() if n.endswith((".w", ".v"))]
     assert weights == TABLE[name]
     assert model.noise_shapes == MAPS[name]
-    embedded = 0 if name == "32px_big" or "few_cores" in name else 256 * 16
+    embedded = 0 if name == "32px_big" or name.endswith(("few_cores", "medium")) else 256 * 16
     assert (
         sum(a * b for n, (a, b) in [(n, s) for n, s in shapes.items() if "table" in n]) == embedded
     )
@@ -175,6 +193,8 @@ def test_one_level_is_the_two_level_network_without_its_middle_latent():
         ("mnist_256", 5_000, dict(alpha1=1.0, learning_rate=1e-3)),
         ("32px_few_cores", 1_000, dict(alpha1=1.0, alpha2=0.5, learning_rate=4e-3)),
         ("64px_few_cores", 4_000, dict(alpha2=1.0, sigma_floor=0.0, learning_rate=2e-3)),
+        ("32px_medium", 26_000, dict(learning_rate=3e-3)),
+        ("64px_medium", 104_000, dict(learning_rate=1.5e-3)),
     ],
 )
 def test_schedules(name, t, expected):
@@ -189,9 +209,9 @@ def test_free_bits_are_scheduled_where_they_are_asked_for():
     assert replace(training, free_bits=8.0).schedule(1)["free_bits"] == 8.0
 
 
-def test_few_cores_evaluate_averaged_weights_and_the_papers_presets_do_not():
+def test_our_presets_evaluate_averaged_weights_and_the_papers_do_not():
     for name, training in TRAINING.items():
-        expected = 0.995 if "few_cores" in name else None
+        expected = {"few_cores": 0.995, "medium": 0.999}.get(name.partition("_")[2])
         assert training.recipe(seed=0).average_decay == expected
 
 
@@ -232,6 +252,7 @@ def test_what_each_experiment_offers():
         "64px_big",
         "64px_big_onelevel",
         "64px_few_cores",
+        "64px_medium",
         "tiny",
     ]
     assert set(lsun_bedrooms.EXPERIMENT.presets) == {*PRESETS} - {"mnist_256"}
