@@ -125,6 +125,15 @@ template <class T> struct Four {
     typedef T type __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
 };
 
+// Four of the eight numbers of a and b, by index.
+template <int I, int J, int K, int L, class V> inline V shuffle(V a, V b) {
+#if defined __clang__ || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, I, J, K, L);
+#else
+    return __builtin_shuffle(a, b, decltype(a < b){I, J, K, L});
+#endif
+}
+
 // to[r * apart + j] = from[stride * j + r], for `length` numbers.
 template <class T> inline void split(T *to, idx apart, const T *from, idx length, idx stride) {
     if (stride == 1) return copy(to, from, length);
@@ -134,8 +143,8 @@ template <class T> inline void split(T *to, idx apart, const T *from, idx length
         for (const idx even = length & ~1; done < even; done += 8) {
             const idx at = least(done, even - 8);  // the last eight overlap those before
             const V a = *(const V *)(from + at), b = *(const V *)(from + at + 4);
-            *(V *)(to + at / 2) = __builtin_shufflevector(a, b, 0, 2, 4, 6);
-            *(V *)(to + apart + at / 2) = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+            *(V *)(to + at / 2) = shuffle<0, 2, 4, 6>(a, b);
+            *(V *)(to + apart + at / 2) = shuffle<1, 3, 5, 7>(a, b);
         }
     for (idx i = done && length % 2 ? length - 1 : done; i < length; i++) to[i % stride * apart + i / stride] = from[i];
 }
@@ -154,7 +163,7 @@ inline void weave(T *to, const T *from, idx apart, idx length, idx stride, T bia
         for (const idx even = length & ~1; done < even; done += 8) {
             const idx at = least(done, even - 8);  // as above
             const V a = *(const V *)(from + at / 2) + bias, b = *(const V *)(from + apart + at / 2) + bias;
-            V low = __builtin_shufflevector(a, b, 0, 4, 1, 5), high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            V low = shuffle<0, 4, 1, 5>(a, b), high = shuffle<2, 6, 3, 7>(a, b);
             if (acc) {
                 low += *(const V *)(acc + at);
                 high += *(const V *)(acc + at + 4);
@@ -183,12 +192,12 @@ inline void transpose(T *to, idx to_step, const T *from, idx from_step, idx rows
             T *out = to + x * to_step + r;
             const Four a = *(const Four *)in, b = *(const Four *)(in + from_step);
             const Four c = *(const Four *)(in + 2 * from_step), d = *(const Four *)(in + 3 * from_step);
-            const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-            const Four AB = __builtin_shufflevector(a, b, 2, 6, 3, 7), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-            *(Four *)out = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
-            *(Four *)(out + to_step) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-            *(Four *)(out + 2 * to_step) = __builtin_shufflevector(AB, CD, 0, 1, 4, 5);
-            *(Four *)(out + 3 * to_step) = __builtin_shufflevector(AB, CD, 2, 3, 6, 7);
+            const Four ab = shuffle<0, 4, 1, 5>(a, b), cd = shuffle<0, 4, 1, 5>(c, d);
+            const Four AB = shuffle<2, 6, 3, 7>(a, b), CD = shuffle<2, 6, 3, 7>(c, d);
+            *(Four *)out = shuffle<0, 1, 4, 5>(ab, cd);
+            *(Four *)(out + to_step) = shuffle<2, 3, 6, 7>(ab, cd);
+            *(Four *)(out + 2 * to_step) = shuffle<0, 1, 4, 5>(AB, CD);
+            *(Four *)(out + 3 * to_step) = shuffle<2, 3, 6, 7>(AB, CD);
         }
     }
 }
