@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -38,7 +39,10 @@ _BATCHES = {
 }
 _NAMES = {name for names in _BATCHES.values() for name in names}
 _ROWS = 256  # read at a time
-_DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, ValueError, RuntimeError, zlib.error)
+# The last two come from NumPy's reader of headers on newer Pythons.
+_DAMAGE = (
+    zipfile.BadZipFile, EOFError, KeyError, ValueError, RuntimeError, zlib.error, SyntaxError, TokenError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

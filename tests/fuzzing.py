@@ -172,7 +172,8 @@ def _write(path: Path, content: bytes) -> Path:
 def _read_all(images: Iterable) -> None:
     for image in images:
         if isinstance(image, UserError):
-            raise image
+            # The image itself would keep this frame, and the file that it maps into memory.
+            raise UserError(str(image))
 
 
 def _read_lmdb(content: bytes, folder: Path) -> None:
