@@ -19,6 +19,16 @@ def hashes(images: Iterable[np.ndarray]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), np.uint64)
 
 
+def repeated(dataset: Dataset, split: str, others: Sequence[str]) -> np.ndarray:
+    """Which images of a split are in another one, too: bool (size(split),)."""
+    found, *known = (_of_split(dataset, name) for name in (split, *others))
+    return np.isin(found, np.concatenate(known))
+
+
+def _of_split(dataset: Dataset, split: str) -> np.ndarray:
+    return np.concatenate([hashes(batch) for batch in dataset.batches(split, _BATCH)])
+
+
 def overlap(dataset: Dataset, splits: Sequence[str]) -> str | None:
     """A line with how many images of a split are in another one too, or None.
 
@@ -27,10 +37,7 @@ def overlap(dataset: Dataset, splits: Sequence[str]) -> str | None:
     splits
         Those of which no one stands for another.
     """
-    found = {
-        split: np.concatenate([hashes(batch) for batch in dataset.batches(split, _BATCH)])
-        for split in splits
-    }
+    found = {split: _of_split(dataset, split) for split in splits}
     shared = [
         f"{np.isin(found[one], found[other]).sum():,} of {len(found[one]):,} {one} images in {other}"
         for one, other in _PAIRS

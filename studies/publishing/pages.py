@@ -48,8 +48,7 @@ def write_pages(root: Path) -> None:
     """
     from pixelvae.machine.files.atomic import atomic_write, user_errors
 
-    if trained := records.read_records(root):
-        draw_curves(root, trained)
+    draw_curves(root, records.read_records(root), records.read_photographs(root))
     for path, page in pages(root).items():
         with user_errors(f"cannot write {root / path}"):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +100,7 @@ def _environment():
         over_seeds=records.over_seeds,
         training_commands=records.training_commands,
         images_seen=records.images_seen,
+        images_of_each=records.images_of_each,
         generalisation_gap=records.generalisation_gap,
     )
     return environment

@@ -107,7 +107,19 @@ def training_commands(record: Record) -> list[str]:
 
 def images_seen(record: Record) -> int:
     """How many images a training has seen, each as often as it was seen."""
-    return record["training"]["iterations"] * record["training"]["batch_size"]
+    return sum(images_of_each(record))
+
+
+def images_of_each(record: Record) -> list[int]:
+    """The same for each of the trainings that made the weights, in their order, to the best."""
+    seen: list[int] = []
+    training = record["training"]
+    while training:
+        before = training.get("before", {})
+        iterations = training["best_iteration"] - before.get("best_iteration", 0)
+        seen.insert(0, iterations * training["batch_size"])
+        training = before
+    return seen
 
 
 def generalisation_gap(record: Record) -> float:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixelvae.datasets.duplicates import repeated
 from pixelvae.experiments import figures, together
 from pixelvae.experiments.experiment import Experiment, check_fits, trained_on
 from pixelvae.experiments.invocations import training_command
@@ -59,7 +61,8 @@ class Shipped:
         """The numbers of a record: bounds on all validation and test images, on parts of others.
 
         All in the model's unit. Of the training images there are as many as for validation, evenly
-        spaced: their bound shows how much better the model fits what it was trained on.
+        spaced: their bound shows how much better the model fits what it was trained on. "new" are
+        the test images that are in no other split, where some are.
         """
         from pixelvae.lib.evaluation import Bound
 
@@ -69,6 +72,10 @@ class Shipped:
             values = bound(dataset, split, images)
             numbers[split] = summarise(weights, split, values, remarks=dataset.remarks)
             say(describe(numbers[split]))
+        new = ~repeated(dataset, "test", ("train", "valid"))
+        if new.any() and not new.all():  # the last split that was evaluated is the test set
+            values = replace(values, values={n: v[new] for n, v in values.values.items()})
+            numbers["new"] = summarise(weights, "test", values)
         few = min(self.subset, dataset.size("test"))
         numbers["subset"] = summarise(weights, "test", bound(dataset, "test", few))
         return {**numbers, **self.more(weights, dataset, numbers)}
@@ -120,10 +127,11 @@ def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
     begun = header["config"]["settings"].get("from")
     if begun is not None:
         records = into / "results" / shipped.folder
-        earlier = on_rank_0(read_json)(records / f"{name}.json")
-        if earlier is None and is_name(begun["weights"]):  # weights of another name
-            earlier = on_rank_0(read_json)(records / f"{begun['weights']}.json")
-        described["training"] = joined(begun, earlier, described)
+        earlier, other = on_rank_0(read_json)(records / f"{name}.json"), None
+        if earlier is None:  # weights of another name, or a run that was shipped by its own
+            other = begun["weights"] if is_name(begun["weights"]) else Path(begun["weights"]).name
+            earlier = on_rank_0(read_json)(records / f"{other}.json")
+        described["training"] = joined(begun, earlier, described, other)
     record = {
         "model": name,
         **described,
@@ -215,33 +223,54 @@ def describe_run(
 
 
 def joined(
-    begun: Mapping[str, Any], earlier: Mapping[str, Any] | None, record: Mapping[str, Any]
+    begun: Mapping[str, Any],
+    earlier: Mapping[str, Any] | None,
+    record: Mapping[str, Any],
+    other: str | None = None,
 ) -> dict[str, Any]:
     """The record of a training that began with shipped weights: the whole time, and curve.
 
-    The curve begins where the training does if the one before was on other data.
-
-    ``begun`` is the run's setting ``from``, ``earlier`` the model's last record, of those weights
-    or of others from the same run, and ``before`` in the result what was recorded of the training
-    before. Raises UserError if the record is of neither.
+    ``begun`` is the run's setting ``from``, ``earlier`` the model's last record, of those weights,
+    of others from the same run, or of what that run has become since, and ``before`` in the result
+    what was recorded of the training before. ``other`` is the name of weights that are those of
+    another model, or were trained on other data; the curve then begins with this training. Raises
+    UserError if the record is of none of these.
     """
-    training, before = record["training"], (earlier or {}).get("training", {})
-    if before.get("best_iteration") != begun["iteration"]:
-        before = before.get("before", {})
-    if before.get("best_iteration") != begun["iteration"]:
+    training, earlier_training = record["training"], _until(begun["iteration"], earlier)
+    if earlier_training is None:
         raise UserError(
             f"the run began with {begun['weights']} at iteration {begun['iteration']:,}, "
             "and there is no record of their training to join its own to"
         )
+    before = {**earlier_training, **({"weights": other} if other else {})}
     until = {t: v for t, v in before["valid_bounds"].items() if int(t) <= begun["iteration"]}
-    if (earlier or {}).get("data") != record["data"]:
-        until = {}
     return {
         **training,
         "seconds": before["seconds"] + training["seconds"],
-        "valid_bounds": {**until, **training["valid_bounds"]},
-        "before": dict(before),
+        "valid_bounds": {**({} if "weights" in before else until), **training["valid_bounds"]},
+        "before": before,
     }
+
+
+def _until(iteration: int, record: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The training of a record, or one before it, as it was at an iteration; None if it was not."""
+    training = (record or {}).get("training")
+    while training:
+        if training["best_iteration"] == iteration:
+            return training
+        before = training.get("before")
+        if (before or {}).get("best_iteration", 0) < iteration < training["iterations"]:
+            bounds = training["valid_bounds"]
+            command = re.sub(r" --iterations \d+", "", training["command"])
+            return {
+                **training,
+                "command": command.replace(" --out ", f" --iterations {iteration} --out "),
+                "iterations": iteration,
+                "best_iteration": iteration,
+                "valid_bounds": {t: v for t, v in bounds.items() if int(t) <= iteration},
+            }
+        training = before
+    return None
 
 
 def paper_gap(paper: Row, bound: Mapping[str, float]) -> dict[str, float]:

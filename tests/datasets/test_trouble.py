@@ -233,13 +233,15 @@ def test_the_same_images_in_several_splits(source, capsys):
 
 
 def test_a_validation_split_that_is_the_test_split_by_publication_is_no_overlap(tmp_path):
-    from pixelvae.datasets.duplicates import overlap
+    from pixelvae.datasets.duplicates import overlap, repeated
     from pixelvae.datasets.memory import InMemory
 
     images = np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2)
     data = InMemory({"train": images[:1], "valid": images[1:], "test": images[1:]})
     assert overlap(data, ("train", "valid")) is None
     assert "2 of 2 test images in valid" in overlap(data, ("train", "valid", "test"))
+    assert repeated(data, "test", ("train", "valid")).tolist() == [True, True]
+    assert repeated(data, "test", ("train",)).tolist() == [False, False]
 
 
 def npz(path, **arrays):

@@ -31,7 +31,14 @@ from studies.mnist_table1 import parse
 from studies.publishing import shipping
 from studies.publishing.curves import curves
 from studies.publishing.pages import BEGIN, END, pages
-from studies.publishing.records import PAPER, ROOT, read_records
+from studies.publishing.records import (
+    PAPER,
+    ROOT,
+    images_of_each,
+    read_records,
+    training_commands,
+)
+from studies.publishing.shipping import joined
 
 
 def run_command(*arguments):
@@ -187,6 +194,58 @@ def test_weights_trained_on_other_data_have_a_name_and_a_table_of_their_own(
     assert "| `gated-pixelcnn-dynamic` | = " in made["docs/results.md"].partition("## Dynamic")[2]
     for name in ("README.md", "pretrained/README.md", "docs/gallery.md"):
         assert "gated-pixelcnn-dynamic" in made[name]
+
+
+_SHIPPED = {
+    "training": {
+        "command": "python train --preset p --iterations 400 --from a --out runs/a",
+        "iterations": 300, "iterations_asked": 400, "best_iteration": 290, "batch_size": 16,
+        "seconds": 70, "valid_bounds": {"150": 3.0, "200": 2.0, "290": 1.0},
+        "before": {
+            "command": "python train --preset p --out runs/a",
+            "iterations": 120, "iterations_asked": 500, "best_iteration": 100, "batch_size": 4,
+            "seconds": 30, "valid_bounds": {"100": 5.0},
+        },
+    }
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("iteration", "command"),
+    [
+        (290, "python train --preset p --iterations 400 --from a --out runs/a"),
+        (200, "python train --preset p --from a --iterations 200 --out runs/a"),  # it went on since
+        (100, "python train --preset p --out runs/a"),
+        (60, "python train --preset p --iterations 60 --out runs/a"),
+    ],
+)
+def test_a_training_that_began_with_another_model_has_a_curve_and_images_of_its_own(
+    iteration, command
+):
+    own = {
+        "training": {
+            "command": "own", "iterations": 310, "best_iteration": 305, "batch_size": 8,
+            "seconds": 5, "valid_bounds": {"305": 0.5},
+        }
+    }  # fmt: skip
+    begun = {"weights": "runs/a", "iteration": iteration}
+    training = joined(begun, _SHIPPED, own, "a")
+    assert training["before"]["weights"] == "a" and training["valid_bounds"] == {"305": 0.5}
+    commands = training_commands({"training": training})
+    assert commands[-2:] == [command, "own"] and len(commands) == 2 + (iteration > 100)
+    seen = images_of_each({"training": training})
+    assert seen[-1] == 8 * (305 - iteration)
+    assert seen[0] == 4 * min(iteration, 100) and sum(seen[1:-1]) == 16 * max(0, iteration - 100)
+    # The second time it is shipped, the record is its own.
+    again = joined(begun, {"training": training}, own)
+    assert again == training
+    line = curves({"a": {"training": training}}, "bits/dim", 1.0).axes[0].lines[0]
+    np.testing.assert_allclose(line.get_xydata(), [[8 * (305 - iteration) / 1e6, 0.5]])
+
+
+def test_a_training_that_began_elsewhere_is_not_joined():
+    with pytest.raises(UserError, match="no record of their training"):
+        joined({"weights": "a", "iteration": 300}, _SHIPPED, _SHIPPED)
 
 
 def test_the_recorded_command_trains_the_same_again(run, shipped):
