@@ -52,6 +52,29 @@ def test_a_compiler_that_does_not_err_gets_no_flag(tmp_path):
     assert right == compiler.Compiler("-mno-avx -O1", cured=False)
 
 
+def test_clang_is_told_to_take_what_theano_writes(tmp_path):
+    clang = script(
+        tmp_path / "clang++", '#!/bin/sh\necho >>"$0.calls"\nexec g++ -D__clang__ "$@"\n'
+    )
+    for _ in range(2):  # the second time from what is kept
+        assert settled(tmp_path, clang, **{"gcc.cxxflags": "-mno-avx -O1"}) == compiler.Compiler(
+            f"-mno-avx -O1 {compiler.LENIENT}", cured=False
+        )
+    assert (tmp_path / "clang++.calls").read_text() == "\n"
+
+
+CLANG = next(filter(shutil.which, ["clang++", *(f"clang++-{n}" for n in range(11, 30))]), None)
+
+
+@pytest.mark.skipif(CLANG is None, reason="there is no clang++")
+def test_clang_compiles_theanos_loops(tmp_path):
+    code = (
+        "import pixelvae.lib, theano, theano.tensor as T; x = T.tensor4(); y = T.tensor4(); "
+        "print(theano.function([x, y], T.exp(x) * y.dimshuffle(0, 1, 3, 2))([[[[0]]]], [[[[2]]]]))"
+    )
+    assert output(code, THEANO_FLAGS=f"cxx={CLANG},base_compiledir={tmp_path}") == "[[[[2.]]]]"
+
+
 def test_a_compiler_without_a_cure_is_refused(tmp_path):
     erring = script(tmp_path / "erring-g++", ERRING.replace("{cure}", "no-such-flag"))
     with pytest.raises(UserError, match="miscompiles a correct program"):
