@@ -18,15 +18,22 @@ from pixelvae.machine.console import command
 from pixelvae.machine.console.command import ArgumentParser, positive_int
 from pixelvae.machine.console.progress import say
 from pixelvae.models.hierarchical.presets import HIERARCHICAL
+from pixelvae.models.mnist.presets import MNIST
+
+FAMILIES = (MNIST, HIERARCHICAL)
 
 
 def parse(argv: list[str]):
     """The command line."""
     parser = ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "preset", choices=list(HIERARCHICAL.presets), help="of the models for larger images"
+        "preset",
+        choices=[name for family in FAMILIES for name in family.presets],
+        help="the preset",
     )
-    parser.add_argument("--batch-size", type=positive_int, default=2, help="images in a batch")
+    parser.add_argument(
+        "--batch-size", type=positive_int, help="images in a batch (default: as the preset trains)"
+    )
     parser.add_argument("--steps", type=positive_int, default=3, help="steps that are timed")
     command.add_device_options(parser)
     parser.set_defaults(function=measure)
@@ -41,17 +48,19 @@ def measure(options) -> None:
     from pixelvae.machine.backend.device import summary
 
     say(summary())
-    preset = HIERARCHICAL.presets[options.preset]
-    model = HIERARCHICAL.build(preset.settings)
-    print(f"{options.preset}: {model.parameters.count():,} parameters, batch {options.batch_size}")
-    shape = (options.batch_size, *model.image_shape)
+    family = next(family for family in FAMILIES if options.preset in family.presets)
+    preset = family.presets[options.preset]
+    model, recipe = family.build(preset.settings), preset.training.recipe(seed=0)
+    batch = options.batch_size or recipe.batch_size
+    print(f"{options.preset}: {model.parameters.count():,} parameters, batch {batch}")
+    shape = (batch, *model.image_shape)
     images = np.random.RandomState(0).randint(0, model.levels, shape).astype("uint8")
-    take = timed_step(model, preset.training.recipe(seed=0), repeat(images))
+    take = timed_step(model, recipe, repeat(images))
     for t in range(1, options.steps + 1):
         before = time.process_time()
         seconds = take()
         busy = time.process_time() - before
-        print(f"step {t}: {seconds:.2f} s, of processor time {busy:.2f} s", flush=True)
+        print(f"step {t}: {seconds:.4f} s, of processor time {busy:.4f} s", flush=True)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
