@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Where the pictures are, below the repository.
 CURVES = Path("results/mnist/curves.png")
-PHOTOGRAPHS_CURVES = Path("results/photographs/curves.png")
+PHOTOGRAPHS_CURVES = Path("results/photographs/bounds.png")
 
 
 def curves(

@@ -488,5 +488,5 @@ def test_a_clone_that_converts_line_ends_leaves_ours_alone(tmp_path):
             ],
             check=True,
         )
-        for script in (ROOT / "scripts").iterdir():
+        for script in filter(Path.is_file, (ROOT / "scripts").iterdir()):
             assert b"\r" not in (clone / "scripts" / script.name).read_bytes()

@@ -4,6 +4,7 @@
  * compiler. The header that all kernels share is compiled once. EMULATED_NVRTC is the version (12.0). For a test of the
  * tests, EMULATED_REPLACE=OLD=NEW replaces text in every kernel. */
 #include <array>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
