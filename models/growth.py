@@ -88,10 +88,8 @@ def take(
     Raises UserError if the step needs other parameters than new layers, or leaves some out.
     """
     if step.approximate:
-        return {
-            n: arrays[n] if np.shape(arrays.get(n)) == new.shape else new
-            for n, new in fresh.items()
-        }
+        fitting = {n for n, new in fresh.items() if n in arrays and arrays[n].shape == new.shape}
+        return {n: arrays[n] if n in fitting else new for n, new in fresh.items()}
     grown: dict[str, np.ndarray] = {}
     norms: dict[str, np.ndarray] = {}  # of weight-normalised layers: how much longer v has become
     for name, first in fresh.items():
