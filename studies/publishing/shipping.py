@@ -253,20 +253,26 @@ def joined(
 
 
 def _until(iteration: int, record: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The training of a record, or one before it, as it was at an iteration; None if it was not."""
+    """The training of a record, or one before it, as it was at an iteration; None if it was not.
+
+    Each of a training's iterations counts for as long as the others.
+    """
     training = (record or {}).get("training")
     while training:
         if training["best_iteration"] == iteration:
             return training
         before = training.get("before")
-        if (before or {}).get("best_iteration", 0) < iteration < training["iterations"]:
+        first, earlier = (before or {}).get("best_iteration", 0), (before or {}).get("seconds", 0)
+        if first < iteration < training["iterations"]:
             bounds = training["valid_bounds"]
+            share = (iteration - first) / (training["iterations"] - first)
             command = re.sub(r" --iterations \d+", "", training["command"])
             return {
                 **training,
                 "command": command.replace(" --out ", f" --iterations {iteration} --out "),
                 "iterations": iteration,
                 "best_iteration": iteration,
+                "seconds": round(earlier + share * (training["seconds"] - earlier)),
                 "valid_bounds": {t: v for t, v in bounds.items() if int(t) <= iteration},
             }
         training = before

@@ -211,16 +211,20 @@ _SHIPPED = {
 
 
 @pytest.mark.parametrize(
-    ("iteration", "command"),
+    ("iteration", "seconds", "command"),
     [
-        (290, "python train --preset p --iterations 400 --from a --out runs/a"),
-        (200, "python train --preset p --from a --iterations 200 --out runs/a"),  # it went on since
-        (100, "python train --preset p --out runs/a"),
-        (60, "python train --preset p --iterations 60 --out runs/a"),
+        (290, 70, "python train --preset p --iterations 400 --from a --out runs/a"),
+        (
+            200,
+            50,
+            "python train --preset p --from a --iterations 200 --out runs/a",
+        ),  # went on since
+        (100, 30, "python train --preset p --out runs/a"),
+        (60, 15, "python train --preset p --iterations 60 --out runs/a"),
     ],
 )
 def test_a_training_that_began_with_another_model_has_a_curve_and_images_of_its_own(
-    iteration, command
+    iteration, seconds, command
 ):
     own = {
         "training": {
@@ -231,6 +235,7 @@ def test_a_training_that_began_with_another_model_has_a_curve_and_images_of_its_
     begun = {"weights": "runs/a", "iteration": iteration}
     training = joined(begun, _SHIPPED, own, "a")
     assert training["before"]["weights"] == "a" and training["valid_bounds"] == {"305": 0.5}
+    assert training["seconds"] == seconds + 5
     commands = training_commands({"training": training})
     assert commands[-2:] == [command, "own"] and len(commands) == 2 + (iteration > 100)
     seen = images_of_each({"training": training})
