@@ -17,10 +17,12 @@ from itertools import repeat
 from pixelvae.machine.console import command
 from pixelvae.machine.console.command import ArgumentParser, positive_int
 from pixelvae.machine.console.progress import say
-from pixelvae.models.hierarchical.presets import HIERARCHICAL
-from pixelvae.models.mnist.presets import MNIST
+from pixelvae.models.family import Family, named
+from pixelvae.models.registry import FAMILIES
 
-FAMILIES = (MNIST, HIERARCHICAL)
+
+def _families() -> list[Family]:
+    return [named(path) for path in FAMILIES.values()]
 
 
 def parse(argv: list[str]):
@@ -28,7 +30,7 @@ def parse(argv: list[str]):
     parser = ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
     parser.add_argument(
         "preset",
-        choices=[name for family in FAMILIES for name in family.presets],
+        choices=[name for family in _families() for name in family.presets],
         help="the preset",
     )
     parser.add_argument(
@@ -48,7 +50,7 @@ def measure(options) -> None:
     from pixelvae.machine.backend.device import summary
 
     say(summary())
-    family = next(family for family in FAMILIES if options.preset in family.presets)
+    family = next(family for family in _families() if options.preset in family.presets)
     preset = family.presets[options.preset]
     model, recipe = family.build(preset.settings), preset.training.recipe(seed=0)
     batch = options.batch_size or recipe.batch_size

@@ -190,7 +190,8 @@ _MEDIUM_64 = dict(_MEDIUM, top_stages=((64, 1), (64, 1), (64, 1)))
 _FEW_CORES_TRAINING = Training(
     16, 100_000, (500, 2_000), 500, learning_rate=4e-3, statistics=50, eval_every=1_000,
     decay_after=1_000, average_decay=0.995,
-)  # fmt: skip# Longer, and from where those have come.
+)  # fmt: skip
+# Longer, and from where those have come.
 _MEDIUM_TRAINING = replace(
     _FEW_CORES_TRAINING, learning_rate=3e-3, decay_after=26_000, average_decay=0.999
 )

@@ -97,12 +97,14 @@ def difference(run: Record, reference: Record) -> dict[str, float]:
 
 def training_commands(record: Record) -> list[str]:
     """The trainings that made the weights, each but the first ``--from`` its predecessor's."""
+    return [training["command"] for training in _trainings(record)]
+
+
+def _trainings(record: Record) -> list[Record]:
+    """The trainings that made the weights, the first one first."""
     training = record["training"]
-    commands = [training["command"]]
-    while "before" in training:
-        training = training["before"]
-        commands.insert(0, training["command"])
-    return commands
+    before = _trainings({"training": training["before"]}) if "before" in training else []
+    return [*before, training]
 
 
 def images_seen(record: Record) -> int:
@@ -112,14 +114,12 @@ def images_seen(record: Record) -> int:
 
 def images_of_each(record: Record) -> list[int]:
     """The same for each of the trainings that made the weights, in their order, to the best."""
-    seen: list[int] = []
-    training = record["training"]
-    while training:
-        before = training.get("before", {})
-        iterations = training["best_iteration"] - before.get("best_iteration", 0)
-        seen.insert(0, iterations * training["batch_size"])
-        training = before
-    return seen
+    trainings = _trainings(record)
+    reached = [0, *(training["best_iteration"] for training in trainings)]
+    return [
+        (end - begin) * training["batch_size"]
+        for begin, end, training in zip(reached, reached[1:], trainings)
+    ]
 
 
 def generalisation_gap(record: Record) -> float:
