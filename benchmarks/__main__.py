@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 from benchmarks import report
+from benchmarks.harness import use_avx2
 from benchmarks.rows import QUICK, ROWS, Effort, Result
 from pixelvae.machine.console.command import ArgumentParser, main
 from pixelvae.machine.console.progress import say
@@ -15,10 +17,16 @@ def benchmark(arguments) -> None:
     """Measures what is asked for; what is kept goes into docs/ as soon as it is measured."""
     rows: dict[str, report.Row] = {}
     measured: list[Result] = []
+    if arguments.avx2:
+        use_avx2()
     for name in arguments.rows or ROWS:
         say(f"measuring {name}")
         machine = report.machine()
         results = ROWS[name](effort=QUICK if arguments.quick else Effort())
+        if arguments.avx2:
+            name += report.AVX2
+            machine["instructions"] = "AVX-512 masked off"
+            results = [replace(r, what=f"{r.what}, AVX2") for r in results]
         if not arguments.json:
             print(report.table(results, head=not rows), end="", flush=True)
             measured += results
@@ -48,6 +56,11 @@ def parse(words: list[str]):
     )
     parser.add_argument(
         "--json", action="store_true", help="print the numbers as JSON, not as a table"
+    )
+    parser.add_argument(
+        "--avx2",
+        action="store_true",
+        help="as on a machine without AVX-512, in rows of their own",
     )
     parser.add_argument("--quick", action="store_true", help="for trying out: short runs")
     arguments = parser.parse_args(words)

@@ -14,11 +14,19 @@ from functools import lru_cache
 from pathlib import Path
 from shutil import which
 
+from pixelvae.machine.backend.flags import joined
 from pixelvae.machine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 # A Python of the machine's own must not look for its packages where this one does.
 FOREIGN = {"PYTHONHOME": "", "PYTHONPATH": ""}
+#: As on a machine without AVX-512: for OpenBLAS and for all that PyTorch computes with.
+AVX2 = {
+    "OPENBLAS_CORETYPE": "Haswell",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
 PAUSE = 0.2  # seconds between turns, in which the threads of the last one fall asleep
 
 
@@ -61,6 +69,14 @@ def ours() -> list[str]:
 def pytorch(cuda: bool = False) -> list[str]:
     """The command of a worker that runs PyTorch; see :func:`torch_python`."""
     return [torch_python(cuda), "-m", "benchmarks.torch_worker"]
+
+
+def use_avx2() -> None:
+    """Workers that start from now on compute without AVX-512."""
+    # torch.compile takes its kernels from there whatever they were compiled for, and crashes.
+    inductor = str(Path(tempfile.gettempdir(), f"torchinductor-avx2-{os.getuid()}"))
+    os.environ.update(AVX2, TORCHINDUCTOR_CACHE_DIR=inductor)
+    os.environ["THEANO_FLAGS"] += f",{joined({'gcc.cxxflags': '-march=x86-64-v3'})}"
 
 
 class Worker:

@@ -21,6 +21,7 @@ from pixelvae.machine.files.atomic import atomic_write, user_errors, write_json
 PAGE = ROOT / "docs" / "performance.md"
 NUMBERS = ROOT / "docs" / "performance.json"
 LOAD = "load before"
+AVX2 = "-avx2"  #: at the end of the name of a row that was measured without AVX-512
 BEGIN, END = "<!-- begin: written by python -m benchmarks -->\n", "<!-- end -->\n"
 
 
@@ -119,7 +120,8 @@ def write(new: Mapping[str, Row]) -> None:
         rows = json.loads(NUMBERS.read_text())["rows"] if NUMBERS.exists() else {}
         before, _, rest = PAGE.read_text().partition(BEGIN)
     rows = {**rows, **new}
-    rows = {name: rows[name] for name in ROWS if name in rows}
+    order = [*ROWS, *(f"{name}{AVX2}" for name in ROWS)]
+    rows = {name: rows[name] for name in order if name in rows}
     write_json(NUMBERS, {"rows": rows})
     page = f"{before}{BEGIN}\n{describe(rows)}\n{END}{rest.partition(END)[2]}"
     with atomic_write(PAGE) as file:

@@ -31,7 +31,6 @@ from pixelvae.models.mnist.table1 import VARIANTS
 
 BATCH = 100
 COMPILED = "PyTorch, compiled"
-PIXELS = 28 * 28
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
@@ -42,12 +41,12 @@ class Effort:
     turns: int = 5
     turn_seconds: float = 1.5
     samples: int = 300
-    naive_pixels: int = 4
+    naive_passes: int = 4
     steps: int = 4000
     profiled: int = 5
 
 
-QUICK = Effort(turns=2, turn_seconds=0.2, samples=100, naive_pixels=1, steps=100, profiled=2)
+QUICK = Effort(turns=2, turn_seconds=0.2, samples=100, naive_passes=1, steps=100, profiled=2)
 
 
 @dataclass(frozen=True)
@@ -144,36 +143,46 @@ def _by_turns(
     return seconds, round(idle, 4)
 
 
-def side_by_side(
+def side_by_side(what: str, settings: Settings, job: str, *, effort: Effort) -> list[Result]:
+    """The same job done by both, by turns: medians of all repetitions."""
+    more = {"samples": effort.samples} if job == "importance" else {}
+    with batch_files(settings) as files:
+        messages = [{"job": job, **files, **more}] * 2
+        seconds, idle = _by_turns(what, [ours(), pytorch()], messages, effort)
+    own, other = map(median, seconds)
+    details = {"seconds": seconds, "idle CPU": idle}
+    if job == "importance":
+        values = ("passes/s", effort.samples / own, effort.samples / other)
+    else:
+        values = ("s", own, other)
+    return [Result(what, *values, ratio=other / own, at_least=1.5, details=details)]
+
+
+def sampling(
     what: str,
-    settings: Settings,
-    job: str,
-    at_least: float | None = None,
-    peer: str = "PyTorch",
-    peer_job: str | None = None,
+    settings: Any,
+    preset: str,
+    images: int,
+    at_least: tuple[float, float],
     *,
     effort: Effort,
 ) -> list[Result]:
-    """Two workers that take turns: medians of all repetitions."""
-    names = [job, peer_job or job]
-    commands = [ours(), pytorch() if peer == "PyTorch" else ours()]
-    # What a job gets besides the files, and how much of the whole it then does.
-    sizes = {
-        "importance": ({"samples": effort.samples}, effort.samples),
-        "cached_sampling": ({"pixels": PIXELS}, 1),
-        "naive_sampling": ({"pixels": effort.naive_pixels}, effort.naive_pixels / PIXELS),
-    }
-    told, parts = zip(*(sizes.get(name, ({}, 1)) for name in names))
-    with batch_files(settings) as files:
-        messages = [{"job": name, **files, **more} for name, more in zip(names, told)]
-        seconds, idle = _by_turns(what, commands, messages, effort)
-    own, other = (median(s) / part for s, part in zip(seconds, parts))
-    details = {"seconds": seconds, "parts": parts, "idle CPU": idle}
-    if job == "importance":
-        values = ("passes/s", 1 / own, 1 / other)
-    else:
-        values = ("s", own, other)
-    return [Result(what, *values, peer, other / own, at_least, details=details)]
+    """Images given their lowest latent: cached, and naive by both, by turns."""
+    peers, model = ("here, naive", "PyTorch"), _model(settings)
+    values, passes = int(np.prod(model.image_shape)), effort.naive_passes
+    with training_files(settings, preset, images) as files:
+        naive = {"job": "naive_sampling", **files, "passes": passes}
+        messages = [{"job": "cached_sampling", **files, "passes": values}, naive, naive]
+        seconds, idle = _by_turns(what, [ours(), ours(), pytorch()], messages, effort)
+    own, *others = map(median, seconds)
+    details = {"parts": [1, passes / values], "idle CPU": idle}
+    return [
+        Result(
+            what, "s", own, theirs * values / passes, peer, theirs * values / passes / own, least,
+            details={"seconds": [seconds[0], s], **details},
+        )
+        for peer, theirs, s, least in zip(peers, others, seconds[1:], at_least)
+    ]  # fmt: skip
 
 
 def first_step(what: str, settings: Settings, *, effort: Effort) -> list[Result]:
@@ -257,7 +266,7 @@ def batch_files(settings: Settings, preset: str = "paper", batch: int = BATCH):
     rng = np.random.RandomState(0)
     images = (rng.random_sample((batch, *model.image_shape)) < 0.13).astype("uint8")
     noise = rng.standard_normal((batch, settings.latent_dim)).astype("float32")
-    return files_of(model, preset, images=images, noise=noise)
+    return files_of(model, preset, images=images, z=noise)
 
 
 def preset_files(settings: Any, preset: str, batch: int):
@@ -318,8 +327,6 @@ _NARROW = {
     "stages": ((1, 1), (1, 1), (1, 2)), "top_stages": ((1, 1), (1, 1)), "latents": (1, 1),
     "pixel_width": 1, "latent_width": 1, "height": 8, "width": 8, "levels": 2,
 }  # fmt: skip
-_PASSES = "importance weighting, decoder passes"
-_CACHED = ("100 samples, cached", PAPER, "cached_sampling")
 
 #: The functions that measure, by the names that the command line knows; each takes the effort.
 ROWS = {
@@ -349,10 +356,17 @@ ROWS = {
             ("`32px_few_cores`", SETTINGS["32px_few_cores"].changed(_NARROW), "32px_few_cores"),
         ],
     ),
-    "bound": partial(side_by_side, "bound of 100 images", PAPER, "bound", 1),
-    "importance": partial(side_by_side, _PASSES, PAPER, "importance"),
-    "sampling": partial(side_by_side, *_CACHED, 100, "here, naive", "naive_sampling"),
-    "sampling-torch": partial(side_by_side, *_CACHED, 50, "PyTorch", "naive_sampling"),
+    "bound": partial(side_by_side, "bound of 100 images", PAPER, "bound"),
+    "importance": partial(
+        side_by_side, "importance weighting, decoder passes", PAPER, "importance"
+    ),
+    "sampling": partial(sampling, "100 samples, cached", PAPER, "paper", BATCH, (100, 50)),
+    **{
+        f"sampling-{name}": partial(
+            sampling, f"32 samples of `{name}`, cached", LARGER[name].settings, name, 32, (100, 50)
+        )
+        for name in ("32px_medium", "64px_medium")
+    },
     "first-step": partial(first_step, "from the start to the first training step", PAPER),
     "memory": partial(
         peak_memory,

@@ -207,14 +207,22 @@ class Hierarchical(nn.Module):
             model.load_state_dict({n: torch.from_numpy(file[n]).view(shapes[n]) for n in trained})
         return model
 
+    def embedded(self, x, dtype):
+        middle = self.levels / 2
+        embedded = (x - middle) / (middle / 2) if self.embedding is None else self.embedding(x)
+        return embedded.to(dtype)
+
+    def decoder(self, z1):
+        """The function that takes images (N, C, H, W) to logits (N, levels * C, H, W)."""
+        features = self.dec1[:-1](z1.clamp(-50, 50))
+        return lambda x: self.dec1.pixelcnn(self.embedded(x, z1.dtype), features)
+
     def objective(self, x, noise, alpha1, alpha2, sigma_floor):
         """Cost in nats a dimension, and in nats -log p(x|z1), KL1 and KL2, means of the batch.
 
         Images x are (N, C, H, W), whole numbers; noise is a pair, (N, K1, h, w) and (N, K2).
         """
-        middle = self.levels / 2
-        embedded = (x - middle) / (middle / 2) if self.embedding is None else self.embedding(x)
-        embedded = embedded.to(noise[0].dtype)
+        embedded = self.embedded(x, noise[0].dtype)
         h = self.enc1[:-1](embedded)
         q1 = gaussian(self.enc1.output(h))
         q2 = gaussian(self.enc2(h))

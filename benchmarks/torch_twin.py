@@ -267,7 +267,7 @@ class Twin(nn.Module):
 def main(weights: str, inputs: str, out: str) -> None:
     twin = Twin.load(weights).double()
     with np.load(inputs) as file:
-        x, noise = (torch.from_numpy(file[name]).double() for name in ("images", "noise"))
+        x, noise = (torch.from_numpy(file[name]).double() for name in ("images", "z"))
     reconstruction, kl = twin.terms(x, noise)
     (reconstruction + kl).mean().backward()
     terms = {"reconstruction": reconstruction}

@@ -21,8 +21,13 @@ DEVICE = "cuda" if os.environ.get("PIXELVAE_DEVICE") == "cuda" else "cpu"
 
 def _open(weights: str, inputs: str):
     with np.load(inputs) as file:
-        images, noise = (torch.from_numpy(file[name]).to(DEVICE) for name in ("images", "noise"))
+        images, noise = (torch.from_numpy(file[name]).to(DEVICE) for name in ("images", "z"))
     return Twin.load(weights).to(DEVICE), images, noise
+
+
+def _is_larger(inputs: str) -> bool:
+    with np.load(inputs) as file:
+        return "alpha1" in file
 
 
 def _step(model, loss_of_batch, clip):
@@ -42,9 +47,7 @@ def _step(model, loss_of_batch, clip):
 
 def training_step(weights: str, inputs: str, compiled: bool = False):
     """One step; ``compiled``: the loss and its gradients by torch.compile."""
-    with np.load(inputs) as file:
-        larger = "alpha1" in file
-    if larger:
+    if _is_larger(inputs):
         model = Hierarchical.load(weights).to(DEVICE)
         images, noise, scalars = read_batch(inputs, DEVICE)
         clip = partial(torch.nn.utils.clip_grad_norm_, max_norm=5.0)
@@ -93,17 +96,33 @@ def importance(weights: str, inputs: str, samples: int):
     return repeat
 
 
-def naive_sampling(weights: str, inputs: str, pixels: int):
-    twin, images, z = _open(weights, inputs)
+def naive_sampling(weights: str, inputs: str, passes: int):
+    """So many values of each image, with one pass of the network for each.
+
+    Of a larger model that is the PixelCNN: what lies above depends on the latent alone.
+    """
+    larger = _is_larger(inputs)
+    if larger:
+        model = Hierarchical.load(weights).to(DEVICE)
+        images, (z, _), _ = read_batch(inputs, DEVICE)
+    else:
+        model, images, z = _open(weights, inputs)
     uniform = torch.rand(images.shape, device=DEVICE)
+    channels, width = images.shape[1], images.shape[3]
+
+    def draw(logits, noise):
+        if larger:
+            return (logits.softmax(1).cumsum(1)[:, :-1] <= noise[:, None]).sum(1)
+        return noise < torch.sigmoid(logits[:, 0])
 
     @torch.inference_mode()
     def repeat() -> None:
-        x, width = torch.zeros(images.shape, device=DEVICE), images.shape[3]
-        for pixel in range(pixels):
+        x = torch.zeros(images.shape, device=DEVICE)
+        network = model.decoder(z) if larger else partial(model.decode, z=z)
+        for number in range(passes):
+            pixel, c = divmod(number, channels)
             i, j = divmod(pixel, width)
-            logits = twin.decode(x, z)[:, :, i, j]
-            x[:, :, i, j] = (uniform[:, :, i, j] < torch.sigmoid(logits)).float()
+            x[:, c, i, j] = draw(network(x)[:, c::channels, i, j], uniform[:, c, i, j]).float()
 
     return repeat
 

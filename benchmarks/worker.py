@@ -1,8 +1,8 @@
 """The jobs, done by this project: ``python -m benchmarks.worker``; see :mod:`benchmarks.protocol`.
 
 Every job takes the model as a weights file, and ``inputs``, an .npz file of images (N, C, H, W) and
-noise. Each imports what needs Theano itself, for the device is chosen first: a GPU where
-``PIXELVAE_DEVICE`` is cuda, else the CPU.
+the noise of each latent under its name. Each imports what needs Theano itself, for the device is
+chosen first: a GPU where ``PIXELVAE_DEVICE`` is cuda, else the CPU.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from pixelvae.models.weights import load
 
 
 def _open(weights: str, inputs: str):
+    """A model, images, and values of its lowest latent."""
     model: Any = load(weights).model
     with np.load(inputs) as file:
-        return model, file["images"], file["noise"]
+        return model, file["images"], file[model.latents[-1].name]
 
 
 def _training(weights: str, inputs: str, images: int | None):
@@ -89,24 +90,27 @@ class _Enough(Exception):
     pass
 
 
-def _sampling(method: str, weights: str, inputs: str, pixels: int):
-    """As many images as there is noise, up to that pixel: cached, or by a full pass for each."""
+def _sampling(method: str, weights: str, inputs: str, passes: int):
+    """As many images as there is noise, until so many values of each are drawn."""
     import theano.tensor as T
 
     from pixelvae.lib import noise as random_noise
+    from pixelvae.lib.model import noise_variables
     from pixelvae.lib.sampling import Sampler
 
     model, images, z = _open(weights, inputs)
-    x, latent = T.tensor4("x"), T.matrix("z")
+    name = model.latents[-1].name
+    x, latent = T.tensor4("x"), noise_variables(model)[name]
     uniform = random_noise.uniform(0, "sample pixels", 0, images.shape)
     drawn = count(1)
 
-    def draw(logits, noise):
-        if next(drawn) % pixels == 0:
+    def draw(outputs, noise):
+        if next(drawn) % passes == 0:
             raise _Enough
-        return model.pixels.draw(logits, noise)
+        return model.pixels.draw(outputs, noise)
 
-    sampler = Sampler(x, model.decode(x, {"z": latent}), [latent], draw, method=method)
+    groups = model.image_shape[0]
+    sampler = Sampler(x, model.decode(x, {name: latent}), [latent], draw, groups, method)
 
     def until_enough() -> None:
         with suppress(_Enough):

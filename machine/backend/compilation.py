@@ -18,6 +18,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,7 @@ from typing import Any, Optional
 
 from pixelvae.machine.backend.compiler import CompilerError, environments_fault, shortened
 from pixelvae.machine.backend.environment import changed
+from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 
 # Those of a GPU are found once the device is prepared (:mod:`.gpu`).
@@ -266,7 +268,8 @@ def look_before_locking(compilelock: Any) -> None:
     """Refuse to lock a folder that cannot be written, and wait less long between two tries.
 
     Theano tries for a minute, with a warning each time; and where another process compiles, it
-    sleeps for 5 to 10 s before it looks again. Takes ``theano.gof.compilelock``.
+    sleeps for 5 to 10 s before it looks again, and tells of each process that it waits for: two
+    that compile by turns fill the terminal. Takes ``theano.gof.compilelock``.
     """
     lock = compilelock.lock
 
@@ -278,9 +281,26 @@ def look_before_locking(compilelock: Any) -> None:
                 pass
         except OSError as error:
             raise CompilerError(f"nothing can be compiled in {parent}: {error.strerror}") from None
-        lock(folder, *arguments, **{"min_wait": 0.1, "max_wait": 0.3, **options})
+        with _telling(
+            f"waiting for another process, which compiles in {parent} (if none does, delete {folder})"
+        ):
+            lock(
+                folder, *arguments, **{"min_wait": 0.1, "max_wait": 0.3, **options, "verbosity": 0}
+            )
 
     compilelock.lock = look_and_lock
+
+
+@contextlib.contextmanager
+def _telling(line: str, after_s: float = 5) -> Iterator[None]:
+    """Say it if the body takes longer than that."""
+    timer = threading.Timer(after_s, say, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def let_errors_pass(opt: ModuleType) -> None:

@@ -46,6 +46,17 @@ def test_rows_are_kept_beside_the_others(kept):
     assert "Measured on: date: yesterday." in page and "`growth` 0.25" in page
 
 
+def test_rows_without_avx512_are_kept_beside_those_with_it(kept, monkeypatch):
+    used = []
+    monkeypatch.setattr(command, "use_avx2", lambda: used.append(True))
+    assert measure("--rows", "bound", "--avx2", "--keep") == 0 and used == [True]
+    rows = json.loads((kept / "performance.json").read_text())["rows"]
+    assert list(rows) == ["bound", "growth", "bound-avx2"]
+    assert rows["bound"]["machine"]["date"] == "yesterday"
+    page = (kept / "performance.md").read_text()
+    assert "| bound, AVX2 | 1.000 s |" in page and "AVX-512 masked off" in page
+
+
 def test_rows_are_printed_and_not_kept(kept, capsys):
     before = (kept / "performance.json").read_bytes()
     assert measure("--rows", "bound", "--json") == 0

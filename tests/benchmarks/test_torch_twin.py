@@ -53,7 +53,7 @@ def test_values_and_gradients_are_those_of_pytorch(case, python_with_torch, tmp_
 
     values = values_and_gradients(model, images, noise)
     twin = python_with_torch, "benchmarks.torch_twin", tmp_path
-    assert_same_from_pytorch(values, twin, model, images=images, noise=noise)
+    assert_same_from_pytorch(values, twin, model, images=images, z=noise)
 
 
 @pytest.mark.parametrize("settings", [EMBEDDED, TINY], ids=["embedded", "tiny"])

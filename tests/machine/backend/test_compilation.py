@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fresh_process import output
+from fresh_process import output, run
 
 PROGRAM = """
 import pixelvae.lib, numpy as np, theano, theano.tensor as T
@@ -49,3 +49,37 @@ def test_headers_are_compiled_once_for_many_modules(functions, tmp_path):
 def test_few_modules_are_compiled_without(tmp_path):
     headers, modules = calls(tmp_path, [SIX[:2]])
     assert not headers and len(modules) == 2 and not any("-include" in line for line in modules)
+
+
+TWO_OTHERS = """
+import threading, time, socket, os, theano
+from pixelvae.machine.backend import compilation
+from theano.gof import compilelock
+
+os.makedirs(folder := os.path.join(theano.config.compiledir, "held"))
+lock = os.path.join(folder, "lock")
+
+def write(owner):
+    with open(lock, "w") as file:
+        file.write(f"{os.getppid()}_{owner}_{socket.gethostname()}")
+
+def take_turns():
+    for owner in range(40):
+        write(owner)
+        time.sleep(0.2)
+    os.remove(lock)
+    os.rmdir(folder)
+
+write(0)
+threading.Thread(target=take_turns).start()
+compilelock.lock(folder)
+print("mine:", open(lock).read().startswith(str(os.getpid())))
+"""
+
+
+def test_waiting_for_others_is_told_once(tmp_path):
+    program = f"import pixelvae.lib\n{TWO_OTHERS}"
+    process = run("-c", program, THEANO_FLAGS=f"base_compiledir={tmp_path}")
+    assert process.stdout == "mine: True\n"
+    assert process.stderr.count("waiting for another process") == 1
+    assert "Waiting for existing lock" not in process.stderr
