@@ -14,22 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments import together
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
-from pixelvae.experiments.summaries import (
-    SampleSizes,
-    checked_sizes,
-    describe_two_stages,
-    summarise,
-)
+from pixelvae.experiments.summaries import SampleSizes, summarise
 from pixelvae.lib.runs.settings import remarks_on_data
 from pixelvae.machine.console.command import (
     ArgumentParser,
     add_device_options,
     main,
     path,
-    positive_int,
     use_device,
 )
-from pixelvae.machine.console.progress import say
 from pixelvae.models.mnist.table1 import VARIANTS
 from studies.comparisons.jobs import run_all
 from studies.comparisons.mnist_trainings import add_options, training
@@ -38,14 +31,16 @@ from studies.publishing.records import DYNAMIC
 from studies.publishing.shipping import (
     Shipped,
     add_into_option,
-    bound_commands,
+    add_sample_sizes,
+    evaluation_commands,
     measure_again,
     paper_gap,
+    sample_sizes,
     ship_run,
+    weighted,
 )
 
 if TYPE_CHECKING:
-    from pixelvae.lib.data import Dataset
     from pixelvae.models.weights import Weights
 
 #: The data that weights of a name of their own are trained on, and those of table 1.
@@ -61,14 +56,14 @@ def parse(argv: list[str]):
     p.add_argument("--model", dest="models", action="append", choices=list(VARIANTS),
                    help="only this one (can be given again)")  # fmt: skip
     add_options(p, "runs/table1", "model")
-    _evaluation_options(p)
+    add_sample_sizes(p, SampleSizes())
     add_device_options(p)
     p.set_defaults(function=train)
 
     p = commands.add_parser("ship", help="best weights into pretrained/, records, tables")
     p.add_argument("runs", nargs="+", type=path, metavar="RUN", help="the folder of a finished run")
     add_into_option(p)
-    _evaluation_options(p)
+    add_sample_sizes(p, SampleSizes())
     p.set_defaults(function=ship)
 
     p = commands.add_parser("measure", help="measure shipped weights again: records, tables")
@@ -80,23 +75,10 @@ def parse(argv: list[str]):
         help="shipped weights",
     )
     add_into_option(p)
-    _evaluation_options(p)
+    add_sample_sizes(p, SampleSizes())
     p.set_defaults(function=measure)
 
     return parser.parse_args(argv)
-
-
-def _evaluation_options(parser) -> None:
-    parser.add_argument("--few-samples", type=positive_int, default=SampleSizes().few, metavar="F",
-                        help="importance samples of each test image")  # fmt: skip
-    parser.add_argument("--importance-samples", type=positive_int, default=SampleSizes().samples, metavar="S",
-                        help="more of them, of some images")  # fmt: skip
-    parser.add_argument("--images", type=positive_int, default=SampleSizes().images, metavar="M",
-                        help="of how many images, evenly spaced")  # fmt: skip
-
-
-def _stages(arguments) -> SampleSizes:
-    return checked_sizes(arguments.few_samples, arguments.importance_samples, arguments.images)
 
 
 def train(arguments) -> int:
@@ -120,14 +102,14 @@ def ship(arguments) -> None:
     Raises UserError if a folder is not a run of a model of table 1.
     """
     for run in arguments.runs:
-        ship_run(run, arguments.into, shipped_rows(_stages(arguments)))
+        ship_run(run, arguments.into, shipped_rows(sample_sizes(arguments)))
     write_pages(arguments.into)
 
 
 def measure(arguments) -> None:
     """Evaluates shipped weights again, and writes their records and pages."""
     for name in arguments.names:
-        measure_again(name, arguments.into, shipped_rows(_stages(arguments)))
+        measure_again(name, arguments.into, shipped_rows(sample_sizes(arguments)))
     write_pages(arguments.into)
 
 
@@ -136,49 +118,26 @@ def name_of(weights: Weights) -> str:
     return weights.model.name + (DYNAMIC if weights.data == DYNAMIC_DATA else "")
 
 
-def evaluation_commands(weights: Weights, stages: SampleSizes, dataset: Dataset) -> dict[str, str]:
-    """The commands that print the record's numbers.
-
-    An exact likelihood needs no importance weighting.
-    """
-    command = f"python experiments/mnist_pixelvae.py evaluate {name_of(weights)}"
-    commands = bound_commands(command, dataset)
-    if weights.model.latents:
-        commands["weighted"] = (
-            f"{command} --importance-samples {stages.samples} --images {stages.images} "
-            f"--few-samples {stages.few}"
-        )
-    return commands
-
-
-def shipped_rows(stages: SampleSizes) -> Shipped:
+def shipped_rows(sizes: SampleSizes) -> Shipped:
     """The models of table 1, with importance-weighted estimates in two stages.
 
     Those trained on other data than table 1's have these beside them, under ``fixed``.
     """
 
     def more(weights, dataset, numbers: Mapping[str, Any]) -> dict[str, Any]:
-        from pixelvae.lib.evaluation import Bound, ImportanceWeighted
+        from pixelvae.lib.evaluation import Bound
 
-        model, few = weights.model, stages._replace(images=min(stages.images, dataset.size("test")))
-
-        def weighted(data: Dataset) -> dict[str, Any]:
-            if not model.latents:
-                return {}
-            weigh = ImportanceWeighted(model, seed=0).in_two_stages
-            summary = weigh(data, "test", *few).summary()
-            say(describe_two_stages(summary, model.unit.name))
-            return {"weighted": summary}
-
-        record: dict[str, Any] = {"model": model.name, **weighted(dataset)}
-        record["commands"] = evaluation_commands(weights, few, dataset)
+        model = weights.model
+        record: dict[str, Any] = {"model": model.name, **weighted(weights, dataset, sizes)}
+        bound = f"python experiments/mnist_pixelvae.py evaluate {name_of(weights)}"
+        record["commands"] = evaluation_commands(bound, weights, sizes, dataset)
         paper = VARIANTS[model.name].paper
         if weights.data == DYNAMIC_DATA:
             fixed = together.open_data(FIXED_DATA)
             values = Bound(model, 0, EXPERIMENT.family.evaluation_batch)(fixed, "test")
             remarks = remarks_on_data(weights.trained, fixed)
             test = summarise(weights, "test", values, remarks=remarks)
-            record["fixed"] = {"test": test, **weighted(fixed)}
+            record["fixed"] = {"test": test, **weighted(weights, fixed, sizes)}
         elif paper is not None:
             record["paper"] = paper_gap(paper, numbers["test"]["bound"])
         return record

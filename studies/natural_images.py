@@ -16,14 +16,26 @@ from typing import Any
 from pixelvae.experiments import figures
 from pixelvae.experiments.invocations import command
 from pixelvae.experiments.pictures import EXPERIMENT
+from pixelvae.experiments.summaries import SampleSizes
 from pixelvae.lib.data import SPLITS
 from pixelvae.machine.console.command import ArgumentParser, main, path
 from studies.comparisons import equal_cost
 from studies.publishing.pages import write_pages
 from studies.publishing.records import ABLATIONS, PHOTOGRAPHS_RACE
-from studies.publishing.shipping import Shipped, add_into_option, bound_commands, ship_run
+from studies.publishing.shipping import (
+    Shipped,
+    add_into_option,
+    add_sample_sizes,
+    evaluation_commands,
+    measure_again,
+    sample_sizes,
+    ship_run,
+    weighted,
+)
 
 DATA = "photos64/photos64.zip"
+#: A sample of a photograph costs as much as hundreds of a digit.
+SAMPLES = SampleSizes(few=5, samples=500, images=50)
 
 
 def parse(argv: list[str]):
@@ -34,7 +46,14 @@ def parse(argv: list[str]):
     p = commands.add_parser("ship", help="best weights into pretrained/, record, pictures, page")
     p.add_argument("run", type=path, metavar="RUN", help="the folder of a finished run")
     add_into_option(p)
+    add_sample_sizes(p, SAMPLES)
     p.set_defaults(function=ship)
+
+    p = commands.add_parser("measure", help="measure shipped weights again: record, page")
+    p.add_argument("names", nargs="+", metavar="NAME", help="shipped weights")
+    add_into_option(p)
+    add_sample_sizes(p, SAMPLES)
+    p.set_defaults(function=measure)
 
     p = commands.add_parser(
         "ablations", help="train the models of section 4.2 and record what they reach"
@@ -56,21 +75,19 @@ def ship(arguments) -> None:
 
     Raises UserError where the folder is not a run of a model for larger images.
     """
-    ship_run(arguments.run, arguments.into, PHOTOGRAPHS)
+    ship_run(arguments.run, arguments.into, shipped_photographs(sample_sizes(arguments)))
+    write_pages(arguments.into)
+
+
+def measure(arguments) -> None:
+    """Evaluates shipped weights again, and writes their records and pages."""
+    for name in arguments.names:
+        measure_again(name, arguments.into, shipped_photographs(sample_sizes(arguments)))
     write_pages(arguments.into)
 
 
 def _name(weights) -> str:
     return f"photos-{weights.model.image_shape[1]}px"
-
-
-def _more(weights, dataset, numbers) -> dict[str, Any]:
-    """The commands that print the bounds, and how many photographs each split has."""
-    bound = command(EXPERIMENT, "evaluate", _name(weights))
-    return {
-        "commands": bound_commands(bound, dataset),
-        "photographs": {split: dataset.size(split) for split in SPLITS},
-    }
 
 
 def _draw(weights, dataset, folder: Path, prefix: str) -> None:
@@ -82,15 +99,26 @@ def _draw(weights, dataset, folder: Path, prefix: str) -> None:
     again.save(folder / f"{prefix}reconstructions-z1.png", weights)
 
 
-PHOTOGRAPHS = Shipped(
-    EXPERIMENT,
-    folder="photographs",
-    name=_name,
-    size=("stages", "top_stages", "latents", "pixel_width", "latent_width"),
-    more=_more,
-    subset=64,
-    draw=_draw,
-)
+def shipped_photographs(sizes: SampleSizes) -> Shipped:
+    """The models of photographs, with importance-weighted estimates in two stages."""
+
+    def more(weights, dataset, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        bound = command(EXPERIMENT, "evaluate", _name(weights))
+        return {
+            **weighted(weights, dataset, sizes),
+            "commands": evaluation_commands(bound, weights, sizes, dataset),
+            "photographs": {split: dataset.size(split) for split in SPLITS},
+        }
+
+    return Shipped(
+        EXPERIMENT,
+        folder="photographs",
+        name=_name,
+        size=("stages", "top_stages", "latents", "pixel_width", "latent_width"),
+        more=more,
+        subset=64,
+        draw=_draw,
+    )
 
 
 #: The options that make each model out of a preset of two levels; the others are compared with the

@@ -17,8 +17,15 @@ from pixelvae.datasets.duplicates import repeated
 from pixelvae.experiments import figures, together
 from pixelvae.experiments.experiment import Experiment, check_fits, trained_on
 from pixelvae.experiments.invocations import training_command
-from pixelvae.experiments.summaries import describe, is_known, summarise
-from pixelvae.machine.console.command import ArgumentParser, path
+from pixelvae.experiments.summaries import (
+    SampleSizes,
+    checked_sizes,
+    describe,
+    describe_two_stages,
+    is_known,
+    summarise,
+)
+from pixelvae.machine.console.command import ArgumentParser, path, positive_int
 from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
@@ -27,6 +34,7 @@ from studies.publishing.records import ROOT, read_json, write_record
 
 if TYPE_CHECKING:
     from pixelvae.lib.data import Dataset
+    from pixelvae.models.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -86,13 +94,60 @@ def training_images(dataset: Dataset) -> int:
     return min(dataset.size("train"), dataset.size("valid"))
 
 
-def bound_commands(command: str, dataset: Dataset) -> dict[str, str]:
-    """The commands that print a record's bounds, made of the one for the test set."""
-    return {
+def weighted(weights: Weights, dataset: Dataset, sizes: SampleSizes) -> dict[str, Any]:
+    """Under ``weighted``, importance-weighted estimates of the test images in two stages.
+
+    In the model's unit; nothing for a model without latents, whose bound is exact.
+    """
+    from pixelvae.lib.evaluation import ImportanceWeighted
+
+    model = weights.model
+    if not model.latents:
+        return {}
+    weigh = ImportanceWeighted(model, seed=0, batch_size=weights.family.evaluation_batch)
+    estimates = weigh.in_two_stages(dataset, "test", *_within(sizes, dataset))
+    summary = estimates.measured_in(model.unit).summary()
+    say(describe_two_stages(summary, model.unit.name))
+    return {"weighted": summary}
+
+
+def _within(sizes: SampleSizes, dataset: Dataset) -> SampleSizes:
+    return sizes._replace(images=min(sizes.images, dataset.size("test")))
+
+
+def evaluation_commands(
+    command: str, weights: Weights, sizes: SampleSizes, dataset: Dataset
+) -> dict[str, str]:
+    """The commands that print a record's numbers, made of the one for the test set's bound.
+
+    An exact likelihood needs no importance weighting.
+    """
+    commands = {
         "bound": command,
         "valid": f"{command} --split valid",
         "train": f"{command} --split train --images {training_images(dataset)}",
     }
+    if weights.model.latents:
+        few, samples, images = _within(sizes, dataset)
+        commands["weighted"] = (
+            f"{command} --importance-samples {samples} --images {images} --few-samples {few}"
+        )
+    return commands
+
+
+def add_sample_sizes(parser: ArgumentParser, default: SampleSizes) -> None:
+    """Add how many importance samples of how many images a record has."""
+    parser.add_argument("--few-samples", type=positive_int, default=default.few, metavar="F",
+                        help="importance samples of each test image")  # fmt: skip
+    parser.add_argument("--importance-samples", type=positive_int, default=default.samples, metavar="S",
+                        help="more of them, of some images")  # fmt: skip
+    parser.add_argument("--images", type=positive_int, default=default.images, metavar="M",
+                        help="of how many images, evenly spaced")  # fmt: skip
+
+
+def sample_sizes(arguments) -> SampleSizes:
+    """What these options say. Raises UserError unless the second stage has more samples."""
+    return checked_sizes(arguments.few_samples, arguments.importance_samples, arguments.images)
 
 
 def add_into_option(parser: ArgumentParser) -> None:

@@ -100,8 +100,8 @@ PICTURES = ("samples", "reconstructions", "reconstructions-z1", "vary")
 
 
 def test_a_model_of_photographs_is_shipped_and_works_by_name(run, tmp_path, monkeypatch, capsys):
-    into = tmp_path / "repository"
-    assert section("ship", run, "--into", into) == 0
+    into, sizes = tmp_path / "repository", ["--few-samples", 2, "--importance-samples", 4, "--images", 2]
+    assert section("ship", run, "--into", into, *sizes) == 0
     record = json.loads((into / "results/photographs/photos-16px.json").read_text())
     results = json.loads((run / "results.json").read_text())
     for split in ("valid", "test"):
@@ -123,11 +123,19 @@ def test_a_model_of_photographs_is_shipped_and_works_by_name(run, tmp_path, monk
     monkeypatch.setattr(weights, "PRETRAINED", into / "pretrained")
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
-    words = shlex.split(record["commands"]["bound"])
+    words = shlex.split(record["commands"]["weighted"])
     assert words[:2] == ["python", "experiments/pictures.py"]
+    assert shlex.split(record["commands"]["bound"]) == words[: -2 * 3]
     assert call(*words[2:], "--skip-damaged", "--json") == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["bound"] == pytest.approx(record["test"]["bound"], rel=1e-6)
+    for part, numbers in record["weighted"].items():
+        assert numbers == pytest.approx(printed["two_stages"][part], rel=1e-4, abs=1e-6)
+    assert f"{record['weighted']['importance_weighted']['mean']:.4f} ± " in page
+    again = ["measure", "photos-16px", "--into", into]
+    assert section(*again, "--few-samples", 3, *sizes[2:]) == 0
+    measured = json.loads((into / "results/photographs/photos-16px.json").read_text())
+    assert measured["weighted"]["few"]["samples"] == 3 and measured["test"] == record["test"]
 
 
 @pytest.fixture
