@@ -88,8 +88,8 @@ def take(
     Raises UserError if the step needs other parameters than new layers, or leaves some out.
     """
     if step.approximate:
-        fitting = {n for n, new in fresh.items() if n in arrays and arrays[n].shape == new.shape}
-        return {n: arrays[n] if n in fitting else new for n, new in fresh.items()}
+        anew = begun_anew(arrays, fresh)
+        return {n: new if n in anew else arrays[n] for n, new in fresh.items()}
     grown: dict[str, np.ndarray] = {}
     norms: dict[str, np.ndarray] = {}  # of weight-normalised layers: how much longer v has become
     for name, first in fresh.items():
@@ -113,6 +113,11 @@ def take(
     if missing := arrays.keys() - grown.keys():
         raise UserError(f"these sizes would leave {min(missing)} out: let others grow with them")
     return grown
+
+
+def begun_anew(arrays: Mapping[str, np.ndarray], fresh: Mapping[str, np.ndarray]) -> list[str]:
+    """The larger model's parameters that an approximate step begins anew, in its order."""
+    return [n for n, new in fresh.items() if n not in arrays or arrays[n].shape != new.shape]
 
 
 def _shares(source: np.ndarray, array: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -130,7 +130,8 @@ def assemble(
 def grow(weights: Weights, settings: Checked, seed: int = 0) -> tuple[Weights, list[str]]:
     """Weights in a larger model of their family that computes the same, and what grew, in words.
 
-    See :mod:`pixelvae.models.growth`. Weights of these very settings are returned as they are.
+    See :mod:`pixelvae.models.growth`; of what begins anew, the layers are named. Weights of these
+    very settings are returned as they are.
 
     Raises
     ------
@@ -139,8 +140,11 @@ def grow(weights: Weights, settings: Checked, seed: int = 0) -> tuple[Weights, l
     """
     family, start = weights.family, parse_header(weights.model.header())[1]
     arrays, reached = weights.model.parameters.arrays(), start
+    anew: list[str] = []
     for step in named(family.growth)(start, settings) if family.growth else ():
         reached, fresh = step.settings, family.build(step.settings, seed).parameters.arrays()
+        if step.approximate:
+            anew += _layers_anew(arrays, fresh)
         arrays = growth.take(step, arrays, fresh, noise.generator(seed, "growth", len(fresh)))
     of_start, of_reached, wanted = (header_of(family.name, s) for s in (start, reached, settings))
     if left := differences(of_reached, wanted):
@@ -149,7 +153,16 @@ def grow(weights: Weights, settings: Checked, seed: int = 0) -> tuple[Weights, l
         return weights, []
     model = family.build(settings, seed)
     model.parameters.assign(arrays)
-    return Weights(model, family, weights.header), grown
+    return Weights(model, family, weights.header), grown + anew
+
+
+def _layers_anew(arrays: Mapping[str, np.ndarray], fresh: Mapping[str, np.ndarray]) -> list[str]:
+    anew = growth.begun_anew(arrays, fresh)
+    if not anew:
+        return []
+    share = sum(fresh[n].size for n in anew) / sum(array.size for array in fresh.values())
+    layers = dict.fromkeys(".".join(name.split(".")[:2]) for name in anew)
+    return [f"{share:.0%} of the parameters begin anew: {', '.join(layers)}"]
 
 
 def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -177,6 +177,11 @@ def test_weights_of_smaller_images_are_carried_over():
     kept = [name for name, array in had.items() if np.array_equal(arrays[name], array)]
     assert {name.partition(".")[0] for name in kept} >= {"enc1", "dec1", "enc2", "dec2"}
     assert len(kept) > 0.8 * len(had)
+    words = next(words for words in grown if "begin anew" in words)
+    share, layers = words.split("% of the parameters begin anew: ")
+    fresh = sum(a.size for n, a in arrays.items() if n.split(".")[:2] == ["enc2", "down1"])
+    assert "enc2.down1" in layers and "dec1" not in layers
+    assert fresh < int(share) / 100 * sum(array.size for array in arrays.values())
     assert "enc2.down1.conv1.w" not in had and arrays["enc2.down1.conv1.w"].std() > 0.01
     assert np.isfinite(terms(new.model, draw_noise(new.model, 0, "test", 0, 6))[0]).all()
 
