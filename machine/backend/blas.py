@@ -91,6 +91,27 @@ def limit_numpys(threads: int) -> None:
                 getattr(library, name)(threads)
 
 
+_AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+
+
+def kernels(cpu: str) -> Optional[str]:
+    """The kernels that OpenBLAS should take, as ``OPENBLAS_CORETYPE`` names them; None if unknown.
+
+    It knows processors by their models, and takes the kernels of 2004's Prescott for an Intel or
+    AMD one that is newer than itself: products then run at a fraction of the speed. These are what
+    it takes for older models with the same instructions. ``cpu`` is ``/proc/cpuinfo``.
+    """
+    fields = dict(line.partition(":")[::2] for line in cpu.partition("\n\n")[0].splitlines())
+    found = {name.strip(): value.strip() for name, value in fields.items()}
+    vendor, flags = found.get("vendor_id"), set(found.get("flags", "").split())
+    if not {"avx2", "fma"} <= flags:
+        return None
+    if vendor == "GenuineIntel":
+        return "SkylakeX" if _AVX512 <= flags else "Haswell"
+    family = found.get("cpu family", "")
+    return "Zen" if vendor == "AuthenticAMD" and family.isdecimal() and int(family) >= 23 else None
+
+
 def _candidates() -> Iterator[tuple[str, list[str]]]:
     """Whose each OpenBLAS is, and the libraries to load: what it needs first, itself last."""
     yield "the system's", ["libopenblas.so.0"]

@@ -57,6 +57,7 @@ def prepare() -> Backend:
         )
     compat.repair()
     environment.take_back()  # what a parent process put there for itself
+    _choose_kernels()
     given = flags.given()
     _check(given)
     threads = _threads("PIXELVAE_THREADS") or _threads("OMP_NUM_THREADS")
@@ -97,6 +98,16 @@ def prepare() -> Backend:
     if given.get("device", "").startswith("cuda"):
         gpu.ready(given, given["device"])
     return Backend(openblas, in_words, cxx, given)
+
+
+def _choose_kernels(cpu: Path = Path("/proc/cpuinfo")) -> None:
+    """Name OpenBLAS its kernels, unless the user does; too late for one that is loaded already."""
+    try:
+        kernels = None if os.environ.get("OPENBLAS_CORETYPE") else blas.kernels(cpu.read_text())
+    except (OSError, ValueError):  # not on Linux
+        return
+    if kernels:
+        environment.change("OPENBLAS_CORETYPE", kernels)
 
 
 def _check(given: Mapping[str, str]) -> None:

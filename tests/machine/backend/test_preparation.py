@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fresh_process import output, refusal, run
 
-from pixelvae.machine.backend import flags
+from pixelvae.machine.backend import blas, flags
 from pixelvae.machine.backend.preparation import _quota
 
 SUMMARY = "from pixelvae.machine.backend.device import summary; print(summary())"
@@ -225,3 +225,44 @@ for size in (100_000, 50_000_000):
     assert faults < 10, faults
 """
     output(code)
+
+
+CPU = "processor\t: {n}\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: 250\nflags\t\t: fpu {flags}\n\n"
+AVX512 = "avx2 fma avx512f avx512dq avx512cd avx512bw avx512vl"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "flags", "kernels"),
+    [
+        ("GenuineIntel", 6, AVX512, "SkylakeX"),
+        ("GenuineIntel", 6, "avx2 fma avx512f", "Haswell"),
+        ("GenuineIntel", 6, "sse4_2 avx", None),
+        ("AuthenticAMD", 26, AVX512, "Zen"),
+        ("AuthenticAMD", 21, "avx2 fma", None),
+        ("HygonGenuine", 24, "avx2 fma", None),
+    ],
+)
+def test_openblas_gets_the_kernels_of_the_instructions(vendor, family, flags, kernels):
+    """Whatever the model: it falls back to SSE3 for those that are newer than itself."""
+    both = "".join(CPU.format(n=n, vendor=vendor, family=family, flags=flags) for n in (0, 1))
+    assert blas.kernels(both) == kernels
+
+
+CORES = """
+import os, ctypes, pixelvae.machine
+from pixelvae.machine.backend.preparation import prepare
+core = prepare().openblas.function("openblas_get_corename")
+core.restype = ctypes.c_char_p
+print(core().decode(), os.environ.get("OPENBLAS_CORETYPE"))
+"""
+
+
+def test_kernels_are_those_of_this_processor_or_those_that_the_user_names():
+    expected = blas.kernels(Path("/proc/cpuinfo").read_text())
+    if expected is None:
+        pytest.skip("neither an Intel nor an AMD processor with AVX2")
+    core, named = output(CORES).split()
+    assert named == expected and core in (expected, "Haswell")  # a build may lack AVX-512
+    assert output(CORES, OPENBLAS_CORETYPE="Nehalem") == "Nehalem Nehalem"
+    child = "import subprocess, sys, pixelvae.machine; subprocess.run([sys.executable, '-c', CODE])"
+    assert output(child.replace("CODE", repr(CORES))).split() == [core, named]
