@@ -29,7 +29,6 @@ from typing import Any, Optional
 
 from pixelvae.machine.backend.compiler import CompilerError, environments_fault, shortened
 from pixelvae.machine.backend.environment import changed
-from pixelvae.machine.console.progress import say
 from pixelvae.machine.errors import UserError
 
 # Those of a GPU are found once the device is prepared (:mod:`.gpu`).
@@ -281,9 +280,8 @@ def look_before_locking(compilelock: Any) -> None:
                 pass
         except OSError as error:
             raise CompilerError(f"nothing can be compiled in {parent}: {error.strerror}") from None
-        with _telling(
-            f"waiting for another process, which compiles in {parent} (if none does, delete {folder})"
-        ):
+        line = f"waiting for another process, which compiles in {parent} (if none does, delete {folder})"
+        with _after_a_while(lambda: compilelock._logger.info(line)):
             lock(
                 folder, *arguments, **{"min_wait": 0.1, "max_wait": 0.3, **options, "verbosity": 0}
             )
@@ -292,9 +290,9 @@ def look_before_locking(compilelock: Any) -> None:
 
 
 @contextlib.contextmanager
-def _telling(line: str, after_s: float = 5) -> Iterator[None]:
-    """Say it if the body takes longer than that."""
-    timer = threading.Timer(after_s, say, [line])
+def _after_a_while(do: Callable[[], object], seconds: float = 5) -> Iterator[None]:
+    """Do it if the body takes longer than that."""
+    timer = threading.Timer(seconds, do)
     timer.daemon = True
     timer.start()
     try:
