@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as T
+from fresh_process import output
 
 from pixelvae.lib.ops.elu import Elu
 
@@ -25,6 +26,21 @@ def test_so_do_our_own_operations():
     x = T.ftensor4()
     y = theano.function([x], Elu()(x))(np.full((64, 8, 16, 16), SUBNORMAL))  # enough for threads
     assert not y.any()
+
+
+STARTED_BEFORE = """
+import pixelvae.machine, numpy as np, theano, theano.tensor as T
+x = T.fvector()
+function = theano.function([x], 2 * x)
+few, tiny = np.ones(100_000, "float32"), np.full(100_000, 3e-39, "float32")
+function.input_storage[0].storage[0] = few
+function.fn()  # not by a call: its threads keep the caller's setting
+print(function(tiny).any(), (2 * tiny).all())
+"""
+
+
+def test_so_do_threads_that_others_have_started():
+    assert output(STARTED_BEFORE, OMP_NUM_THREADS="3") == "False True"
 
 
 def test_the_callers_arithmetic_is_its_own():
