@@ -174,11 +174,12 @@ def sampling(
         naive = {"job": "naive_sampling", **files, "passes": passes}
         messages = [{"job": "cached_sampling", **files, "passes": values}, naive, naive]
         seconds, idle = _by_turns(what, [ours(), ours(), pytorch()], messages, effort)
-    own, *others = map(median, seconds)
-    details = {"parts": [1, passes / values], "idle CPU": idle}
+    part = passes / values
+    own, *others = median(seconds[0]), *(median(s) / part for s in seconds[1:])
+    details = {"parts": [1, part], "idle CPU": idle}
     return [
         Result(
-            what, "s", own, theirs * values / passes, peer, theirs * values / passes / own, least,
+            what, "s", own, theirs, peer, theirs / own, least,
             details={"seconds": [seconds[0], s], **details},
         )
         for peer, theirs, s, least in zip(peers, others, seconds[1:], at_least)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pixelvae.experiments import together
+from pixelvae.experiments.invocations import command
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
 from pixelvae.experiments.summaries import SampleSizes, summarise
 from pixelvae.lib.runs.settings import remarks_on_data
@@ -129,7 +130,7 @@ def shipped_rows(sizes: SampleSizes) -> Shipped:
 
         model = weights.model
         record: dict[str, Any] = {"model": model.name, **weighted(weights, dataset, sizes)}
-        bound = f"python experiments/mnist_pixelvae.py evaluate {name_of(weights)}"
+        bound = command(EXPERIMENT, "evaluate", name_of(weights))
         record["commands"] = evaluation_commands(bound, weights, sizes, dataset)
         paper = VARIANTS[model.name].paper
         if weights.data == DYNAMIC_DATA:

@@ -100,10 +100,12 @@ def prepare() -> Backend:
     return Backend(openblas, in_words, cxx, given)
 
 
-def _choose_kernels(cpu: Path = Path("/proc/cpuinfo")) -> None:
+def _choose_kernels() -> None:
     """Name OpenBLAS its kernels, unless the user does; too late for one that is loaded already."""
+    if os.environ.get("OPENBLAS_CORETYPE"):
+        return
     try:
-        kernels = None if os.environ.get("OPENBLAS_CORETYPE") else blas.kernels(cpu.read_text())
+        kernels = blas.kernels(Path("/proc/cpuinfo").read_text())
     except (OSError, ValueError):  # not on Linux
         return
     if kernels:

@@ -100,10 +100,8 @@ PICTURES = ("samples", "reconstructions", "reconstructions-z1", "vary")
 
 
 def test_a_model_of_photographs_is_shipped_and_works_by_name(run, tmp_path, monkeypatch, capsys):
-    into, sizes = (
-        tmp_path / "repository",
-        ["--few-samples", 2, "--importance-samples", 4, "--images", 2],
-    )
+    into = tmp_path / "repository"
+    sizes = ["--few-samples", 2, "--importance-samples", 4, "--images", 2]
     assert section("ship", run, "--into", into, *sizes) == 0
     record = json.loads((into / "results/photographs/photos-16px.json").read_text())
     results = json.loads((run / "results.json").read_text())

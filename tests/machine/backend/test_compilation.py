@@ -53,7 +53,6 @@ def test_few_modules_are_compiled_without(tmp_path):
 
 TWO_OTHERS = """
 import threading, time, socket, os, theano
-from pixelvae.machine.backend import compilation
 from theano.gof import compilelock
 
 os.makedirs(folder := os.path.join(theano.config.compiledir, "held"))
