@@ -380,5 +380,7 @@ ROWS = {
             ),
         ],
     ),
-    "growth": partial(memory_growth, "memory growth from step 1,000 to step 5,000, batch 16", _SMALL),
+    "growth": partial(
+        memory_growth, "memory growth from step 1,000 to step 5,000, batch 16", _SMALL
+    ),
 }
