@@ -147,10 +147,24 @@ def test_bad_values(source, value, words, capsys, tmp_path):
     assert not (tmp_path / "fuel" / "lsun_bedrooms.hdf5").exists()
 
 
+def noisy(content):
+    """Noise on every page but the two that describe the file: LMDB alone kills the process."""
+    return content[:8192] + np.random.RandomState(0).bytes(len(content) - 8192)
+
+
+def misled(content):
+    """A value that is longer than the file."""
+    at = content.index(b"000003")
+    node = at - 8  # its length, in four bytes
+    return content[:node] + b"\xff\xff\xff\x7f" + content[node + 4 :]
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
         (lambda b: b"", "is damaged or no LMDB"),
+        (noisy, "is damaged"),
+        (misled, "is damaged"),
         (lambda b: b"<html>" * 10000, "is damaged or no LMDB"),
         (lambda b: b[:20000], "is truncated"),
         (lambda b: b[:-1], "is truncated"),
