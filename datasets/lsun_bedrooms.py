@@ -58,6 +58,9 @@ def _convert(folder: Path, path: Path, skip_damaged: bool = False) -> dict[str, 
     decoded, kept = path.with_name("decoded.hdf5"), path.with_name("distinct.npy")
     lmdbs = {split: (folder / name).resolve() for split, name in _FOLDERS.items()}
     sizes = {split: _size(source) for split, source in lmdbs.items()}
+    if not decoded.exists():
+        for source in lmdbs.values():
+            _check_pages(source)
     damaged = write_images(
         decoded,
         _SHAPE,
@@ -108,12 +111,15 @@ def _size(path: Path) -> int:
         entries = transaction.stat()["entries"]
     if not entries:
         raise UserError(f"{path} has no images: get it again")
+    return entries
+
+
+def _check_pages(path: Path) -> None:
+    """Read an LMDB in another process, which noise in its pages would kill: LMDB trusts them."""
     say(f"checking {path}")
-    # LMDB trusts its pages: noise in them kills the process, so that another goes ahead.
     scout = subprocess.run([sys.executable, "-c", _LOOK_AT_ALL, path], capture_output=True)
     if scout.returncode < 0:
         raise UserError(f"{path} is damaged (its pages lead nowhere): get it again")
-    return entries
 
 
 @contextlib.contextmanager
