@@ -12,7 +12,7 @@ import numpy as np
 
 from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
-from pixelvae.models.family import Family, Pictured
+from pixelvae.models.family import Pictured
 
 if TYPE_CHECKING:
     from pixelvae.models.weights import Weights
@@ -97,14 +97,14 @@ class Figures:
             yield "reconstructions.png", self.reconstructions(originals, seed=0)
             yield "vary.png", self.variations("all", 8, 1, seed=0)
 
-    def few(self, dataset) -> dict[str, Picture]:
-        """Pictures that take little time, by name: samples and, with a latent, reconstructions."""
+    def few(self, dataset) -> dict[str, bytes]:
+        """PNG files that take little time, by name: samples and, with a latent, reconstructions."""
         pictures = {"samples": self.samples(self._usual.few, seed=0)}
         if self._model.latents:
             count = min(self._usual.few // 2, dataset.size("valid"))
             originals = chosen_images(dataset, "valid", count)
             pictures["reconstructions"] = self.reconstructions(originals, seed=0, draws=1)
-        return pictures
+        return {name: picture.png(self._model.levels) for name, picture in pictures.items()}
 
 
 def of(weights: Weights, sampler: str = "cached") -> Figures:
@@ -112,16 +112,16 @@ def of(weights: Weights, sampler: str = "cached") -> Figures:
     return Figures(weights.model, weights.family.pictured, sampler)
 
 
-def while_training(family: Family, model: Any, dataset) -> Iterator[dict[str, bytes]]:
-    """A few pictures of a model as it is whenever the next are asked for: PNG files by name."""
-    drawer = Figures(model, family.pictured)
-    while True:
-        yield {name: p.png(model.levels) for name, p in drawer.few(dataset).items()}
-
-
 def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> list[Path]:
     """Draw the pictures of a finished run into a folder, under names with the prefix."""
-    pictures = of(weights).all(dataset)
+    return save_all(of(weights), weights, dataset, folder, prefix)
+
+
+def save_all(
+    drawer: Figures, weights: Weights, dataset, folder: Path, prefix: str = ""
+) -> list[Path]:
+    """As :func:`draw_all`, by what has drawn of these weights' model before."""
+    pictures = drawer.all(dataset)
     return [picture.save(folder / f"{prefix}{name}", weights) for name, picture in pictures]
 
 

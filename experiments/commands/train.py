@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
+from itertools import count
 from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,8 @@ from pixelvae.models.family import Preset
 
 if TYPE_CHECKING:
     from pixelvae.lib.data import Dataset
-    from pixelvae.lib.model import Model
+    from pixelvae.lib.evaluation import Bound
+    from pixelvae.lib.runs.folder import Run
     from pixelvae.models.weights import Weights
 
 
@@ -141,11 +144,16 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
             f"on {dataset.size('train'):,} images of {dataset.name}: {recipe.iterations:,} "
             f"iterations of {recipe.batch_size} images, evaluated every {recipe.eval_every:,}"
         )
-        show = partial(next, pictures_on_page(experiment, run.folder, model, dataset))
+        drawer = figures.Figures(model, family.pictured)
+        show = partial(next, pictures_on_page(experiment, run.folder, drawer, dataset))
         follow = len(experiment.splits)
-        status = Trainer(model, dataset, recipe, run, show, first, follow).run()
+        trainer = Trainer(model, dataset, recipe, run, show, first, follow)
+        status = trainer.run()
         if status == 0:
-            finish(experiment, run, dataset, preset)
+            # What training compiled serves the best weights, too.
+            weights = together.load(str(run.folder), family)
+            model.parameters.assign(weights.model.parameters.arrays())
+            finish(experiment, run, dataset, replace(weights, model=model), trainer.bound, drawer)
         return status
 
 
@@ -209,20 +217,24 @@ def fitted(experiment: Experiment, preset: Preset, dataset) -> Any:
     return settings
 
 
-def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
-    """Test the best weights and draw the pictures of a finished run."""
+def finish(
+    experiment: Experiment,
+    run: Run,
+    dataset: Dataset,
+    weights: Weights,
+    bound: Bound,
+    drawer: figures.Figures,
+) -> None:
+    """Test the best weights of a finished run and draw their pictures."""
     from pixelvae.experiments.summaries import describe, summarise
-    from pixelvae.lib.evaluation import Bound
 
-    weights = together.load(str(run.folder), experiment.family)
-    batch = preset.training.recipe(0).evaluation_batch
-    bound = Bound(weights.model, seed=0, batch_size=batch)
     results: dict[str, Any] = {"iteration": weights.iteration}
     for split in experiment.splits:
-        results[split] = summarise(weights, split, bound(dataset, split), remarks=dataset.remarks)
+        values = bound(dataset, split, seed=0)
+        results[split] = summarise(weights, split, values, remarks=dataset.remarks)
         say(describe(results[split]))
     on_rank_0(run.write_json)("results.json", results)
-    drawn = figures.draw_all(weights, dataset, run.folder)
+    drawn = figures.save_all(drawer, weights, dataset, run.folder)
     page = write_page(experiment, run.folder, weights)
     say("to look at: " + ", ".join(map(str, [*([page] if page else []), *drawn][:3])))
     more = command(experiment, "sample", run.folder, "--seed", 1)
@@ -230,11 +242,12 @@ def finish(experiment: Experiment, run, dataset, preset: Preset) -> None:
 
 
 def pictures_on_page(
-    experiment: Experiment, folder: Path, model: Model, dataset: Dataset
+    experiment: Experiment, folder: Path, drawer: figures.Figures, dataset: Dataset
 ) -> Iterator[Mapping[str, bytes]]:
     """A few pictures of the model as it is when the next are asked for, which go onto the page."""
     page: Path | None = folder
-    for number, drawn in enumerate(figures.while_training(experiment.family, model, dataset)):
+    for number in count():
+        drawn = drawer.few(dataset)
         try:
             page = page and write_page(experiment, folder, drawn=drawn)
         except UserError as problem:  # no reason to stop the training

@@ -57,6 +57,11 @@ class Trainer:
     too long so far (:data:`SHOWING`); it gives them as PNG files by name, for TensorBoard. The time
     left includes as many further evaluations as ``follow`` the training.
 
+    Attributes
+    ----------
+    bound
+        What evaluates the model, for those evaluations, too.
+
     Raises
     ------
     UserError
@@ -76,7 +81,7 @@ class Trainer:
         self._model, self._dataset, self._recipe = model, dataset, recipe
         self._show, self._follow = show, follow
         self._showing = -1.0  # seconds; below 0 before the first time
-        self._bound = Bound(model, recipe.seed, recipe.evaluation_batch)
+        self.bound = Bound(model, recipe.seed, recipe.evaluation_batch)
         self._statistics: MovingStatistics | None = None
         if recipe.statistics_batches:
             if not isinstance(model, MovingModel):
@@ -209,7 +214,7 @@ class Trainer:
             )
             self._step.sync()
             with bar.aside():
-                self._bound.compile()
+                self.bound.compile()
             with bar.aside(again=self._evaluations_to_come()):
                 valid, line = self._evaluate()
             left = bar.left()
@@ -261,7 +266,7 @@ class Trainer:
             after = self._state.iteration
             of_statistics = batches_after(self._model, self._dataset, self._recipe, after)
             self._statistics(of_statistics, self._recipe.statistics_batches)
-        return self._bound(self._dataset, "valid")
+        return self.bound(self._dataset, "valid")
 
     def _keep(self, bound: float) -> None:
         """Save the weights, which have this validation bound in nats, if none had a better one."""

@@ -18,6 +18,7 @@ from pixelvae.experiments.command_line import parse
 from pixelvae.experiments.invocations import training_command
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
 from pixelvae.lib.runs.metrics import read_metrics
+from pixelvae.lib.training.loop import Trainer
 from pixelvae.machine.console.command import main
 from pixelvae.machine.files.arrays import load_arrays, save_arrays
 from pixelvae.models.mnist.presets import MNIST
@@ -38,9 +39,19 @@ def call(*arguments):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished tiny training."""
+    """A finished tiny training, at whose end the model holds other weights than the best."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    assert call("train", *TINY, 3, "--out", folder) == 0
+    train = Trainer.run
+
+    def train_and_spoil(trainer):
+        status = train(trainer)
+        for parameter in trainer._model.parameters.values():
+            parameter.set_value(parameter.get_value() + np.float32(0.3))
+        return status
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "run", train_and_spoil)
+        assert call("train", *TINY, 3, "--out", folder) == 0
     return folder
 
 
@@ -125,6 +136,13 @@ def test_a_weights_file_needs_nothing_else(run, tmp_path, capsys):
     copy.write_bytes((run / "best.npz").read_bytes())
     expected = json.loads((run / "results.json").read_text())["test"]
     assert evaluate(capsys, copy)["bound"]["mean"] == pytest.approx(expected["bound"]["mean"])
+
+
+def test_the_pictures_of_a_finished_run_are_of_its_best_weights(run, tmp_path):
+    drawn = tmp_path / "samples.png"
+    assert call("sample", run, "--out", drawn) == 0
+    ours, its = (np.asarray(Image.open(path)) for path in (drawn, run / "samples.png"))
+    assert (ours == its).all()
 
 
 def test_numbers_on_other_data_than_the_weights_were_trained_on_say_so(run, tmp_path, capsys):

@@ -65,10 +65,10 @@ def test_what_costs_little_is_drawn_at_each_evaluation(tmp_path, compile_once, m
 def test_pictures_are_of_the_weights_as_they_are(monkeypatch):
     model = small("gated-pixelvae-noup")
     data = InMemory(np.random.RandomState(0).randint(0, 2, (9, 1, 4, 4)).astype("uint8"))
-    draw = figures.while_training(MNIST, model, data)
-    first = next(draw)
+    drawer = figures.Figures(model, MNIST.pictured)
+    first = drawer.few(data)
     assert first.keys() == {"samples", "reconstructions"}
     for parameter in model.parameters.values():
         parameter.set_value(parameter.get_value() + np.float32(0.3))
-    second, fresh = next(draw), next(figures.while_training(MNIST, model, data))
+    second, fresh = drawer.few(data), figures.Figures(model, MNIST.pictured).few(data)
     assert second == fresh and second["samples"] != first["samples"]
