@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from os.path import relpath
 from pathlib import Path
@@ -144,7 +144,8 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
             f"on {dataset.size('train'):,} images of {dataset.name}: {recipe.iterations:,} "
             f"iterations of {recipe.batch_size} images, evaluated every {recipe.eval_every:,}"
         )
-        drawer = figures.Figures(model, family.pictured)
+        # Made for the first pictures: a training begins without it.
+        drawer = lru_cache(None)(partial(figures.Figures, model, family.pictured))
         show = partial(next, pictures_on_page(experiment, run.folder, drawer, dataset))
         follow = len(experiment.splits)
         trainer = Trainer(model, dataset, recipe, run, show, first, follow)
@@ -153,7 +154,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
             # What training compiled serves the best weights, too.
             weights = together.load(str(run.folder), family)
             model.parameters.assign(weights.model.parameters.arrays())
-            finish(experiment, run, dataset, replace(weights, model=model), trainer.bound, drawer)
+            finish(experiment, run, dataset, replace(weights, model=model), trainer.bound, drawer())
         return status
 
 
@@ -242,12 +243,12 @@ def finish(
 
 
 def pictures_on_page(
-    experiment: Experiment, folder: Path, drawer: figures.Figures, dataset: Dataset
+    experiment: Experiment, folder: Path, drawer: Callable[[], figures.Figures], dataset: Dataset
 ) -> Iterator[Mapping[str, bytes]]:
     """A few pictures of the model as it is when the next are asked for, which go onto the page."""
     page: Path | None = folder
     for number in count():
-        drawn = drawer.few(dataset)
+        drawn = drawer().few(dataset)
         try:
             page = page and write_page(experiment, folder, drawn=drawn)
         except UserError as problem:  # no reason to stop the training
