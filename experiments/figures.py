@@ -112,15 +112,13 @@ def of(weights: Weights, sampler: str = "cached") -> Figures:
     return Figures(weights.model, weights.family.pictured, sampler)
 
 
-def draw_all(weights: Weights, dataset, folder: Path, prefix: str = "") -> list[Path]:
-    """Draw the pictures of a finished run into a folder, under names with the prefix."""
-    return save_all(of(weights), weights, dataset, folder, prefix)
-
-
-def save_all(
+def draw_all(
     drawer: Figures, weights: Weights, dataset, folder: Path, prefix: str = ""
 ) -> list[Path]:
-    """As :func:`draw_all`, by what has drawn of these weights' model before."""
+    """Draw the pictures of a finished run into a folder, under names with the prefix.
+
+    ``drawer`` draws of these weights' model.
+    """
     pictures = drawer.all(dataset)
     return [picture.save(folder / f"{prefix}{name}", weights) for name, picture in pictures]
 

@@ -90,10 +90,9 @@ def _name(weights) -> str:
     return f"photos-{weights.model.image_shape[1]}px"
 
 
-def _draw(weights, dataset, folder: Path, prefix: str) -> None:
+def _draw(drawer: figures.Figures, weights, dataset, folder: Path, prefix: str) -> None:
     """The pictures of a finished run, and reconstructions from z₁ beside those from z₂."""
-    drawer = figures.of(weights)
-    figures.save_all(drawer, weights, dataset, folder, prefix)
+    figures.draw_all(drawer, weights, dataset, folder, prefix)
     originals = figures.chosen_images(dataset, "test", min(6, dataset.size("test")))
     again = drawer.reconstructions(originals, seed=0, level="bottom")
     again.save(folder / f"{prefix}reconstructions-z1.png", weights)

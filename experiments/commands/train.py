@@ -235,7 +235,7 @@ def finish(
         results[split] = summarise(weights, split, values, remarks=dataset.remarks)
         say(describe(results[split]))
     on_rank_0(run.write_json)("results.json", results)
-    drawn = figures.save_all(drawer, weights, dataset, run.folder)
+    drawn = figures.draw_all(drawer, weights, dataset, run.folder)
     page = write_page(experiment, run.folder, weights)
     say("to look at: " + ", ".join(map(str, [*([page] if page else []), *drawn][:3])))
     more = command(experiment, "sample", run.folder, "--seed", 1)

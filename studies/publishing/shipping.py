@@ -195,7 +195,7 @@ def ship_run(run: Path, into: Path, shipped: Shipped) -> dict[str, Any]:
     }
     pictures = into / "results" / shipped.folder
     pictures.mkdir(parents=True, exist_ok=True)
-    shipped.draw(weights, dataset, pictures, f"{name}-")
+    shipped.draw(figures.of(weights), weights, dataset, pictures, f"{name}-")
     record["evaluation_seconds"] = round(time.monotonic() - start)
     return _write(into, shipped, name, record, arrays, header)
 
