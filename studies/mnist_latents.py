@@ -28,7 +28,7 @@ from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.mnist.presets import MNIST
 from studies.comparisons.finished import finished_folders, finished_run
-from studies.comparisons.mnist_trainings import PaperFigure, training
+from studies.comparisons.mnist_trainings import PaperFigure, Runs, training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,10 +115,10 @@ def load_plane(folder: Path) -> Any:
     return model
 
 
-def finished(out: Path, into: Path) -> list[dict[str, Any]]:
+def finished(out: Path, into: Path, before: Runs) -> Runs:
     """All finished runs in the folder ``out``; writes the test set's latent means into ``into``.
 
-    The means are of each model's first seed.
+    The means are of each model's first seed, and stay where runs ``before`` have it.
 
     Raises UserError if a model has no finished run.
     """
@@ -132,13 +132,15 @@ def finished(out: Path, into: Path) -> list[dict[str, Any]]:
     images = {split: labelled_images(split) for split in ("train", "valid", "test")}
     labels = {split: pair[1] for split, pair in images.items()}
     ordered = sorted(zip(runs, folders), key=lambda pair: (pair[0]["model"], pair[0]["seed"]))
+    seeds = {m: [run["seed"] for run in before if run["model"] == m] for m in MODELS}
     first: dict[str, np.ndarray] = {}
     for run, folder in ordered:
         model = load_plane(folder)
         latents = {split: latent_means(model, pair[0]) for split, pair in images.items()}
         run.update(neighbour_errors(latents, labels), bound=run["test"]["bound"])
         say(f"{folder.name}: k = {run['k']}, test error {100 * run['test_error']:.1f} %")
-        first.setdefault(run["model"], latents["test"])
+        if run["seed"] <= min(seeds[run["model"]], default=run["seed"]):
+            first.setdefault(run["model"], latents["test"])
     for name, points in first.items():
         with atomic_write(into / f"{name}.npz") as file:
             np.savez_compressed(
@@ -147,7 +149,7 @@ def finished(out: Path, into: Path) -> list[dict[str, Any]]:
     return [run for run, _ in ordered]
 
 
-def draw(runs: list[dict[str, Any]], into: Path) -> Figure:
+def draw(runs: Runs, into: Path) -> Figure:
     """Figure 5 from errors and latent means, each model with its first seed.
 
     Raises UserError where there are no means.

@@ -14,12 +14,12 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pixelvae.experiments.mnist_pixelvae import EXPERIMENT
 from pixelvae.machine.console.command import ArgumentParser, main, non_negative_int
 from studies.comparisons.finished import finished_folders, finished_run
-from studies.comparisons.mnist_trainings import PaperFigure, training
+from studies.comparisons.mnist_trainings import PaperFigure, Runs, training
 from studies.publishing.records import groups, over_seeds
 
 if TYPE_CHECKING:
@@ -57,18 +57,17 @@ def train(arguments) -> int:
     return FIGURE.train(commands, arguments)
 
 
-def finished(out: Path, into: Path) -> list[dict[str, Any]]:
+def finished(out: Path, into: Path, before: Runs) -> Runs:
     """All finished runs in the folder ``out``. Raises UserError where there are none."""
     runs = [
         finished_run(folder, EXPERIMENT, ("model", "layers")) for folder in finished_folders(out)
     ]
     for run in runs:
         run["autoregressive_layers"] = 0 if run["model"] == "conv-vae" else run["layers"] + 1
-    order = "autoregressive_layers", "seed"
-    return sorted(runs, key=lambda run: (run["model"] == "gated-pixelcnn", *map(run.get, order)))
+    return runs
 
 
-def draw(runs: list[dict[str, Any]], into: Path) -> Figure:
+def draw(runs: Runs, into: Path) -> Figure:
     """Figures 4a and 4b."""
     from matplotlib.figure import Figure
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Dict, List
 
 from pixelvae.machine.console.command import path, positive_int
 from pixelvae.machine.parallel.world import on_rank_0
@@ -42,6 +42,12 @@ def training(arguments: argparse.Namespace, model: str, name: str, *words: Any) 
     return [*map(str, [*line, "--data", arguments.data, "--out", out, *words, *arguments.options])]
 
 
+#: The record of a figure: what each of its trainings was and reached.
+Runs = List[Dict[str, Any]]
+#: In what the trainings of a figure differ, in the order in which they are recorded.
+DIFFER_IN = ("model", "layers", "seed")
+
+
 @dataclass(frozen=True)
 class PaperFigure:
     """A figure of the paper, drawn from the record of many trainings.
@@ -51,14 +57,15 @@ class PaperFigure:
     name
         Of its folder in ``results/``.
     runs
-        The record of all finished runs in a folder; what else it writes goes into the second.
+        The record of all finished runs in a folder; what else it writes goes into the second. The
+        last are runs recorded before, which stay.
     draw
         Makes a Matplotlib figure of the record; what else it reads is in that folder.
     """
 
     name: str
-    runs: Callable[[Path, Path], list[dict[str, Any]]]
-    draw: Callable[[list[dict[str, Any]], Path], Figure]
+    runs: Callable[[Path, Path, Runs], Runs]
+    draw: Callable[[Runs, Path], Figure]
 
     @on_rank_0
     def record(self, arguments: argparse.Namespace) -> None:
@@ -69,20 +76,27 @@ class PaperFigure:
         from pixelvae.machine.files.atomic import write_json
 
         arguments.into.mkdir(parents=True, exist_ok=True)
-        runs = self.runs(arguments.out, arguments.into)
-        write_json(arguments.into / f"{self.name}.json", runs)
+        before = self._recorded(arguments) if arguments.add else []
+        runs = self.runs(arguments.out, arguments.into, before)
+        both = {tuple(run[key] for key in DIFFER_IN): run for run in [*before, *runs]}
+        write_json(self._file(arguments), [both[key] for key in sorted(both)])
         self.plot(arguments)
 
     @on_rank_0
     def plot(self, arguments: argparse.Namespace) -> None:
         """Draws the figure from the record in ``into``; raises UserError if there is none."""
+        picture = self._file(arguments).with_suffix(".png")
+        save_figure(picture, self.draw(self._recorded(arguments), arguments.into))
+        print(picture)
+
+    def _file(self, arguments: argparse.Namespace) -> Path:
+        return arguments.into / f"{self.name}.json"
+
+    def _recorded(self, arguments: argparse.Namespace) -> Runs:
         from pixelvae.machine.files.atomic import user_errors
 
-        path = arguments.into / f"{self.name}.json"
-        with user_errors(f"cannot read {path}"):
-            runs = json.loads(path.read_text())
-        save_figure(path.with_suffix(".png"), self.draw(runs, arguments.into))
-        print(path.with_suffix(".png"))
+        with user_errors(f"cannot read {self._file(arguments)}"):
+            return json.loads(self._file(arguments).read_text())
 
     def add_commands(self, commands, out: str, one_run: str, train: Callable[..., int]):
         """Add the commands ``train``, ``record`` and ``plot``.
@@ -99,10 +113,11 @@ class PaperFigure:
         first.add_argument(
             "--into", type=path, metavar="FOLDER", help="where to record (default: --out)"
         )
-        first.set_defaults(function=train)
+        first.set_defaults(function=train, add=False)
 
         p = commands.add_parser("record", help="record finished runs, and draw the figure")
         p.add_argument("out", type=path, metavar="RUNS", help="the folder that training wrote")
+        p.add_argument("--add", action="store_true", help="keep the other runs of the record")
         self._add_into(p)
         p.set_defaults(function=self.record)
 

@@ -87,11 +87,16 @@ def test_latents_are_drawn_of_the_first_seed_and_classified_of_each(tmp_path, mo
 
     def finished(folder, *_):
         model, seed = folder.name.split("-seed")
-        return {"model": model, "seed": int(seed), "test": {"bound": {"mean": 90.0, "se": 0.1}}}
+        bound = {"mean": 90.0, "se": 0.1}
+        return {"model": model, "layers": 1, "seed": int(seed), "test": {"bound": bound}}
 
     def means(folder, images):  # seed 10 tells nothing of the digit
-        apart = 0.0 if folder.name.endswith("10") else 1.0
+        apart = {"10": 0.0, "d1": 3.0}.get(folder.name[-2:], 1.0)
         return np.stack([apart * images, np.zeros(len(images))], axis=1)
+
+    def scales(folder):
+        names = mnist_latents.MODELS
+        return {name: np.load(folder / f"{name}.npz")["latents"].max() for name in names}
 
     monkeypatch.setattr(mnist_latents, "finished_run", finished)
     monkeypatch.setattr(
@@ -109,6 +114,20 @@ def test_latents_are_drawn_of_the_first_seed_and_classified_of_each(tmp_path, mo
     assert [run["test_error"] for run in runs] == [0, 0, 0.5]
     latents = np.load(tmp_path / "gated-pixelvae.npz")["latents"]
     assert np.array_equal(latents[:, 0], digits["test"])
+    assert scales(tmp_path) == {"conv-vae": 1, "gated-pixelvae": 1}
+
+    for name in ("conv-vae-seed1", "gated-pixelvae-seed1", "gated-pixelvae-seed10"):
+        (tmp_path / "more" / name).mkdir(parents=True)
+        (tmp_path / "more" / name / "results.json").touch()
+    mnist_latents.FIGURE.record(
+        mnist_latents.parse(["record", str(tmp_path / "more"), "--add", "--into", str(tmp_path)])
+    )
+    both = json.loads((tmp_path / "figure5.json").read_text())
+    assert [run for run in both if run["seed"] != 1] == runs
+    assert [(run["model"], run["seed"]) for run in both if run["seed"] == 1] == [
+        ("conv-vae", 1), ("gated-pixelvae", 1)
+    ]  # fmt: skip
+    assert scales(tmp_path) == {"conv-vae": 1, "gated-pixelvae": 3}
 
 
 @pytest.mark.parametrize("module", [mnist_layers, mnist_latents])
