@@ -24,21 +24,17 @@ def parse(argv: list[str]):
     parser.add_argument(
         "--model", required=True, choices=list(VARIANTS), help="the model that is raced"
     )
-    parser.add_argument("--name", help="of the record (default: the model's)")
     equal_cost.add_tries(parser)
     equal_cost.add_options(parser, EXPERIMENT, "few-cores", "binarized_mnist")
-    arguments = parser.parse_args(argv)
-    arguments.name = arguments.name or arguments.model
-    return arguments
+    return parser.parse_args(argv)
 
 
 def race(arguments) -> int:
     """Trains the preset and each variation of its options, then writes record and pages."""
-    of_model = ["--model", arguments.model]
-    record = RACES / f"{arguments.name}.json"
-    named = [] if arguments.name == arguments.model else ["--name", arguments.name]
-    first = ["mnist_race.py", *of_model, *named]
-    return equal_cost.race(arguments, EXPERIMENT, record, first, words=of_model)
+    raced = arguments.model
+    of_model = ["--model", raced]
+    first = ["mnist_race.py", *of_model]
+    return equal_cost.race(arguments, EXPERIMENT, RACES, raced, first, words=of_model)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pixelvae.lib.data import SPLITS
 from pixelvae.machine.console.command import ArgumentParser, main, path
 from studies.comparisons import equal_cost
 from studies.publishing.pages import write_pages
-from studies.publishing.records import ABLATIONS, PHOTOGRAPHS_RACE
+from studies.publishing.records import ABLATIONS, PHOTOGRAPHS_RACES
 from studies.publishing.shipping import (
     Shipped,
     add_into_option,
@@ -138,7 +138,8 @@ def ablations(arguments) -> int:
 
 def race(arguments) -> int:
     """Trains a preset as it is and with each of some options, then writes record and pages."""
-    return equal_cost.race(arguments, EXPERIMENT, PHOTOGRAPHS_RACE, ["natural_images.py", "race"])
+    first = ["natural_images.py", "race"]
+    return equal_cost.race(arguments, EXPERIMENT, PHOTOGRAPHS_RACES, arguments.preset, first)
 
 
 if __name__ == "__main__":

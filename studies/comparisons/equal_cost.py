@@ -49,22 +49,27 @@ def add_tries(parser: ArgumentParser) -> None:
         metavar="OPTIONS",
         help='one more training: --try="--learning-rate 1e-3"; the one without it comes first',
     )
+    parser.add_argument("--name", help="of the record (default: that of what is raced)")
 
 
 def race(
     arguments: argparse.Namespace,
     experiment: Experiment,
-    record: Path,
+    records: Path,
+    raced: str,
     first: Sequence[str],
     words: Sequence[str] = (),
 ) -> int:
     """Trains a preset as it is and with each of the options to try.
 
-    The rest is as in :func:`compare`.
+    The record goes into the folder ``records``, under the name of what is ``raced`` unless it is
+    given another. The rest is as in :func:`compare`.
     """
     tries = {"as it is": (), **{tried: shlex.split(tried) for tried in arguments.tries}}
     told = [f"--try={tried}" for tried in arguments.tries]
-    return compare(arguments, experiment, tries, record, [*first, *told], words)
+    named = ["--name", arguments.name] if arguments.name else []
+    record = records / f"{arguments.name or raced}.json"
+    return compare(arguments, experiment, tries, record, [*first, *named, *told], words)
 
 
 def compare(

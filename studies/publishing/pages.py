@@ -65,12 +65,9 @@ def _content(root: Path) -> dict:
         "dynamic": records.read_records(root, records.DYNAMIC),
         "photographs": records.read_photographs(root),
         "compared": [pair for pair in ORDERINGS if set(pair) <= set(trained)],
-        "races": {
-            file.stem: records.read_json(file)
-            for file in sorted((root / records.RACES).glob("*.json"))
-        },
+        "races": records.read_races(root / records.RACES),
         "ablations": records.read_json(root / records.ABLATIONS),
-        "race": records.read_json(root / records.PHOTOGRAPHS_RACE),
+        "photographs_races": records.read_races(root / records.PHOTOGRAPHS_RACES),
         "figure4": records.read_json(root / "results/figure4/figure4.json"),
         "figure5": records.read_json(root / "results/figure5/figure5.json"),
         "pictures": {file.name for file in (root / "results").rglob("*.png")},

@@ -15,11 +15,10 @@ from pixelvae.models.mnist.table1 import VARIANTS
 ROOT = Path(__file__).resolve().parents[2]
 Record = Mapping[str, Any]
 
-#: Below the repository: the records of ``mnist_race.py``, by name, and of
-#: ``natural_images.py``.
+#: Below the repository: the records of races, by name, and of ablations.
 RACES = Path("results/race")
+PHOTOGRAPHS_RACES = Path("results/photographs/race")
 ABLATIONS = Path("results/photographs/ablations.json")
-PHOTOGRAPHS_RACE = Path("results/photographs/race.json")
 
 #: What the names of weights end in that were trained on ``mnist_dynamic``, and the numbers that
 #: others published there.
@@ -61,6 +60,11 @@ def read_photographs(root: Path) -> dict[str, Record]:
 def read_json(file: Path) -> Any:
     """A record's content; None if the file does not exist."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def read_races(folder: Path) -> dict[str, Record]:
+    """The records of all races in a folder, by name."""
+    return {file.stem: read_json(file) for file in sorted(folder.glob("*.json"))}
 
 
 def write_record(file: Path, value: Any) -> None:

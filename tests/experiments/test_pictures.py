@@ -20,7 +20,7 @@ from pixelvae.models import weights
 from studies import natural_images
 from studies.comparisons import equal_cost
 from studies.publishing.pages import pages
-from studies.publishing.records import ABLATIONS, PHOTOGRAPHS_RACE, ROOT
+from studies.publishing.records import ABLATIONS, PHOTOGRAPHS_RACES, ROOT
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -193,7 +193,7 @@ def test_a_race_tries_other_settings_and_is_judged_by_validation(trained, photog
     assert [o.iterations for o in trained] == [120, 480]
     assert [(o.learning_rate, o.free_bits) for o in trained] == [(2e-3, 4), (1e-3, 4)]
     assert [Path(o.out).name for o in trained] == ["as-it-is-0", "learning-rate-1e-3-0"]
-    record = json.loads((tmp_path / "into" / PHOTOGRAPHS_RACE).read_text())
+    record = json.loads((tmp_path / "into" / PHOTOGRAPHS_RACES / "tiny.json").read_text())
     assert [r["name"] for r in record["runs"]] == ["as it is", "--learning-rate 1e-3"]
     _, script, *words_told = shlex.split(record["command"])
     assert (ROOT / script).is_file()
@@ -201,7 +201,7 @@ def test_a_race_tries_other_settings_and_is_judged_by_validation(trained, photog
     assert (told.minutes, told.tries) == (1, ["--learning-rate 1e-3"])
     assert told.options == ["--learning-rate", "0.002", "--free-bits", "4"]
     page = (tmp_path / "into/docs/natural-images.md").read_text()
-    part = page.partition("## A race of settings")[2]
+    part = page.partition("## A race of settings: `tiny`")[2]
     assert "| `--learning-rate 1e-3` | 0 | 0.125 s |" in part
     test = record["runs"][0]["test"]["bound"]["mean"]
     assert f"{test:.3f}" not in part
