@@ -175,6 +175,10 @@ AVERAGE_DECAY: dict[str, Any] = {
     "kind": maybe(number(below=1)),
     "about": "evaluate the exponential moving average of the weights with this decay",
 }
+RATE_WARMUP: dict[str, Any] = {
+    "kind": maybe(whole()),
+    "about": "over the first N iterations of a run, the learning rate rises from zero",
+}
 #: Declare the settings of :class:`pixelvae.lib.training.recipe.Recipe` that keep a model general.
 WEIGHT_DECAY: dict[str, Any] = {
     "kind": maybe(number()),

@@ -50,6 +50,7 @@ def compile_once():
             recipe.clip_norm,
             recipe.average_decay,
             recipe.dropout,
+            recipe.rate_warmup,
             recipe.weight_decay,
         )
         if key not in STEPS:

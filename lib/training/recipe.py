@@ -25,6 +25,11 @@ class Recipe:
         Evaluate (and keep as the best) the exponential moving average of the weights with this
         decay, rather than the last ones. It starts faster: the decay is at most (1 + t) / (10 + t)
         at iteration t.
+    rate_warmup
+        The learning rate rises from 0 in a straight line over the first so many steps, while Adam
+        knows little of the gradients' sizes and moves every parameter by about the learning rate
+        (Ma & Yarats 2021 recommend 2 / (1 - β₂) = 2,000). A run that begins with trained weights
+        begins with new moments, too.
     weight_decay
         Each step first takes this times the learning rate off the weights (Loshchilov & Hutter
         2019); off none of biases, batch norm, or the directions of weight-normalised weights.
@@ -48,6 +53,7 @@ class Recipe:
     evaluation_batch: int = 100
     statistics_batches: int = 0
     average_decay: float | None = None
+    rate_warmup: int | None = None
     weight_decay: float | None = None
     dropout: float | None = None
     shifted: float | None = None

@@ -126,6 +126,8 @@ class TrainingStep:
         m, v, count = (theano.shared(zero, borrow=True) for zero in zeros)
         self._state = {"packed": self._packed, "adam.0": m, "adam.1": v, "adam.2": count}
         t, bound, decay = count + 1, self._recipe.clip_entry, self._recipe.average_decay
+        if self._recipe.rate_warmup is not None:
+            rate = rate * T.minimum(1, t / self._recipe.rate_warmup)
         vectors, adam, weight = [self._packed, m, v], Adam(), 0.0
         if decay is not None:
             self._state["averaged"] = self._evaluated

@@ -17,6 +17,7 @@ from pixelvae.models.checked import Checked, setting
 from pixelvae.models.family import (
     AVERAGE_DECAY,
     DECAY_AFTER,
+    RATE_WARMUP,
     WEIGHT_DECAY,
     Family,
     Mode,
@@ -42,7 +43,7 @@ class Training(Checked):
     themselves. statistics: batches that batch norm's moving statistics are averaged over before
     each evaluation. free_bits: what the highest latent may say of an image without being charged
     for it (Kingma et al. 2016, here for each image rather than the mean of a batch). It, and
-    weight_decay and mirrored, which are as in the recipe, are not the paper's.
+    rate_warmup, weight_decay and mirrored, which are as in the recipe, are not the paper's.
     """
 
     batch: int = setting(whole(), about="images in a training batch", option="batch_size")
@@ -63,6 +64,7 @@ class Training(Checked):
     free_bits: float | None = setting(
         maybe(number()), None, about="nats of an image's KL of the highest latent that cost nothing"
     )
+    rate_warmup: int | None = setting(default=None, **RATE_WARMUP)
     weight_decay: float | None = setting(default=None, **WEIGHT_DECAY)
     mirrored: float | None = share("share of the training images that are turned left to right")
 
@@ -92,8 +94,8 @@ class Training(Checked):
         return Recipe(
             self.iterations, self.batch, self.eval_every, seed, self.schedule, clip_norm=5.0,
             evaluation_batch=self.batch, statistics_batches=self.statistics,
-            average_decay=self.average_decay, on_nan=on_nan, weight_decay=self.weight_decay,
-            mirrored=self.mirrored,
+            average_decay=self.average_decay, on_nan=on_nan, rate_warmup=self.rate_warmup,
+            weight_decay=self.weight_decay, mirrored=self.mirrored,
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pixelvae.models.checked import Checked, setting
 from pixelvae.models.family import (
     AVERAGE_DECAY,
     DECAY_AFTER,
+    RATE_WARMUP,
     WEIGHT_DECAY,
     Family,
     Pictured,
@@ -71,8 +72,8 @@ class Training(Checked):
 
     kl_warmup: iterations until the KL counts in full. average_decay: of the moving average of the
     weights that is evaluated, None for the weights themselves. cool_down: iterations at the end
-    over which the learning rate falls to zero in a straight line. weight_decay, dropout and
-    shifted, as in the recipe, are not the paper's.
+    over which the learning rate falls to zero in a straight line. rate_warmup, weight_decay,
+    dropout and shifted, as in the recipe, are not the paper's.
     """
 
     iterations: int = setting(whole(), about="iterations to train")
@@ -85,6 +86,7 @@ class Training(Checked):
     cool_down: int | None = setting(
         maybe(whole()), None, about="over the last N iterations, the learning rate falls to zero"
     )
+    rate_warmup: int | None = setting(default=None, **RATE_WARMUP)
     weight_decay: float | None = setting(default=None, **WEIGHT_DECAY)
     dropout: float | None = share("share of the maps of the layers over pixels that is set to 0")
     shifted: float | None = share("share of the training images that are moved by one pixel")
@@ -107,7 +109,8 @@ class Training(Checked):
         return Recipe(
             self.iterations, self.batch_size, self.eval_every, seed, self.schedule,
             clip_entry=1.0, average_decay=self.average_decay, on_nan=on_nan,
-            weight_decay=self.weight_decay, dropout=self.dropout, shifted=self.shifted,
+            rate_warmup=self.rate_warmup, weight_decay=self.weight_decay, dropout=self.dropout,
+            shifted=self.shifted,
         )  # fmt: skip
 
 

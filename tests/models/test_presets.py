@@ -215,12 +215,12 @@ def test_our_presets_evaluate_averaged_weights_and_the_papers_do_not():
         assert training.recipe(seed=0).average_decay == expected
 
 
-def test_what_keeps_a_model_general_is_off_unless_it_is_asked_for():
-    asked = dict(weight_decay=0.1, dropout=0.2, shifted=0.3, mirrored=0.4)
+def test_what_is_not_the_papers_is_off_unless_it_is_asked_for():
+    asked = dict(rate_warmup=9, weight_decay=0.1, dropout=0.2, shifted=0.3, mirrored=0.4)
     for family in (MNIST, HIERARCHICAL):
         for preset in family.presets.values():
             recipe = preset.training.recipe(seed=0)
-            assert [getattr(recipe, name) for name in asked] == [None] * 4
+            assert [getattr(recipe, name) for name in asked] == [None] * 5
             known = {name: x for name, x in asked.items() if name in family.training.names()}
             recipe = preset.changed(asked).training.recipe(seed=0)
             assert known and {name: getattr(recipe, name) for name in known} == known

@@ -99,7 +99,7 @@ def test_three_steps_are_those_of_adam_written_in_numpy():
 
 
 def test_going_on_gives_the_same_bits_with_all_that_keeps_a_model_general(tmp_path):
-    changes = dict(dropout=0.2, weight_decay=0.5, shifted=0.3)
+    changes = dict(dropout=0.2, weight_decay=0.5, shifted=0.3, rate_warmup=5)
     _, whole, _, _ = run_for(tmp_path / "whole", 8, **changes)
     run_for(tmp_path / "parts", 3, **changes)
     _, parts, _, _ = run_for(tmp_path / "parts", 8, **changes)
@@ -111,17 +111,30 @@ def test_weight_decay_shrinks_weights_alone_and_apart_from_the_gradient():
     """The step of test_going_on…'s recipe: its dropout is not felt where all maps are kept."""
     model = MnistModel(SETTINGS, seed=7)
     both = [TrainingStep(MnistModel(SETTINGS, seed=7), recipe(3, **how))
-            for how in ({}, dict(dropout=0.2, weight_decay=0.5))]  # fmt: skip
+            for how in ({}, dict(dropout=0.2, weight_decay=0.5, rate_warmup=5))]  # fmt: skip
     images, noise = next(Images().training_stream(5, 0)), draw_noise(model, 0, "test", 1, 5)
     kept = np.ones((5, model.droppable), "float32")
-    scalars = {"learning_rate": 0.01, "alpha": 0.5}
-    both[0](images, noise, scalars)
+    both[0](images, noise, {"learning_rate": 0.01, "alpha": 0.5})
     plain = both[0].parameters()
-    both[1](images, [*noise, kept], scalars)
+    both[1](images, [*noise, kept], {"learning_rate": 0.05, "alpha": 0.5})  # a fifth at first
     for name, value in both[1].parameters().items():
         first = model.parameters[name].get_value()
         lost = 0.005 * first if name.endswith((".g", ".w")) else 0
         np.testing.assert_allclose(value, plain[name] - lost, rtol=0, atol=2e-6, err_msg=name)
+
+
+def test_the_learning_rate_rises_over_the_first_steps_of_a_run():
+    """As if the schedule said so, from the run's beginning on, whatever its iteration is."""
+    model = MnistModel(SETTINGS, seed=7)
+    risen, told = [TrainingStep(MnistModel(SETTINGS, seed=7), recipe(3, **how))
+                   for how in (dict(rate_warmup=5), {})]  # fmt: skip
+    images = next(Images().training_stream(5, 0))
+    for step in range(1, 8):
+        noise = draw_noise(model, 0, "test", step, 5)
+        risen(images, noise, {"learning_rate": 0.01, "alpha": 0.5})
+        told(images, noise, {"learning_rate": 0.01 * min(1, step / 5), "alpha": 0.5})
+    for name, value in told.parameters().items():
+        np.testing.assert_allclose(risen.parameters()[name], value, rtol=0, atol=1e-5, err_msg=name)
 
 
 def test_a_model_without_maps_to_drop_is_refused():
