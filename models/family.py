@@ -165,7 +165,7 @@ def named(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-#: Declare the settings of :func:`falling` and of an average of the weights:
+#: Declare the settings of the learning rate (see :func:`falling`) and of an average of the weights:
 #: ``setting(**DECAY_AFTER)``.
 DECAY_AFTER: dict[str, Any] = {
     "kind": maybe(whole()),

@@ -28,7 +28,7 @@ from pixelvae.machine.errors import UserError
 from pixelvae.machine.parallel.world import on_rank_0
 from pixelvae.models.mnist.presets import MNIST
 from studies.comparisons.finished import finished_folders, finished_run
-from studies.comparisons.mnist_trainings import PaperFigure, Runs, training
+from studies.comparisons.mnist_trainings import PaperFigure, Runs, order, training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,7 +118,7 @@ def load_plane(folder: Path) -> Any:
 def finished(out: Path, into: Path, before: Runs) -> Runs:
     """All finished runs in the folder ``out``; writes the test set's latent means into ``into``.
 
-    The means are of each model's first seed, and stay where runs ``before`` have it.
+    The means are of each model's first run, and stay where that is among those ``before``.
 
     Raises UserError if a model has no finished run.
     """
@@ -131,26 +131,26 @@ def finished(out: Path, into: Path, before: Runs) -> Runs:
         raise UserError(f"{out} holds no finished run of {sorted(missing)[0]}")
     images = {split: labelled_images(split) for split in ("train", "valid", "test")}
     labels = {split: pair[1] for split, pair in images.items()}
-    ordered = sorted(zip(runs, folders), key=lambda pair: (pair[0]["model"], pair[0]["seed"]))
-    seeds = {m: [run["seed"] for run in before if run["model"] == m] for m in MODELS}
-    first: dict[str, np.ndarray] = {}
-    for run, folder in ordered:
+    everything = [*before, *runs]
+    first = [min(order(run) for run in everything if run["model"] == model) for model in MODELS]
+    points: dict[str, np.ndarray] = {}
+    for run, folder in zip(runs, folders):
         model = load_plane(folder)
         latents = {split: latent_means(model, pair[0]) for split, pair in images.items()}
         run.update(neighbour_errors(latents, labels), bound=run["test"]["bound"])
         say(f"{folder.name}: k = {run['k']}, test error {100 * run['test_error']:.1f} %")
-        if run["seed"] <= min(seeds[run["model"]], default=run["seed"]):
-            first.setdefault(run["model"], latents["test"])
-    for name, points in first.items():
+        if order(run) in first:
+            points[run["model"]] = latents["test"]
+    for name, means in points.items():
         with atomic_write(into / f"{name}.npz") as file:
             np.savez_compressed(
-                file, latents=points.astype("float32"), labels=labels["test"].astype("uint8")
+                file, latents=means.astype("float32"), labels=labels["test"].astype("uint8")
             )
-    return [run for run, _ in ordered]
+    return runs
 
 
 def draw(runs: Runs, into: Path) -> Figure:
-    """Figure 5 from errors and latent means, each model with its first seed.
+    """Figure 5 from errors and latent means, each model with its first run.
 
     Raises UserError where there are no means.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List
@@ -44,8 +44,11 @@ def training(arguments: argparse.Namespace, model: str, name: str, *words: Any) 
 
 #: The record of a figure: what each of its trainings was and reached.
 Runs = List[Dict[str, Any]]
-#: In what the trainings of a figure differ, in the order in which they are recorded.
-DIFFER_IN = ("model", "layers", "seed")
+
+
+def order(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    """In what the trainings of a figure differ, in the order in which they are recorded."""
+    return run["model"], run["layers"], run["seed"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ class PaperFigure:
         arguments.into.mkdir(parents=True, exist_ok=True)
         before = self._recorded(arguments) if arguments.add else []
         runs = self.runs(arguments.out, arguments.into, before)
-        both = {tuple(run[key] for key in DIFFER_IN): run for run in [*before, *runs]}
-        write_json(self._file(arguments), [both[key] for key in sorted(both)])
+        both = {order(run): run for run in [*before, *runs]}
+        write_json(self._file(arguments), sorted(both.values(), key=order))
         self.plot(arguments)
 
     @on_rank_0

@@ -48,8 +48,7 @@ def read_photographs(root: Path) -> dict[str, Record]:
 
     ``seen`` in each is what was seen in its pictures, by picture, and in those of which iteration.
     """
-    folder = root / "results" / "photographs"
-    records = {file.stem: read_json(file) for file in sorted(folder.glob("*.json"))}
+    records = read_folder(root / "results" / "photographs")
     return {
         name: {**record, "seen": records.get(f"{name}-seen", {})}
         for name, record in records.items()
@@ -62,8 +61,8 @@ def read_json(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
-def read_races(folder: Path) -> dict[str, Record]:
-    """The records of all races in a folder, by name."""
+def read_folder(folder: Path) -> dict[str, Record]:
+    """All records in a folder, by name."""
     return {file.stem: read_json(file) for file in sorted(folder.glob("*.json"))}
 
 
