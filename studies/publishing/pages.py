@@ -96,6 +96,7 @@ def _environment():
         groups=records.groups,
         over_seeds=records.over_seeds,
         training_commands=records.training_commands,
+        trainings_told_once=records.trainings_told_once,
         images_seen=records.images_seen,
         images_of_each=records.images_of_each,
         generalisation_gap=records.generalisation_gap,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -101,6 +101,22 @@ def difference(run: Record, reference: Record) -> dict[str, float]:
 def training_commands(record: Record) -> list[str]:
     """The trainings that made the weights, each but the first ``--from`` its predecessor's."""
     return [training["command"] for training in _trainings(record)]
+
+
+def trainings_told_once(
+    records: Mapping[str, Record],
+) -> Iterator[tuple[str, tuple[int, str] | None, list[str]]]:
+    """For a listing of how weights were made: name, what stands elsewhere, commands to add.
+
+    What stands elsewhere is how many of the first commands, and the earlier name that has them.
+    """
+    told: dict[str, str] = {}
+    for name, record in records.items():
+        commands = training_commands(record)
+        shared = [command for command in commands if command in told]
+        before = (len(shared), told[shared[0]]) if shared else None
+        yield name, before, commands[len(shared) :]
+        told.update(dict.fromkeys(commands[len(shared) :], name))
 
 
 def _trainings(record: Record) -> list[Record]:

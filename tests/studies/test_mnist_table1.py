@@ -37,6 +37,7 @@ from studies.publishing.records import (
     images_of_each,
     read_records,
     training_commands,
+    trainings_told_once,
 )
 from studies.publishing.shipping import joined
 
@@ -246,6 +247,17 @@ def test_a_training_that_began_with_another_model_has_a_curve_and_images_of_its_
     assert again == training
     line = curves({"a": {"training": training}}, "bits/dim", 1.0).axes[0].lines[0]
     np.testing.assert_allclose(line.get_xydata(), [[8 * (305 - iteration) / 1e6, 0.5]])
+
+
+def test_a_training_that_weights_have_in_common_is_listed_once():
+    def record(*commands):
+        before = {"before": record(*commands[:-1])["training"]} if commands[1:] else {}
+        return {"training": {"command": commands[-1], **before}}
+
+    listed = trainings_told_once(
+        {"a": record("1", "2"), "b": record("1", "2", "3"), "c": record("4")}
+    )
+    assert list(listed) == [("a", None, ["1", "2"]), ("b", (2, "a"), ["3"]), ("c", None, ["4"])]
 
 
 def test_a_training_that_began_elsewhere_is_not_joined():
