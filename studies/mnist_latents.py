@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Figure 5: digits in a latent space of two dimensions, PixelVAE against the convolutional VAE.
 
-python studies/mnist_latents.py train --seeds 0 1 2 --out runs/latents
+python studies/mnist_latents.py train --seeds 0 1 2 3 4 --out runs/latents
 python studies/mnist_latents.py record runs/latents
 python studies/mnist_latents.py plot
 python studies/mnist_latents.py explore runs/latents/gated-pixelvae-seed0

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Figure 4: PixelVAE against PixelCNN with few autoregressive layers, all trained equally long.
 
-python studies/mnist_layers.py train --layers 0 1 2 3 4 --seeds 0 1 --out runs/layers
+python studies/mnist_layers.py train --layers 0 1 2 3 4 6 8 --seeds 0 1 2 --out runs/layers
 python studies/mnist_layers.py record runs/layers
 python studies/mnist_layers.py plot
 
