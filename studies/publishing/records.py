@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -113,10 +114,10 @@ def trainings_told_once(
     told: dict[str, str] = {}
     for name, record in records.items():
         commands = training_commands(record)
-        shared = [command for command in commands if command in told]
-        before = (len(shared), told[shared[0]]) if shared else None
-        yield name, before, commands[len(shared) :]
-        told.update(dict.fromkeys(commands[len(shared) :], name))
+        shared = list(takewhile(told.__contains__, commands))
+        own = commands[len(shared) :]
+        yield name, (len(shared), told[shared[-1]]) if shared else None, own
+        told.update(dict.fromkeys(own, name))
 
 
 def _trainings(record: Record) -> list[Record]:

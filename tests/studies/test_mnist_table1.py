@@ -258,6 +258,11 @@ def test_a_training_that_weights_have_in_common_is_listed_once():
         {"a": record("1", "2"), "b": record("1", "2", "3"), "c": record("4")}
     )
     assert list(listed) == [("a", None, ["1", "2"]), ("b", (2, "a"), ["3"]), ("c", None, ["4"])]
+    # What was itself told in part elsewhere has all of the first ones, too.
+    listed = trainings_told_once(
+        {"a": record("1"), "b": record("1", "2"), "c": record("1", "2", "3")}
+    )
+    assert list(listed)[-1] == ("c", (2, "b"), ["3"])
 
 
 def test_a_training_that_began_elsewhere_is_not_joined():
