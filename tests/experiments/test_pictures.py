@@ -202,6 +202,7 @@ def test_a_race_tries_other_settings_and_is_judged_by_validation(trained, photog
     assert told.options == ["--learning-rate", "0.002", "--free-bits", "4"]
     page = (tmp_path / "into/docs/natural-images.md").read_text()
     part = page.partition("## A race of settings: `tiny`")[2]
+    assert "`tiny`, with the options at the end of the command, as it is" in part
     assert "| `--learning-rate 1e-3` | 0 | 0.125 s |" in part
     test = record["runs"][0]["test"]["bound"]["mean"]
     assert f"{test:.3f}" not in part
