@@ -210,7 +210,7 @@ def test_part_of_the_test_photographs_has_the_promised_bound(name, tmp_path, mon
 
 
 def test_ablations_have_the_same_cost_and_a_gaussian_output_is_far_behind():
-    """Of section 4.2's orderings, the one that trainings this short bear out."""
+    """Of section 4.2's orderings, the one that is beyond doubt after trainings of this length."""
     record = read_json(ROOT / ABLATIONS)
     if record is None:
         pytest.skip("the ablations have not been recorded yet")
